@@ -1,0 +1,474 @@
+"""The formulas of MEC, ER and MinEnt: tensors in, tensors out.
+
+Nothing here knows about modules, devices or ranks. ``N`` is the number of
+rows that arrive, ``D`` their width, ``K`` the number of classes of a discrete
+assignment. Entropies and coding lengths are in nats.
+
+Sources:
+    MEC: arXiv 2210.11464, xinliu20/MEC@35045dc:main_pretrain.py#L365-L390.
+    ER: arXiv 2307.10907,
+        apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
+    MinEnt: Pattern Recognition 138 (2023) 109364,
+        LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ESTIMATORS = ('plug_in', 'joe')
+NORMS = ('batch', 'softmax', 'l2', 'none')
+
+# Added by ER's released code to the Bessel function and inside logarithms.
+AUTHORS_EPS = 1e-7
+
+
+# -- Checks ------------------------------------------------------------------
+
+
+def check_matrix(name: str, x: Tensor, square: bool = False) -> None:
+    """Raise unless ``x`` is a finite floating-point matrix.
+
+    Args:
+        name: What the message calls the tensor.
+        x: (N, D).
+        square: Whether N must equal D.
+
+    Raises:
+        TypeError: ``x`` is not a floating-point tensor.
+        ValueError: ``x`` has no rows, is no matrix, or is not square.
+        FloatingPointError: ``x`` has infinite or NaN entries.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
+    if x.dim() != 2 or x.numel() == 0:
+        raise ValueError(f'{name} must be a non-empty matrix (N, D), got '
+                         f'shape {tuple(x.shape)}')
+    if square and x.size(0) != x.size(1):
+        raise ValueError(f'{name} must be square, got {tuple(x.shape)}')
+    finite = torch.isfinite(x)
+    if not finite.all():
+        bad = x.numel() - int(finite.sum())
+        raise FloatingPointError(
+            f'{name} has {bad} non-finite of {x.numel()} entries; lower the '
+            'learning rate, warm it up longer, or replace fp16 by bf16')
+
+
+def check_same_shape(name1: str, x1: Tensor, name2: str, x2: Tensor) -> None:
+    """Raise ``ValueError`` unless both have one shape."""
+    if x1.shape != x2.shape:
+        raise ValueError(f'{name1} and {name2} must have one shape, got '
+                         f'{tuple(x1.shape)} and {tuple(x2.shape)}')
+
+
+def check_positive(**values: float) -> None:
+    """Raise ``ValueError`` for the first value not in (0, inf)."""
+    for name, value in values.items():
+        if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+            raise ValueError(f'{name} must be a positive number, got {value}')
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {", ".join(choices)}, got '
+                         f'{value!r}')
+
+
+# -- Coding length (MEC) -----------------------------------------------------
+
+
+def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
+    r"""The cheaper of :math:`P T^\top` (N, N) and :math:`T^\top P` (D, D).
+
+    Both have the same non-zero eigenvalues, hence the same traces of powers
+    and the same :math:`\det(I + \lambda C)` (Sylvester; eq. 4 of MEC).
+
+    Args:
+        pred: (N, D), rows of unit length for MEC.
+        target: (N, D), likewise.
+
+    Returns:
+        Square matrix of side min(N, D). Gradient flows into both arguments.
+
+    Raises:
+        ValueError: Shapes differ, or an argument is no matrix.
+        FloatingPointError: An argument is not finite.
+    """
+    check_matrix('pred', pred)
+    check_matrix('target', target)
+    check_same_shape('pred', pred, 'target', target)
+    if pred.size(0) <= pred.size(1):
+        return pred @ target.T
+    return target.T @ pred
+
+
+def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
+    r"""Taylor series of :math:`\log\det(I + C)` cut after ``order`` terms.
+
+    .. math:: \mathrm{tr} \sum_{k=1}^{n} \frac{(-1)^{k+1}}{k} C^k
+
+    The full series converges for a spectral radius below 1. Only powers up
+    to ceil(n / 2) are formed: tr(C^(a+b)) is the sum of C^a * (C^b)^T.
+
+    Args:
+        c: (N, N), need not be symmetric.
+        order: n >= 1.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: ``c`` is not square or ``order`` is no positive integer.
+        FloatingPointError: ``c`` is not finite.
+    """
+    check_matrix('c', c, square=True)
+    if not isinstance(order, int) or order < 1:
+        raise ValueError(f'order must be an integer >= 1, got {order}')
+    powers = [c]
+    value = torch.trace(c)
+    for k in range(2, order + 1):
+        low, high = k // 2, k - k // 2
+        if high > len(powers):
+            powers.append(powers[-1] @ c)
+        trace = (powers[high - 1] * powers[low - 1].T).sum()
+        value = value + (-1)**(k + 1) / k * trace
+    return value
+
+
+def log_det_exact(c: Tensor) -> Tensor:
+    r""":math:`\log\det(I + C)` by LU factorisation.
+
+    Args:
+        c: (N, N), need not be symmetric.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: ``c`` is not square.
+        FloatingPointError: ``c`` is not finite, or det(I + C) is not
+            positive, which a spectral norm of C below 1 rules out.
+    """
+    check_matrix('c', c, square=True)
+    eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
+    sign, value = torch.linalg.slogdet(eye + c)
+    if sign <= 0:
+        raise FloatingPointError(
+            'det(I + C) is not positive, so its logarithm does not exist; '
+            'raise the distortion or switch the norm guard on')
+    return value
+
+
+@torch.no_grad()
+def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
+    """Estimate the largest singular value by power iteration on C^T C.
+
+    Never above the true norm; starts from a fixed vector, so it draws no
+    random numbers and is the same on every rank.
+
+    Args:
+        c: (N, N).
+        iterations: Number of steps >= 1, each two products with a vector.
+
+    Returns:
+        Scalar without gradient; 0 for a zero matrix.
+    """
+    check_matrix('c', c, square=True)
+    # Quasi-random signs and sizes: orthogonal to no structure met in practice
+    # (a constant start would be, to centred features).
+    v = torch.arange(1, len(c) + 1, dtype=c.dtype, device=c.device)
+    v = F.normalize((v * v).cos(), dim=0)
+    for _ in range(iterations):
+        v = F.normalize(c.T @ (c @ v), dim=0, eps=torch.finfo(c.dtype).tiny)
+    return torch.linalg.vector_norm(c @ v)
+
+
+def coding_length(z: Tensor, distortion: float) -> Tensor:
+    r"""Coding length of N vectors, eq. 1 of MEC.
+
+    .. math:: \frac{N + D}{2} \log\det\left(I +
+              \frac{1}{N \epsilon_d^2} Z Z^\top\right)
+
+    Args:
+        z: (N, D), rows of unit length.
+        distortion: Per-dimension distortion :math:`\epsilon_d^2 > 0`, which
+            is :math:`\epsilon^2 / D`.
+
+    Returns:
+        Scalar in nats, >= 0.
+
+    Raises:
+        ValueError: ``z`` is no matrix or ``distortion`` not positive.
+        FloatingPointError: ``z`` is not finite.
+    """
+    check_positive(distortion=distortion)
+    check_matrix('z', z)
+    n, d = z.shape
+    return (n + d) / 2 * log_det_exact(cross_gram(z, z) / (n * distortion))
+
+
+# -- Entropy and reconstruction (ER) -----------------------------------------
+
+
+def log_bessel_i(order: float, x: float) -> float:
+    r""":math:`\log I_\nu(x)` of the modified Bessel function, first kind.
+
+    Sums the power series in log space: its terms are all positive, so there
+    is no cancellation and nothing under- or overflows.
+
+    Args:
+        order: :math:`\nu >= 0`.
+        x: Argument > 0; time and memory grow linearly with it.
+
+    Returns:
+        The logarithm; relative error about 1e-14.
+    """
+    check_positive(x=x)
+    # Terms shrink from k = x / 2 on, at least fourfold per step at k = x.
+    k = torch.arange(int(x) + 100, dtype=torch.float64)
+    terms = ((2 * k + order) * math.log(x / 2) - torch.lgamma(k + 1) -
+             torch.lgamma(k + order + 1))
+    return float(torch.logsumexp(terms, dim=0))
+
+
+def log_sphere_area(dim: int) -> float:
+    """Log of the area of the unit sphere in ``dim`` dimensions, in nats.
+
+    The largest differential entropy a density on the sphere can have.
+    """
+    return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
+
+
+def vmf_log_normalizer(dim: int,
+                       kappa: float,
+                       authors_constant: bool = False) -> float:
+    r"""Log of :math:`C_d(\kappa)` in the vMF density
+    :math:`C_d(\kappa)\, e^{\kappa \mu^\top x}`.
+
+    Args:
+        dim: d >= 2, the dimension of the space around the sphere.
+        kappa: Concentration > 0.
+        authors_constant: Add 1e-7 to the Bessel function as ER's released
+            code does. Above some 50 dimensions that is no density any more
+            (271 nats off at d = 256, kappa = 10); gradients do not change.
+
+    Returns:
+        The logarithm in nats.
+
+    Raises:
+        ValueError: ``dim`` below 2 or ``kappa`` not positive.
+    """
+    check_positive(kappa=kappa)
+    if not isinstance(dim, int) or dim < 2:
+        raise ValueError(f'dim must be an integer >= 2, got {dim}')
+    order = dim / 2 - 1
+    log_bessel = log_bessel_i(order, kappa)
+    if authors_constant:
+        high, low = sorted((log_bessel, math.log(AUTHORS_EPS)), reverse=True)
+        log_bessel = high + math.log1p(math.exp(low - high))
+    return (order * math.log(kappa) - dim / 2 * math.log(2 * math.pi) -
+            log_bessel)
+
+
+def sphere_entropy(z: Tensor,
+                   kappa: float = 10.,
+                   estimator: str = 'plug_in',
+                   log_normalizer: float | None = None) -> Tensor:
+    r"""Entropy of points on the sphere by a vMF kernel density.
+
+    :math:`\hat p(z_i) = \frac{1}{N} \sum_j C_d(\kappa)
+    e^{\kappa z_i^\top z_j}`, j = i included.
+
+    Args:
+        z: (N, D), rows of unit length; gradient flows through every factor.
+        kappa: Concentration of the kernel > 0.
+        estimator: ``'joe'``, the mean of :math:`-\log \hat p(z_i)`, or
+            ``'plug_in'``, that mean weighted by :math:`\hat p(z_i)`.
+        log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
+
+    Returns:
+        Scalar in nats. With ``'plug_in'`` never above
+        :func:`log_sphere_area`: sum p log p / sum p >= log mean p, and the
+        kernel is positive definite.
+
+    Raises:
+        ValueError: Unknown estimator, bad ``kappa``, or ``z`` no matrix.
+        FloatingPointError: ``z`` is not finite.
+    """
+    check_matrix('z', z)
+    check_choice('estimator', estimator, ESTIMATORS)
+    if log_normalizer is None:
+        log_normalizer = vmf_log_normalizer(z.size(1), kappa)
+    kernel_sum = torch.logsumexp(kappa * z @ z.T, dim=1)
+    if estimator == 'joe':
+        mean = kernel_sum.mean()
+    else:
+        mean = (kernel_sum.softmax(dim=0) * kernel_sum).sum()
+    # The large constants meet in double precision, apart from the tensor.
+    return (math.log(len(z)) - log_normalizer) - mean
+
+
+def sphere_reconstruction(z1: Tensor,
+                          z2: Tensor,
+                          kappa: float = 10.,
+                          log_normalizer: float | None = None) -> Tensor:
+    r"""Mean :math:`-\log q(z_2 | z_1)` with a vMF density around ``z1``.
+
+    Args:
+        z1: (N, D), rows of unit length.
+        z2: (N, D), likewise; row i belongs to row i of ``z1``.
+        kappa: Concentration > 0.
+        log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
+
+    Returns:
+        Scalar in nats, to be minimised. Gradient flows into both arguments.
+
+    Raises:
+        ValueError: Shapes differ or ``kappa`` is not positive.
+        FloatingPointError: An argument is not finite.
+    """
+    check_matrix('z1', z1)
+    check_matrix('z2', z2)
+    check_same_shape('z1', z1, 'z2', z2)
+    if log_normalizer is None:
+        log_normalizer = vmf_log_normalizer(z1.size(1), kappa)
+    return -kappa * (z1 * z2).sum(dim=1).mean() - log_normalizer
+
+
+def _log(probs: Tensor, eps: float) -> Tensor:
+    """Logarithm, finite at 0, where its gradient is 0 for ``eps`` = 0."""
+    if eps:
+        return (probs + eps).log()
+    return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+
+
+def discrete_entropy(probs: Tensor,
+                     estimator: str = 'plug_in',
+                     eps: float = 0.) -> Tensor:
+    r"""Entropy of a discrete assignment from its distribution per row.
+
+    Args:
+        probs: (N, K), rows in the simplex; gradient flows into it.
+        estimator: ``'plug_in'``, the entropy of the mean row
+            :math:`\bar p`, or ``'joe'``, the released code's
+            :math:`-\frac1K \sum_c \log \bar p_c`. The latter is the cross-
+            entropy of the uniform distribution with :math:`\bar p`: at
+            least log K, and smallest where the entropy is largest.
+        eps: Numerical guard inside the logarithm, 1e-7 in the released code.
+
+    Returns:
+        Scalar in nats; for ``'plug_in'`` in [0, log K].
+
+    Raises:
+        ValueError: Unknown estimator or ``probs`` no matrix.
+        FloatingPointError: ``probs`` is not finite.
+    """
+    check_matrix('probs', probs)
+    check_choice('estimator', estimator, ESTIMATORS)
+    mean = probs.mean(dim=0)
+    if estimator == 'joe':
+        return -_log(mean, eps).mean()
+    return -(mean * _log(mean, eps)).sum()
+
+
+def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.) -> Tensor:
+    r"""Mean cross-entropy of two assignments, averaged over directions.
+
+    .. math:: -\frac{1}{2N} \sum_i \sum_c
+              p_1 \log p_2 + p_2 \log p_1
+
+    Args:
+        p1: (N, K), rows in the simplex.
+        p2: (N, K), likewise; row i belongs to row i of ``p1``.
+        eps: Numerical guard inside the logarithm.
+
+    Returns:
+        Scalar in nats, >= 0. Gradient flows into both arguments.
+
+    Raises:
+        ValueError: Shapes differ.
+        FloatingPointError: An argument is not finite.
+    """
+    check_matrix('p1', p1)
+    check_matrix('p2', p2)
+    check_same_shape('p1', p1, 'p2', p2)
+    cross = p1 * _log(p2, eps) + p2 * _log(p1, eps)
+    return -0.5 * cross.sum(dim=1).mean()
+
+
+# -- Minimum entropy (MinEnt) ------------------------------------------------
+
+
+@torch.no_grad()
+def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
+    """Class of the one-hot (entropy 0) vector nearest to each row.
+
+    The rows are normalised along the batch first, which is what keeps the
+    classes in balance.
+
+    Args:
+        logits: (N, K), rows of all ranks.
+        norm: ``'batch'`` (zero mean and unit variance per column, eps 1e-5),
+            ``'softmax'`` (over the rows), ``'l2'`` (unit column) or
+            ``'none'``.
+
+    Returns:
+        (N,) int64, without gradient.
+
+    Raises:
+        ValueError: Unknown norm, ``logits`` no matrix, or a single row with
+            a norm that needs several.
+        FloatingPointError: ``logits`` is not finite.
+    """
+    check_matrix('logits', logits)
+    check_choice('norm', norm, NORMS)
+    if norm != 'none' and len(logits) < 2:
+        raise ValueError(f'norm {norm!r} needs at least 2 rows, got 1')
+    if norm == 'batch':
+        logits = F.batch_norm(logits, None, None, training=True)
+    elif norm == 'softmax':
+        logits = logits.softmax(dim=0)
+    elif norm == 'l2':
+        logits = F.normalize(logits, dim=0)
+    return logits.argmax(dim=1)
+
+
+def min_entropy_loss(g1: Tensor, g2: Tensor, target1: Tensor,
+                     target2: Tensor) -> Tensor:
+    """Cross-entropy of each view's logits with the other view's classes.
+
+    Args:
+        g1: (N, K) raw logits of the first view.
+        g2: (N, K) raw logits of the second.
+        target1: (N,) int64 classes of the first view.
+        target2: (N,) int64 classes of the second.
+
+    Returns:
+        Scalar in nats, >= 0, mean over rows and the two directions.
+    """
+    return 0.5 * (F.cross_entropy(g1, target2) + F.cross_entropy(g2, target1))
+
+
+# -- Diagnostics -------------------------------------------------------------
+
+
+def effective_rank(z: Tensor) -> Tensor:
+    """Exponential of the entropy of the normalised singular values.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        Scalar in [1, min(N, D)]; 1 for a zero matrix.
+
+    Source:
+        Roy & Vetterli, EUSIPCO 2007; RankMe, arXiv 2210.02885.
+    """
+    check_matrix('z', z)
+    values = torch.linalg.svdvals(z)
+    total = values.sum().clamp_min(torch.finfo(z.dtype).tiny)
+    return torch.special.entr(values / total).sum().exp()

@@ -1,0 +1,12 @@
+"""Registers the algorithms, heads, losses, neck and norm layer."""
+
+from .heads import ERHead, MECHead, MinEntHead
+from .losses import ERLoss, MECLoss, MinEntLoss
+from .necks import PrototypeNeck
+from .norm import GlobalBatchNorm
+from .selfsup import ER, MEC, MinEnt
+
+__all__ = [
+    'ER', 'ERHead', 'ERLoss', 'GlobalBatchNorm', 'MEC', 'MECHead', 'MECLoss',
+    'MinEnt', 'MinEntHead', 'MinEntLoss', 'PrototypeNeck'
+]

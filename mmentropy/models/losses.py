@@ -1,0 +1,348 @@
+"""Loss modules: hyper-parameters, float32, rows of all ranks, formula.
+
+Every loss leaves autocast and computes in float32 (float64 input stays
+float64), normalises its input itself, and returns a scalar to be minimised.
+"""
+
+import warnings
+
+import torch
+import torch.nn.functional as torch_f
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from .. import functional as F
+from ..dist import gather, local_rows
+
+
+def full_precision(*tensors: Tensor) -> list[Tensor]:
+    """The tensors, widened to float32 where they are narrower."""
+    return [
+        x.float() if x.is_floating_point() and x.element_size() < 4 else x
+        for x in tensors
+    ]
+
+
+def training_progress() -> float | None:
+    """Share of training done, in [0, 1); None outside a Runner's training."""
+    hub = MessageHub.get_current_instance()
+    step, total = hub.get_info('iter'), hub.get_info('max_iters')
+    return None if step is None or not total else step / total
+
+
+@MODELS.register_module()
+class MECLoss(BaseModule):
+    r"""Maximum entropy coding.
+
+    .. math:: -\frac{1}{\lambda m} \mathrm{tr} \sum_{k=1}^{n}
+              \frac{(-1)^{k+1}}{k} (\lambda P T^\top)^k, \quad
+              \lambda = \frac{1}{m \epsilon_d^2}
+
+    over the m rows of all ranks, scaled as in the official code: at order 1
+    it is minus the mean cosine similarity. Arguments are normalised to unit
+    rows; gradient flows into both, so detach the target.
+
+    Outside a spectral norm of :math:`\lambda C` of 1 the series diverges and
+    the loss can fall without bound through complex eigenvalues. The norm is
+    therefore estimated at every step, and ``guard`` says what happens above
+    ``max_norm``.
+
+    Args:
+        distortion: :math:`\epsilon_d^2 > 0` per dimension; 0.06 in the paper,
+            0.03125 in the official code.
+        taylor_order: n >= 1.
+        exact: Use :math:`\log\det(I + \lambda C)` in place of the series.
+        warmup: Share of training, in [0, 1], over which :math:`1 / \lambda`
+            falls linearly from ``warmup_factor`` times its value. A function
+            of the iteration alone, so it resumes right. Outside a Runner
+            :math:`\lambda` has its final value.
+        warmup_factor: >= 1; 8 in the official code.
+        guard: ``True`` raises :math:`1 / \lambda` as far as keeps the norm
+            at ``max_norm``, as a larger distortion would; ``False`` leaves
+            the series as it is and warns once.
+        max_norm: In (0, 1].
+
+    Source:
+        arXiv 2210.11464, eq. 3;
+        xinliu20/MEC@35045dc:main_pretrain.py#L337-L390, where ``z`` is the
+        prediction and ``p`` the target.
+    """
+
+    def __init__(self,
+                 distortion: float = 0.06,
+                 taylor_order: int = 4,
+                 exact: bool = False,
+                 warmup: float = 0.,
+                 warmup_factor: float = 8.,
+                 guard: bool = True,
+                 max_norm: float = 0.9) -> None:
+        super().__init__()
+        F.check_positive(distortion=distortion)
+        if not isinstance(taylor_order, int) or taylor_order < 1:
+            raise ValueError('taylor_order must be an integer >= 1, got '
+                             f'{taylor_order}')
+        if not 0 <= warmup <= 1:
+            raise ValueError(f'warmup is a share of training in [0, 1], got '
+                             f'{warmup}')
+        if warmup_factor < 1:
+            raise ValueError(f'warmup_factor must be >= 1, got '
+                             f'{warmup_factor}')
+        if not 0 < max_norm <= 1:
+            raise ValueError(f'max_norm must be in (0, 1], got {max_norm}')
+        self.distortion = distortion
+        self.taylor_order = taylor_order
+        self.exact = exact
+        self.warmup = warmup
+        self.warmup_factor = warmup_factor
+        self.guard = guard
+        self.max_norm = max_norm
+        self._warned = False
+
+    def warmup_scale(self) -> float:
+        """What 1 / lambda is multiplied by at this iteration, >= 1."""
+        progress = training_progress()
+        if progress is None or progress >= self.warmup:
+            return 1.
+        left = 1 - progress / self.warmup
+        return 1 + (self.warmup_factor - 1) * left
+
+    def terms(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The loss and what it tells about the representation.
+
+        Args:
+            pred: (N, D) local rows, un-normalised.
+            target: (N, D) likewise.
+
+        Returns:
+            Scalars ``loss``; ``coding_length``, nats per image at the
+            lambda in force; ``spectral_norm`` of lambda C before the guard.
+            The last two carry no gradient.
+
+        Raises:
+            ValueError: Shapes differ, or a single row in all.
+            FloatingPointError: Non-finite input, or det(I + lambda C) <= 0
+                with ``exact``.
+        """
+        with torch.autocast(pred.device.type, enabled=False):
+            pred, target = full_precision(pred, target)
+            F.check_matrix('pred', pred)
+            F.check_matrix('target', target)
+            F.check_same_shape('pred', pred, 'target', target)
+            p = torch_f.normalize(gather(pred), dim=1)
+            t = torch_f.normalize(gather(target), dim=1)
+            m, d = p.shape
+            if m < 2:
+                raise ValueError('MEC compares the images of a batch and '
+                                 'needs at least 2, got 1')
+            c = F.cross_gram(p, t)
+            lambda_inv = m * self.distortion * self.warmup_scale()
+            norm = F.spectral_norm(c)
+            ratio = norm / lambda_inv
+            if self.guard:
+                lambda_inv = (norm / self.max_norm).clamp_min(lambda_inv)
+            elif not self._warned and ratio > 1:
+                self._warn(float(ratio))
+            log_det = F.log_det_exact if self.exact else self._series
+            value = log_det(c / lambda_inv)
+            return dict(
+                loss=-lambda_inv / m * value,
+                coding_length=(m + d) / (2 * m) * value.detach(),
+                spectral_norm=ratio)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of :meth:`terms`."""
+        return self.terms(pred, target)['loss']
+
+    def _series(self, c: Tensor) -> Tensor:
+        return F.log_det_taylor(c, self.taylor_order)
+
+    def _warn(self, ratio: float) -> None:
+        self._warned = True
+        warnings.warn(
+            f'MEC: the spectral norm of lambda C is {ratio:.2f}; above 1 the '
+            'Taylor series diverges and the loss may fall without bound. Set '
+            f'guard=True or raise distortion above '
+            f'{self.distortion * ratio:.3g}.')
+
+
+@MODELS.register_module()
+class ERLoss(BaseModule):
+    """Entropy and reconstruction, a lower bound on mutual information.
+
+    The loss is the reconstruction error minus the entropy, both returned
+    apart, in nats.
+
+    Args:
+        support: ``'sphere'`` (rows are normalised; vMF kernel density and
+            vMF reconstruction) or ``'simplex'`` (rows are logits).
+        kappa: Concentration of the vMF density > 0. Sphere only.
+        temperature: Divides the logits, > 0. Simplex only.
+        estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the
+            first (see :func:`~mmentropy.functional.discrete_entropy`).
+        gather: Estimate the entropy from the rows of all ranks. Off, as in
+            the paper: from each rank's own.
+        authors_constant: Use the released code's guard of 1e-7, to compare
+            with the paper's figures. On the sphere the values are then no
+            entropies, while the gradient stays the same.
+
+    Source:
+        arXiv 2307.10907;
+        apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
+    """
+
+    def __init__(self,
+                 support: str = 'sphere',
+                 kappa: float = 10.,
+                 temperature: float = 0.1,
+                 estimator: str = 'plug_in',
+                 gather: bool = False,
+                 authors_constant: bool = False) -> None:
+        super().__init__()
+        F.check_choice('support', support, ('sphere', 'simplex'))
+        F.check_choice('estimator', estimator, F.ESTIMATORS)
+        F.check_positive(kappa=kappa, temperature=temperature)
+        if support == 'simplex' and estimator == 'joe':
+            raise ValueError("estimator 'joe' is no entropy on the simplex; "
+                             "use 'plug_in'")
+        self.support = support
+        self.kappa = kappa
+        self.temperature = temperature
+        self.estimator = estimator
+        self.gather = gather
+        self.authors_constant = authors_constant
+        self._log_normalizers: dict[int, float] = {}
+
+    def forward(self,
+                z1: Tensor,
+                z2: Tensor,
+                distill: bool = False) -> dict[str, Tensor]:
+        """Compare the two views.
+
+        Args:
+            z1: (N, D) local rows, un-normalised; logits on the simplex.
+            z2: (N, D) likewise.
+            distill: ``z2`` is a target: it is detached, and the entropy is
+                that of ``z1`` alone, not the mean of both.
+
+        Returns:
+            Scalars ``loss`` = ``reconstruction`` - ``entropy``,
+            ``entropy`` and ``reconstruction``, all with gradient.
+
+        Raises:
+            ValueError: Shapes differ, or fewer than 2 rows.
+            FloatingPointError: Non-finite input.
+        """
+        with torch.autocast(z1.device.type, enabled=False):
+            z1, z2 = full_precision(z1, z2)
+            F.check_matrix('z1', z1)
+            F.check_matrix('z2', z2)
+            F.check_same_shape('z1', z1, 'z2', z2)
+            if len(z1) < 2:
+                raise ValueError('ER estimates the entropy of a batch and '
+                                 'needs at least 2 images per rank, got 1')
+            if distill:
+                z2 = z2.detach()
+            z1, z2 = self._to_support(z1), self._to_support(z2)
+            entropy = self._entropy(z1)
+            if not distill:
+                entropy = 0.5 * (entropy + self._entropy(z2))
+            reconstruction = self._reconstruction(z1, z2)
+            return dict(
+                loss=reconstruction - entropy,
+                entropy=entropy,
+                reconstruction=reconstruction)
+
+    def _to_support(self, z: Tensor) -> Tensor:
+        if self.support == 'sphere':
+            return torch_f.normalize(z, dim=1)
+        return (z / self.temperature).softmax(dim=1)
+
+    def _entropy(self, z: Tensor) -> Tensor:
+        if self.gather:
+            z = gather(z)
+        if self.support == 'sphere':
+            return F.sphere_entropy(z, self.kappa, self.estimator,
+                                    self._log_normalizer(z.size(1)))
+        return F.discrete_entropy(z, self.estimator, self._eps)
+
+    def _reconstruction(self, z1: Tensor, z2: Tensor) -> Tensor:
+        if self.support == 'sphere':
+            return F.sphere_reconstruction(z1, z2, self.kappa,
+                                           self._log_normalizer(z1.size(1)))
+        return F.discrete_reconstruction(z1, z2, self._eps)
+
+    @property
+    def _eps(self) -> float:
+        return F.AUTHORS_EPS if self.authors_constant else 0.
+
+    def _log_normalizer(self, dim: int) -> float:
+        if dim not in self._log_normalizers:
+            self._log_normalizers[dim] = F.vmf_log_normalizer(
+                dim, self.kappa, self.authors_constant)
+        return self._log_normalizers[dim]
+
+
+@MODELS.register_module()
+class MinEntLoss(BaseModule):
+    """Cross-entropy with the other view's nearest one-hot target.
+
+    Targets are taken from the rows of all ranks, normalised along the batch;
+    the cross-entropy is that of the raw logits. Gradient flows through the
+    logits only.
+
+    Args:
+        norm: ``'batch'``, ``'softmax'``, ``'l2'`` or ``'none'``. The last
+            collapses, and is there to show it.
+
+    Source:
+        Pattern Recognition 138 (2023) 109364;
+        LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
+    """
+
+    def __init__(self, norm: str = 'batch') -> None:
+        super().__init__()
+        F.check_choice('norm', norm, F.NORMS)
+        self.norm = norm
+
+    def terms(self, g1: Tensor, g2: Tensor) -> dict[str, Tensor]:
+        """The loss and the balance of its targets.
+
+        Args:
+            g1: (N, K) raw logits of the first view, local rows.
+            g2: (N, K) likewise, of the second.
+
+        Returns:
+            Scalars ``loss`` and ``target_entropy``: the entropy of the
+            classes over the batch as a share of the largest that the number
+            of rows and classes allows, in [0, 1], 0 for a collapse.
+
+        Raises:
+            ValueError: Shapes differ, or a single row in all.
+            FloatingPointError: Non-finite input.
+        """
+        with torch.autocast(g1.device.type, enabled=False):
+            g1, g2 = full_precision(g1, g2)
+            F.check_matrix('g1', g1)
+            F.check_matrix('g2', g2)
+            F.check_same_shape('g1', g1, 'g2', g2)
+            all1, all2 = gather(g1.detach()), gather(g2.detach())
+            target1 = F.nearest_min_entropy(all1, self.norm)
+            target2 = F.nearest_min_entropy(all2, self.norm)
+            loss = F.min_entropy_loss(g1, g2, local_rows(target1, len(g1)),
+                                      local_rows(target2, len(g1)))
+            return dict(
+                loss=loss,
+                target_entropy=self._balance(
+                    torch.cat([target1, target2]), g1.size(1)))
+
+    def forward(self, g1: Tensor, g2: Tensor) -> Tensor:
+        """Scalar loss of :meth:`terms`."""
+        return self.terms(g1, g2)['loss']
+
+    @staticmethod
+    def _balance(targets: Tensor, num_classes: int) -> Tensor:
+        share = targets.bincount(minlength=num_classes) / len(targets)
+        largest = torch.tensor(float(min(num_classes, len(targets)))).log()
+        return torch.special.entr(share).sum() / largest.to(share)

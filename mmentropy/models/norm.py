@@ -1,0 +1,51 @@
+"""Batch norm over all ranks, on any device."""
+
+from mmengine.dist import get_world_size
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..dist import all_sum
+
+
+# In mmengine's root registry, so that every OpenMMLab scope finds it.
+@MODELS.register_module('GlobalBN')
+class GlobalBatchNorm(nn.SyncBatchNorm):
+    """``SyncBatchNorm`` that also takes CPU tensors.
+
+    Same arguments, parameters, buffers and state dict. On CUDA it is torch's
+    own; on CPU with several ranks mean and variance are all-reduced with
+    their exact gradient; on one rank it is plain batch norm.
+
+    Every rank must hold the same number of rows.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, ...) per channel, over rows of all ranks."""
+        if x.is_cuda:
+            return super().forward(x)
+        if not self.training or get_world_size() == 1:
+            return nn.modules.batchnorm._BatchNorm.forward(self, x)
+        self._check_input_dim(x)
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        dims = [d for d in range(x.dim()) if d != 1]
+        count = x.numel() // x.size(1) * get_world_size()
+        wide = x.float() if x.element_size() < 4 else x
+        mean = all_sum(wide.sum(dims)) / count
+        centred = wide - mean.view(shape)
+        var = all_sum(centred.square().sum(dims)) / count
+        if self.track_running_stats:
+            self._update_running_stats(mean.detach(), var.detach(), count)
+        out = centred * (var + self.eps).rsqrt().view(shape)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(x.dtype)
+
+    def _update_running_stats(self, mean: Tensor, var: Tensor,
+                              count: int) -> None:
+        self.num_batches_tracked += 1
+        weight = self.momentum
+        if weight is None:
+            weight = 1 / float(self.num_batches_tracked)
+        unbiased = var * count / (count - 1)
+        self.running_mean.lerp_(mean.to(self.running_mean), weight)
+        self.running_var.lerp_(unbiased.to(self.running_var), weight)

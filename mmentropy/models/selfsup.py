@@ -1,0 +1,210 @@
+"""The algorithms: views in, dict of scalars out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.logging import MessageHub
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.models.utils import CosineEMA
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from .heads import mean_terms
+
+
+def check_views(name: str, views: list[Tensor], exactly_two: bool) -> None:
+    """Raise ``ValueError`` unless ``views`` is a list of enough views."""
+    count = len(views) if isinstance(views, (list, tuple)) else 1
+    if count < 2 or exactly_two and count > 2:
+        wanted = 'two' if exactly_two else 'at least two'
+        raise ValueError(
+            f'{name} needs {wanted} views of each image, got {count}; let the '
+            'pipeline make them: dict(type="MultiView", num_views=[2], ...)')
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Say in which method and iteration a number ceased to be finite."""
+    try:
+        yield
+    except FloatingPointError as error:
+        step = MessageHub.get_current_instance().get_info('iter')
+        where = '' if step is None else f' at iteration {step + 1}'
+        raise FloatingPointError(f'{name}{where}: {error}') from None
+
+
+def check_finite(terms: dict[str, Tensor]) -> None:
+    """Raise ``FloatingPointError`` naming the terms that are not finite."""
+    if torch.isfinite(torch.stack(list(terms.values()))).all():
+        return
+    bad = {k: float(v) for k, v in terms.items() if not torch.isfinite(v)}
+    listed = ', '.join(f'{key} is {value}' for key, value in bad.items())
+    raise FloatingPointError(
+        f'{listed}; the features are finite, so the objective overflowed: '
+        'lower the learning rate or check the hyper-parameters of the loss')
+
+
+def ema_of(model: BaseSelfSupervisor,
+           base_momentum: float | None) -> CosineEMA | None:
+    """An averaged copy of backbone and neck, or None for none."""
+    if base_momentum is None:
+        return None
+    if not 0 < base_momentum < 1:
+        raise ValueError('base_momentum is 1 - the EMA coefficient, in (0, 1),'
+                         f' or None for no EMA; got {base_momentum}')
+    return CosineEMA(
+        nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
+
+
+def against_targets(model: BaseSelfSupervisor, views: list[Tensor],
+                    **kwargs) -> dict[str, Tensor]:
+    """Mean loss of every view against the target of each other global view.
+
+    The EMA, if ``model.target_net`` is one, moves before it is used: its
+    first move copies the online network. Without it the targets are the
+    detached projections themselves.
+
+    Args:
+        views: (N, C, H, W) each, of any size; the first two are global.
+        kwargs: For ``model.head.loss``.
+    """
+    z = [model.neck(model.backbone(x))[0] for x in views]
+    with torch.no_grad():
+        if model.target_net is None:
+            t = [z[0].detach(), z[1].detach()]
+        else:
+            model.target_net.update_parameters(
+                nn.Sequential(model.backbone, model.neck))
+            t = [model.target_net(x)[0] for x in views[:2]]
+    return mean_terms([
+        model.head.loss(z[i], t[j], **kwargs) for j in range(2)
+        for i in range(len(z)) if i != j
+    ])
+
+
+@MODELS.register_module()
+class MEC(BaseSelfSupervisor):
+    """Maximum entropy coding, arXiv 2210.11464.
+
+    Online projections of all views against the targets of the two global
+    ones, averaged over the pairs of different views.
+
+    Args:
+        base_momentum: 1 - the EMA coefficient of the target network, in
+            (0, 1), annealed to 0 by a cosine (0.004: 0.996 to 1). Its
+            parameters are averaged, its batch statistics are its own. None:
+            no target network, the projections are detached instead.
+        kwargs: See ``BaseSelfSupervisor``.
+    """
+
+    def __init__(self,
+                 base_momentum: float | None = 0.004,
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.target_net = ema_of(self, base_momentum)
+
+    def loss(self,
+             inputs: list[Tensor],
+             data_samples: list | None = None,
+             **kwargs) -> dict[str, Tensor]:
+        """Loss and metrics of a batch.
+
+        Args:
+            inputs: Two global views, then any number of local crops, each
+                (N, C, H, W).
+            data_samples: Unused.
+
+        Returns:
+            ``loss``, ``coding_length`` and ``spectral_norm``.
+
+        Raises:
+            ValueError: Fewer than two views.
+            FloatingPointError: A term is not finite.
+        """
+        check_views('MEC', inputs, exactly_two=False)
+        with named_errors('MEC'):
+            terms = against_targets(self, inputs)
+            check_finite(terms)
+        return terms
+
+
+@MODELS.register_module()
+class ER(BaseSelfSupervisor):
+    """Entropy and reconstruction, arXiv 2307.10907.
+
+    Symmetric without an EMA (SimCLR+ER); with one, online against target
+    (BYOL+ER with a predictor and the sphere, DINO+ER with prototypes and the
+    simplex).
+
+    Args:
+        base_momentum: See :class:`MEC`; None for the symmetric form.
+        kwargs: See ``BaseSelfSupervisor``.
+    """
+
+    def __init__(self,
+                 base_momentum: float | None = None,
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.target_net = ema_of(self, base_momentum)
+
+    def loss(self,
+             inputs: list[Tensor],
+             data_samples: list | None = None,
+             **kwargs) -> dict[str, Tensor]:
+        """Loss and metrics of a batch.
+
+        Args:
+            inputs: Two views, each (N, C, H, W); with an EMA any number of
+                local crops may follow.
+            data_samples: Unused.
+
+        Returns:
+            ``loss``, ``entropy`` and ``reconstruction``.
+
+        Raises:
+            ValueError: Wrong number of views.
+            FloatingPointError: A term is not finite.
+        """
+        symmetric = self.target_net is None
+        check_views('ER', inputs, exactly_two=symmetric)
+        with named_errors('ER'):
+            if symmetric:
+                z1, z2 = (self.neck(self.backbone(x))[0] for x in inputs)
+                terms = mean_terms([self.head.loss(z1, z2)])
+            else:
+                terms = against_targets(self, inputs, distill=True)
+            check_finite(terms)
+        return terms
+
+
+@MODELS.register_module()
+class MinEnt(BaseSelfSupervisor):
+    """Minimum entropy, Pattern Recognition 138 (2023) 109364.
+
+    The neck pools, the head projects: no EMA, predictor or negatives.
+    """
+
+    def loss(self,
+             inputs: list[Tensor],
+             data_samples: list | None = None,
+             **kwargs) -> dict[str, Tensor]:
+        """Loss and metrics of a batch.
+
+        Args:
+            inputs: Two views, each (N, C, H, W).
+            data_samples: Unused.
+
+        Returns:
+            ``loss`` and ``target_entropy``.
+
+        Raises:
+            ValueError: Not two views.
+            FloatingPointError: A term is not finite.
+        """
+        check_views('MinEnt', inputs, exactly_two=True)
+        with named_errors('MinEnt'):
+            f1, f2 = (self.neck(self.backbone(x))[0] for x in inputs)
+            terms = self.head.loss(f1, f2)
+            check_finite(terms)
+        return terms
