@@ -3,10 +3,10 @@
 from .heads import ERHead, MECHead, MinEntHead
 from .losses import ERLoss, MECLoss, MinEntLoss
 from .necks import PrototypeNeck
-from .norm import GlobalBatchNorm
+from .norm import CPUSyncBatchNorm
 from .selfsup import ER, MEC, MinEnt
 
 __all__ = [
-    'ER', 'ERHead', 'ERLoss', 'GlobalBatchNorm', 'MEC', 'MECHead', 'MECLoss',
+    'CPUSyncBatchNorm', 'ER', 'ERHead', 'ERLoss', 'MEC', 'MECHead', 'MECLoss',
     'MinEnt', 'MinEntHead', 'MinEntLoss', 'PrototypeNeck'
 ]

@@ -1,5 +1,6 @@
 """Batch norm over all ranks, on any device."""
 
+import torch
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -7,24 +8,22 @@ from torch import Tensor, nn
 from ..dist import all_sum
 
 
-# In mmengine's root registry, so that every OpenMMLab scope finds it.
-@MODELS.register_module('GlobalBN')
-class GlobalBatchNorm(nn.SyncBatchNorm):
-    """``SyncBatchNorm`` that also takes CPU tensors.
+class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose training statistics span the ranks.
 
-    Same arguments, parameters, buffers and state dict. On CUDA it is torch's
-    own; on CPU with several ranks mean and variance are all-reduced with
-    their exact gradient; on one rank it is plain batch norm.
-
-    Every rank must hold the same number of rows.
+    Arguments, parameters and buffers are those of ``SyncBatchNorm``, which
+    takes CUDA tensors only, as does DDP around it. Every rank must hold the
+    same number of rows. On one rank it is plain batch norm.
     """
 
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f'expected at least 2 dimensions, got {x.dim()}')
+
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, ...) per channel, over rows of all ranks."""
-        if x.is_cuda:
-            return super().forward(x)
+        """Normalise (N, C, ...) per channel, over the rows of all ranks."""
         if not self.training or get_world_size() == 1:
-            return nn.modules.batchnorm._BatchNorm.forward(self, x)
+            return super().forward(x)
         self._check_input_dim(x)
         shape = [1, -1] + [1] * (x.dim() - 2)
         dims = [d for d in range(x.dim()) if d != 1]
@@ -49,3 +48,11 @@ class GlobalBatchNorm(nn.SyncBatchNorm):
         unbiased = var * count / (count - 1)
         self.running_mean.lerp_(mean.to(self.running_mean), weight)
         self.running_var.lerp_(unbiased.to(self.running_var), weight)
+
+
+# 'GlobalBN' is torch's own where it works. In mmengine's root registry, so
+# that every OpenMMLab scope finds it.
+MODELS.register_module(
+    'GlobalBN',
+    module=nn.SyncBatchNorm
+    if torch.cuda.is_available() else CPUSyncBatchNorm)

@@ -1,0 +1,17 @@
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from mmengine.logging import MessageHub  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    """One seed, and no progress left over from another test's training."""
+    torch.manual_seed(0)
+    hub = MessageHub.get_current_instance()
+    hub._runtime_info.clear()
