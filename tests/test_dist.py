@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.distributed as dist
-from mmentropy.dist import all_sum, gather
-from mmentropy.models import ERLoss, CPUSyncBatchNorm, MECLoss, MinEntLoss
 from ranks import on_ranks
 from torch.nn.parallel import DistributedDataParallel
+
+from mmentropy.dist import all_sum, gather
+from mmentropy.models import CPUSyncBatchNorm, ERLoss, MECLoss, MinEntLoss
 
 ROWS, WIDTH = 6, 5
 

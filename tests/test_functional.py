@@ -1,5 +1,4 @@
-"""Every formula against a second witness: transcription, closed form, limit.
-"""
+"""Every formula against a transcription, a closed form or a limit."""
 
 import math
 
@@ -8,6 +7,7 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as torch_f
+
 from mmentropy import functional as F
 from mmentropy.models import ERLoss, MECLoss, MinEntLoss
 

@@ -63,8 +63,7 @@ class ERHead(BaseModule):
              z1: Tensor,
              z2: Tensor,
              distill: bool = False) -> dict[str, Tensor]:
-        """Compare (N, D) with (N, D); a target, if ``distill``, is detached.
-        """
+        """Compare (N, D) with (N, D), with a target if ``distill``."""
         if self.predictor is not None:
             z1 = self.predictor([z1])[0]
             if not distill:

@@ -164,7 +164,8 @@ class MECLoss(BaseModule):
             f'MEC: the spectral norm of lambda C is {ratio:.2f}; above 1 the '
             'Taylor series diverges and the loss may fall without bound. Set '
             f'guard=True or raise distortion above '
-            f'{self.distortion * ratio:.3g}.')
+            f'{self.distortion * ratio:.3g}.',
+            stacklevel=4)
 
 
 @MODELS.register_module()

@@ -106,8 +106,7 @@ class MEC(BaseSelfSupervisor):
 
     def loss(self,
              inputs: list[Tensor],
-             data_samples: list | None = None,
-             **kwargs) -> dict[str, Tensor]:
+             data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:
@@ -150,8 +149,7 @@ class ER(BaseSelfSupervisor):
 
     def loss(self,
              inputs: list[Tensor],
-             data_samples: list | None = None,
-             **kwargs) -> dict[str, Tensor]:
+             data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:
@@ -187,8 +185,7 @@ class MinEnt(BaseSelfSupervisor):
 
     def loss(self,
              inputs: list[Tensor],
-             data_samples: list | None = None,
-             **kwargs) -> dict[str, Tensor]:
+             data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:

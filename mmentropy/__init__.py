@@ -1,0 +1,15 @@
+"""Self-supervised learning by entropy for the OpenMMLab stack.
+
+Importing the package registers MEC, ER and MinEnt with their heads, losses,
+data sets and hooks in mmpretrain's registries.
+"""
+
+from .stack import check_stack
+
+__version__ = '0.1.0'
+
+check_stack()
+
+from . import datasets, hooks, models  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'hooks', 'models']

@@ -1,0 +1,248 @@
+"""Backbones and configs out of checkpoints, without trusting the file."""
+import ast
+import logging
+import os
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
+from torch import Tensor, nn
+
+PathLike = str | os.PathLike
+
+_PREFIXES = dict(student='backbone.', teacher='target_net.module.0.')
+
+# What mmengine writes besides tensors: the history of logged values, which
+# nothing here reads. Names are mapped to a class that does nothing, so loading
+# calls neither numpy nor mmengine; `getattr` is among them because
+# HistoryBuffer pickles its methods.
+_NAMES = (
+    'builtins.getattr',
+    'builtins.slice',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'numpy.dtype',
+    'numpy.ndarray',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+)
+
+
+class _Inert:
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _inert(name: str) -> type:
+    module, _, name = name.rpartition('.')
+    return type(name, (_Inert, ), dict(__module__=module))
+
+
+_SAFE = [_inert(name) for name in _NAMES]
+
+
+def backbone_state_dict(path: PathLike,
+                        branch: str = 'student') -> dict[str, Tensor]:
+    """Weights of the backbone in a checkpoint, on the CPU.
+
+    Args:
+        path: a checkpoint of mmengine, or a plain state dict; there, and for
+            the student only, the keys may be those of a bare backbone.
+        branch: 'student' (``backbone.*``) or 'teacher', the EMA target of
+            BYOL-like models (``target_net.module.0.*``).
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: unreadable, unsafe,
+            or without such weights; one line.
+    """
+    if branch not in _PREFIXES:
+        raise ValueError(f'branch must be one of {tuple(_PREFIXES)}, got '
+                         f'{branch!r}')
+    checkpoint = _read(path)
+    state = checkpoint.get('state_dict', checkpoint)
+    state = state if isinstance(state, dict) else {}
+    weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if not weights:
+        raise ValueError(f'{path} holds no weights; its keys are '
+                         f'{_some(checkpoint)}')
+    prefix = _PREFIXES[branch]
+    found = {
+        k[len(prefix):]: v
+        for k, v in weights.items() if k.startswith(prefix)
+    }
+    if found:
+        return found
+    if branch == 'teacher':
+        raise ValueError(f'{path} has no teacher: none of {len(weights)} keys '
+                         f'starts with {prefix!r}, e.g. {_some(weights)}')
+    return weights
+
+
+def load_backbone(backbone: nn.Module,
+                  path: PathLike,
+                  branch: str = 'student',
+                  min_match: float = 0.95) -> list[str]:
+    """Load a backbone from a checkpoint, all or nothing.
+
+    A key matches if name and shape are equal. Position embeddings of another
+    image size do not match. Keys that differ are logged as a warning.
+
+    Args:
+        backbone: is changed only if no error is raised.
+        path: see :func:`backbone_state_dict`.
+        branch: see :func:`backbone_state_dict`.
+        min_match: lowest accepted share, in (0, 1], of matched keys among
+            the keys of either side.
+
+    Returns:
+        Keys of the backbone that were not loaded.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: as
+            :func:`backbone_state_dict`; too few keys match.
+    """
+    if not 0 < min_match <= 1:
+        raise ValueError(f'min_match must be in (0, 1], got {min_match}')
+    found = backbone_state_dict(path, branch)
+    expected = backbone.state_dict()
+    matched = {
+        k: v
+        for k, v in found.items()
+        if k in expected and v.shape == expected[k].shape
+    }
+    missing = [k for k in expected if k not in matched]
+    unused = [k for k in found if k not in matched]
+    total = len(expected.keys() | found.keys())
+    if len(matched) < min_match * total or not matched:
+        raise ValueError(
+            f'{path} does not fit {type(backbone).__name__}: {len(matched)} '
+            f'of {total} keys match, {len(expected)} expected, e.g. '
+            f'{_some(missing or expected)}, and {len(found)} found, e.g. '
+            f'{_some(unused or found)}; likely cause: '
+            f'{_cause(expected, found)}')
+    if missing or unused:
+        print_log(
+            f'{path}: {len(matched)} of {total} keys match; not loaded into '
+            f'the backbone: {missing or "none"}; not used from the '
+            f'checkpoint: {unused or "none"}',
+            logger='current',
+            level=logging.WARNING)
+    backbone.load_state_dict(matched, strict=False)
+    return missing
+
+
+def config_of(path: PathLike) -> Config:
+    """The config that a checkpoint was trained with.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: unreadable, unsafe,
+            or without a config; one line.
+        ImportError: a module of ``custom_imports`` is not installed.
+    """
+    meta = _read(path).get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f'{path} holds no config (meta.cfg): pass one')
+    # Config.fromstring would run the text, and checkpoints come from anywhere.
+    # What mmengine wrote itself is literals.
+    try:
+        values = {}
+        for line in ast.parse(text).body:
+            if not isinstance(line, ast.Assign):
+                raise ValueError(f'line {line.lineno} is no assignment')
+            values.update({t.id: _value(line.value) for t in line.targets})
+        cfg = Config(values, cfg_text=text)
+    except (SyntaxError, ValueError, TypeError, KeyError,
+            AttributeError) as error:
+        raise ValueError(
+            f'the config in {path} is not made of plain values and is not '
+            f'run: pass a config file ({str(error).splitlines()[0]})'
+        ) from error
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    return cfg
+
+
+def _value(node: ast.expr) -> object:
+    """As ast.literal_eval, and dict(a=...)."""
+    if isinstance(node, ast.Dict):
+        items = zip(node.keys, node.values, strict=True)
+        return {_value(k): _value(v) for k, v in items}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return (list if isinstance(node, ast.List) else tuple)(
+            _value(item) for item in node.elts)
+    if isinstance(node, ast.Call) and not node.args and \
+            getattr(node.func, 'id', None) == 'dict' and \
+            all(k.arg for k in node.keywords):
+        return {k.arg: _value(k.value) for k in node.keywords}
+    return ast.literal_eval(node)
+
+
+def _read(path: PathLike) -> dict:
+    if os.path.isdir(path):
+        raise IsADirectoryError(f'{path} is a directory, not a checkpoint')
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    # torch.serialization.safe_globals does the same, from torch 2.5 on.
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(_SAFE)
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    # A damaged file can fail at any place of the reader.
+    except Exception as error:
+        text = str(error)
+        if 'Unsupported global' in text or 'Trying to load' in text:
+            name = text.split('GLOBAL ')[-1].split(' ')[0]
+            raise ValueError(f'{path} refused: it holds {name}, which is '
+                             'neither a weight nor written by mmengine'
+                             ) from error
+        raise ValueError(f'{path} is no checkpoint of torch, or a damaged '
+                         f'one ({type(error).__name__})') from error
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, not a '
+                         'checkpoint')
+    return checkpoint
+
+
+def _cause(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+    prefix = _prefix(expected, found)
+    if prefix:
+        return f'wrong prefix, the checkpoint adds {prefix!r}'
+    prefix = _prefix(found, expected)
+    if prefix:
+        return f'wrong prefix, the checkpoint lacks {prefix!r}'
+    same = [k for k in expected if k in found]
+    other = [k for k in same if expected[k].shape != found[k].shape]
+    if len(other) > len(same) / 2:
+        key = other[0]
+        return (f'other shapes (width or variant), {key} is '
+                f'{tuple(found[key].shape)} instead of '
+                f'{tuple(expected[key].shape)}')
+    if same:
+        return 'wrong depth or variant of the architecture'
+    return 'another architecture'
+
+
+def _prefix(short: dict[str, Tensor], long: dict[str, Tensor]) -> str:
+    """What has to precede most keys of ``short`` to find them in ``long``."""
+    key = next(iter(short))
+    for other in long:
+        if other.endswith('.' + key):
+            prefix = other[:-len(key)]
+            if sum(prefix + k in long for k in short) > len(short) / 2:
+                return prefix
+    return ''
+
+
+def _some(keys: dict | list) -> str:
+    keys = list(keys)
+    return ', '.join(map(str, keys[:3])) + (', ...' if len(keys) > 3 else '')

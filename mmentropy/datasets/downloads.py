@@ -1,0 +1,102 @@
+"""mmpretrain's downloaded data sets, with errors that say what to do."""
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mmpretrain.datasets import CIFAR10, CIFAR100, FashionMNIST
+from mmpretrain.registry import DATASETS
+
+
+def _load_or_explain(load: Callable[[], list[dict]], dataset,
+                     remedy: str) -> list[dict]:
+    """Call ``load``; if it fails, say in one line where and what to do."""
+    try:
+        return load()
+    except (AssertionError, EOFError, OSError, RuntimeError) as error:
+        raise RuntimeError(
+            f'cannot load {type(dataset).__name__} from '
+            f"{Path(dataset.data_prefix['root']).resolve()}: {remedy} "
+            f'({error!r})') from None
+
+
+@DATASETS.register_module()
+class LocalFashionMNIST(FashionMNIST):
+    """Fashion-MNIST from ``data_root``, a Debian package or the network.
+
+    Files missing in ``data_root`` are unpacked from the Debian package
+    ``dataset-fashion-mnist`` if it is installed, and downloaded otherwise.
+    A sample is ``dict(img, gt_label)``, ``img`` uint8 of shape (28, 28).
+
+    Args:
+        data_root (str): Folder of the files, created if missing.
+        split (str): 'train' (60,000 images) or 'test' (10,000).
+        **kwargs: Arguments of :class:`mmpretrain.datasets.FashionMNIST`
+            but ``test_mode``, which follows ``split``.
+
+    Raises:
+        RuntimeError: If the files are nowhere to be had.
+    """
+
+    package = 'dataset-fashion-mnist'
+    package_folder = '/usr/share/datasets/fashion-mnist'
+
+    def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
+        # The base class chooses the files by `test_mode`, not by `split`.
+        super().__init__(
+            data_root=data_root,
+            split=split,
+            test_mode=split == 'test',
+            **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Load the images and labels of the split."""
+        files = [name for name, _ in self.train_list + self.test_list]
+        return _load_or_explain(
+            super().load_data_list, self,
+            f'install the Debian package {self.package} (looked in '
+            f"{self.package_folder}) or put {', '.join(files)} there")
+
+    def _download(self) -> None:
+        packaged = [
+            Path(self.package_folder, name)
+            for name, _ in self.train_list + self.test_list
+        ]
+        if not all(file.is_file() for file in packaged):
+            return super()._download()
+        root = Path(self.data_prefix['root'])
+        root.mkdir(parents=True, exist_ok=True)
+        # Debian packs anew, so that the MD5 sums of the archives differ;
+        # gzip checks the content. A broken-off copy must not look complete.
+        for file in packaged:
+            part = root / f'{file.stem}.part'
+            with gzip.open(file) as source, part.open('wb') as target:
+                shutil.copyfileobj(source, target)
+            part.replace(root / file.stem)
+
+
+@DATASETS.register_module()
+class LocalCIFAR10(CIFAR10):
+    """mmpretrain's CIFAR10 with an error that says what to put where.
+
+    A sample is ``dict(img, gt_label)``, ``img`` RGB uint8 (32, 32, 3).
+
+    Raises:
+        RuntimeError: If the files are neither in ``data_root`` nor
+            downloadable.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Load the images and labels of the split."""
+        return _load_or_explain(super().load_data_list, self,
+                                f'put {self.filename} from {self.url} there')
+
+
+@DATASETS.register_module()
+class LocalCIFAR100(CIFAR100):
+    """mmpretrain's CIFAR100, otherwise like :class:`LocalCIFAR10`."""
+
+    def load_data_list(self) -> list[dict]:
+        """Load the images and labels of the split."""
+        return _load_or_explain(super().load_data_list, self,
+                                f'put {self.filename} from {self.url} there')

@@ -1,0 +1,132 @@
+"""What watches a pre-training run."""
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmpretrain.registry import DATASETS, HOOKS
+from torch.utils.data import Dataset
+
+from mmentropy.evaluation import METRICS, extract_features, knn_predict
+
+
+@HOOKS.register_module()
+class KNNHook(Hook):
+    """kNN accuracy of the backbone during pre-training.
+
+    Runs every ``interval`` and at the end of training, on all ranks. Logs one
+    line, adds ``knn/top1`` to the visualizer and ``val/knn_top1`` to the
+    message hub, in percent. Training goes on as if it had not run: random
+    states, training modes and batch norm statistics stay as they were. The
+    data sets are built once, when training starts.
+
+    Args:
+        train: config of the labelled bank, with a plain pipeline of one view.
+        test: config of the labelled queries.
+        interval: epochs, or iterations if not ``by_epoch``.
+        k: see :func:`mmentropy.evaluation.knn_predict`.
+        metric: see there.
+        temperature: see there.
+        batch_size: images per rank and step.
+        by_epoch: count epochs; False in iteration-based training.
+        num_workers: loader processes per rank.
+
+    Raises:
+        ValueError: before the first step: ``interval``, ``k`` or ``metric``
+            is wrong; ``by_epoch`` in iteration-based training.
+    """
+
+    def __init__(self,
+                 train: dict,
+                 test: dict,
+                 interval: int = 10,
+                 k: int = 20,
+                 metric: str = 'cosine',
+                 temperature: float = 0.07,
+                 batch_size: int = 256,
+                 by_epoch: bool = True,
+                 num_workers: int = 0) -> None:
+        if interval < 1:
+            raise ValueError(f'interval must be at least 1, got {interval}')
+        if metric not in METRICS:
+            raise ValueError(f'metric must be one of {METRICS}, got '
+                             f'{metric!r}')
+        self.train = train
+        self.test = test
+        self.interval = interval
+        self.knn = dict(k=k, metric=metric, temperature=temperature)
+        self.loader = dict(batch_size=batch_size, num_workers=num_workers)
+        self.by_epoch = by_epoch
+        self.datasets: list[Dataset] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError('KNNHook counts epochs, but training counts '
+                             'iterations: set by_epoch=False')
+        if self.datasets is None:
+            with _random_state_kept():
+                self.datasets = [
+                    DATASETS.build(cfg) for cfg in (self.train, self.test)
+                ]
+        if not 1 <= self.knn['k'] <= len(self.datasets[0]):
+            raise ValueError(f'KNNHook: k must be in 1..'
+                             f'{len(self.datasets[0])} (the rows of train), '
+                             f'got {self.knn["k"]}')
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.by_epoch and (self.every_n_epochs(runner, self.interval)
+                              or self.is_last_train_epoch(runner)):
+            self._evaluate(runner, 'epoch', runner.epoch + 1)
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: dict | None = None,
+                         outputs: dict | None = None) -> None:
+        if not self.by_epoch and (self.every_n_train_iters(
+                runner, self.interval) or self.is_last_train_iter(runner)):
+            self._evaluate(runner, 'iteration', runner.iter + 1)
+
+    def _evaluate(self, runner: Runner, unit: str, step: int) -> None:
+        start = time.perf_counter()
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        device = next(model.backbone.parameters()).device
+        with _random_state_kept():
+            (train_x, train_y), (test_x, test_y) = [
+                extract_features(model, dataset, **self.loader)
+                for dataset in self.datasets
+            ]
+        # Each rank classifies its share of the test rows.
+        rank, world_size = get_dist_info()
+        predictions = knn_predict(
+            train_x.to(device), train_y.to(device),
+            test_x[rank::world_size].to(device), **self.knn)
+        correct = (predictions.cpu() == test_y[rank::world_size]).sum()
+        all_reduce(correct)
+        top1 = 100 * correct.item() / len(test_y)
+        runner.message_hub.update_scalar('val/knn_top1', top1)
+        runner.visualizer.add_scalar('knn/top1', top1, step)
+        runner.logger.info(
+            f'kNN after {unit} {step}: top-1 {top1:.2f} % '
+            f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train_y)} + '
+            f'{len(test_y)} rows, {time.perf_counter() - start:.1f} s)')
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if cuda else []):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

@@ -1,0 +1,18 @@
+# Sourced: a Python with mmentropy installed, in $PYTHON.
+# Usage: . tools/env.sh EXTRAS STATEMENT
+#   EXTRAS     what to install, e.g. onedl,tests
+#   STATEMENT  Python that fails while something of it is missing
+# Uses the active environment if there is one, else makes .venv.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+    PYTHON=python
+else
+    PYTHON=.venv/bin/python
+    [ -x "$PYTHON" ] || python3 -m venv .venv
+fi
+if ! "$PYTHON" -c "$2" >/dev/null 2>&1; then
+    echo "Installing mmentropy[$1] (about 3 minutes)"
+    "$PYTHON" -m pip install --quiet --editable ".[$1]"
+    "$PYTHON" -c "$2"
+fi

@@ -1,0 +1,98 @@
+"""Score the backbone of a checkpoint by kNN and linear probe.
+
+python tools/evaluate.py CHECKPOINT --protocols knn,linear --random
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+
+import mmentropy  # noqa: F401, registers the data sets
+from mmentropy.checkpoint import config_of
+from mmentropy.evaluation import (
+    PROTOCOLS,
+    evaluate_checkpoint,
+    parse_protocols,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('checkpoint')
+    parser.add_argument(
+        '--config', help='default: the config stored in the checkpoint')
+    parser.add_argument(
+        '--protocols',
+        default='knn,linear',
+        help=f'comma-separated, of {", ".join(PROTOCOLS)}; default knn,linear')
+    parser.add_argument(
+        '--branch',
+        default='student',
+        choices=['student', 'teacher'],
+        help='teacher: the EMA target of BYOL-like models')
+    parser.add_argument(
+        '--random',
+        action='store_true',
+        help='also the same backbone, freshly initialised')
+    parser.add_argument(
+        '--pixels', action='store_true', help='also raw pixels')
+    parser.add_argument('--out', help='write the accuracies to this JSON file')
+    parser.add_argument('--batch-size', type=int, default=256)
+    parser.add_argument(
+        '--workers', type=int, default=0, help='loader processes')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args()
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    names = list(next(iter(results.values())))
+    width = max(map(len, results))
+    lines = [' '.join([' ' * width] + [f'{name:>7}' for name in names])]
+    for row, scores in results.items():
+        cells = [f'{scores[name]:7.2f}' for name in names]
+        lines.append(' '.join([f'{row:<{width}}'] + cells))
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    protocols = parse_protocols(args.protocols)
+    if args.out and not Path(args.out).absolute().parent.is_dir():
+        raise ValueError(f'--out: no folder {Path(args.out).parent}')
+    cfg = (
+        Config.fromfile(args.config)
+        if args.config else config_of(args.checkpoint))
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    results = evaluate_checkpoint(
+        args.checkpoint,
+        cfg,
+        protocols,
+        branch=args.branch,
+        random=args.random,
+        pixels=args.pixels,
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        device='cuda' if torch.cuda.is_available() else 'cpu',
+        seed=args.seed)
+    print(table(results))
+    if args.out:
+        Path(args.out).write_text(json.dumps(results, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    # What users cause: files, configs, unregistered names, absent modules.
+    except (ValueError, OSError, RuntimeError, KeyError, ImportError,
+            TypeError, AssertionError) as error:
+        lines = str(error.args[0] if isinstance(error, KeyError) and error.args
+                    else error).strip().splitlines() or [repr(error)]
+        # Errors of loader processes end with the line that counts.
+        line = lines[-1] if lines[0].startswith('Caught ') else lines[0]
+        sys.exit(f'error: {line}')
