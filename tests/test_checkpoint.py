@@ -188,6 +188,7 @@ def test_config_of_a_real_checkpoint(trained):
     ('a = open("x")', 'malformed'),
     ('a = dict(b=[__import__("os").getcwd()])', 'malformed'),
     ('a = dict(**globals())', 'malformed'),
+    ('a = dict(**{"b": 1})', 'malformed'),
     ('a = (', 'never closed'),
     ('a.b = 1', 'Name|id'),
 ])

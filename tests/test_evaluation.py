@@ -261,11 +261,11 @@ def test_knn_metrics_and_temperature_differ_where_they_should():
     assert knn_predict(x, y, query, 1, 'euclidean').item() == 0
     # One close vote against two far ones: the temperature decides.
     x = torch.tensor([[1., 0.], [.6, .8], [.6, -.8]])
-    y = torch.tensor([0, 1, 1])
+    y = torch.tensor([1, 0, 0])
     query = torch.tensor([[3., 0.]])
-    assert knn_predict(x, y, query, 3, temperature=.1).item() == 0
-    assert knn_predict(x, y, query, 3, temperature=10.).item() == 1
-    assert knn_predict(x, y, query, 3, temperature=1e-4).item() == 0
+    assert knn_predict(x, y, query, 3, temperature=.1).item() == 1
+    assert knn_predict(x, y, query, 3, temperature=10.).item() == 0
+    assert knn_predict(x, y, query, 3, temperature=1e-4).item() == 1
 
 
 def test_knn_tie_goes_to_the_lowest_class():

@@ -33,6 +33,15 @@ class DrawRandomNumbers(BaseTransform):
         return results
 
 
+@TRANSFORMS.register_module()
+class PythonRandomRoll(BaseTransform):
+    """mmpretrain's transforms draw from numpy only."""
+
+    def transform(self, results):
+        results['img'] = np.roll(results['img'], random.randrange(8))
+        return results
+
+
 def digits(split, size):
     return dict(
         type='Digits',
@@ -57,7 +66,8 @@ def train(work_dir, name, *hooks, by_epoch=True):
     norm = dict(type='BN1d')
     view = [
         dict(type='RandomCrop', crop_size=8, padding=1),
-        dict(type='RandomFlip', prob=.5)
+        dict(type='RandomFlip', prob=.5),
+        dict(type='PythonRandomRoll')
     ]
     length = dict(max_epochs=2) if by_epoch else dict(max_iters=6)
     cfg = Config(
@@ -179,7 +189,7 @@ def test_hook_builds_its_data_once(tmp_path, monkeypatch):
 def test_hook_refuses_before_the_first_step(tmp_path):
     for kwargs, message in [(dict(interval=0), 'interval'),
                             (dict(metric='manhattan'), 'metric'),
-                            (dict(k=101), r'k must be in 1\.\.100')]:
+                            (dict(k=101), r'KNNHook: k must be in 1\.\.100')]:
         with pytest.raises(ValueError, match=message):
             train(tmp_path, f'refuse_{message[:3]}', hook(**kwargs))
     with pytest.raises(ValueError, match='set by_epoch=False'):
