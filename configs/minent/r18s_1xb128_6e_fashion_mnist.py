@@ -1,0 +1,13 @@
+# MinEnt on Fashion-MNIST.
+_base_ = '../_base_/fashion_mnist_r18s_6e.py'
+
+model = dict(
+    type='MinEnt',
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='MinEntHead',
+        in_channels=128,
+        hid_channels=512,
+        out_channels=[512, 256, 128, 64, 32, 16],
+        loss=dict(type='MinEntLoss', norm='batch')))
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-6))
