@@ -10,6 +10,6 @@ __version__ = '0.1.0'
 
 check_stack()
 
-from . import datasets, hooks, models  # noqa: E402
+from . import datasets, hooks, models, optim  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'hooks', 'models']
+__all__ = ['__version__', 'datasets', 'hooks', 'models', 'optim']

@@ -67,7 +67,7 @@ def pretrain(config: str, work_dir: Path, seed: int) -> tuple[Config, float]:
 
 
 def score(features: list) -> dict[str, float]:
-    """kNN and linear accuracy, percent, of (train, test) features."""
+    """KNN and linear accuracy, percent, of (train, test) features."""
     train, test = features
     return dict(
         knn=round(knn_accuracy(*train, *test, k=20), 2),

@@ -8,6 +8,8 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -23,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         nargs='?',
         const='float16',
-        choices=['float16', 'bfloat16'],
+        choices=AMP_WRAPPERS,
         help='automatic mixed precision; bfloat16 also on CPU')
     parser.add_argument(
         '--auto-scale-lr',
@@ -50,8 +52,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.dtype = args.amp
+        cfg.optim_wrapper.type = AMP_WRAPPERS[args.amp]
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise SystemExit(f'error: {args.config} has no auto_scale_lr = '
