@@ -26,4 +26,4 @@ model = dict(
             norm_cfg=norm_cfg),
         loss=dict(type='ERLoss', support='sphere', kappa=10.)))
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=1., momentum=0.9, weight_decay=1e-4))
+    optimizer=dict(type='SGD', lr=0.2, momentum=0.9, weight_decay=1e-4))
