@@ -1,8 +1,10 @@
 """Ranks with different rows against one process with all of them."""
 
 import pytest
+import test_models
 import torch
 import torch.distributed as dist
+from mmengine.logging import MessageHub
 from ranks import on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
@@ -166,3 +168,56 @@ def test_collectives_by_hand(tmp_path):
         assert grad.tolist() == [3 * (first + i) for i in range(3)]
         assert total.tolist() == [3, 3]
         assert grad_sum.tolist() == [3 * (rank + 1)] * 2
+
+
+def whole_models(rank, world):
+    results = {}
+    for name in test_models.HEADS:
+        model, views = model_and_views(name)
+        ranks = DistributedDataParallel(
+            AsLoss(model), broadcast_buffers=False)
+        loss = ranks([x.chunk(world)[rank] for x in views])
+        loss.backward()
+        results[name] = loss.detach(), gradients(model)
+    return results
+
+
+class AsLoss(torch.nn.Module):
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, views):
+        return self.model(views, mode='loss')['loss']
+
+
+def gradients(model):
+    return {k: p.grad for k, p in model.named_parameters() if p.requires_grad}
+
+
+def model_and_views(name):
+    """A model in float64, first step of 10, and two views of 16 images."""
+    hub = MessageHub.get_current_instance()
+    hub.update_info('max_iters', 10)
+    hub.update_info('iter', 0)
+    torch.manual_seed(0)
+    model = test_models.build(name).double()
+    if name.startswith('er'):
+        model.head.loss_module.gather = True
+    return model, torch.randn(2, 16, 3, 16, 16, dtype=torch.float64).unbind()
+
+
+def test_whole_models_equal_one_process(tmp_path):
+    by_rank = on_ranks(whole_models, 2, tmp_path)
+    for name in test_models.HEADS:
+        model, views = model_and_views(name)
+        loss = AsLoss(model)(list(views))
+        loss.backward()
+        for results in by_rank:
+            rank_loss, rank_grads = results[name]
+            torch.testing.assert_close(
+                rank_loss, loss.detach(), rtol=1e-9, atol=1e-12, msg=name)
+            for key, grad in gradients(model).items():
+                torch.testing.assert_close(
+                    rank_grads[key], grad, rtol=1e-6, atol=1e-12, msg=key)

@@ -16,6 +16,7 @@ BACKBONE = dict(
     depth=18,
     stem_channels=8,
     base_channels=8,
+    norm_cfg=BN,
     zero_init_residual=False)
 NECK = dict(
     type='NonLinearNeck',

@@ -10,4 +10,4 @@ model = dict(
         hid_channels=512,
         out_channels=[512, 256, 128, 64, 32, 16],
         loss=dict(type='MinEntLoss', norm='batch')))
-optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-6))
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=3e-3, weight_decay=1e-6))

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.models.utils import CosineEMA
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..dist import all_sum
 from .heads import mean_terms
 
 
@@ -34,15 +36,29 @@ def named_errors(name: str) -> Iterator[None]:
         raise FloatingPointError(f'{name}{where}: {error}') from None
 
 
-def check_finite(terms: dict[str, Tensor]) -> None:
-    """Raise ``FloatingPointError`` naming the terms that are not finite."""
-    if torch.isfinite(torch.stack(list(terms.values()))).all():
-        return
-    bad = {k: float(v) for k, v in terms.items() if not torch.isfinite(v)}
-    listed = ', '.join(f'{key} is {value}' for key, value in bad.items())
-    raise FloatingPointError(
-        f'{listed}; the features are finite, so the objective overflowed: '
-        'lower the learning rate or check the hyper-parameters of the loss')
+def over_ranks(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each term averaged over ranks; ``loss`` keeps this rank's gradient.
+
+    So every rank logs the loss of the whole batch, and a term that is not
+    finite on one rank stops all of them.
+
+    Raises:
+        FloatingPointError: Names the terms that are not finite.
+    """
+    local = torch.stack([value.detach() for value in terms.values()])
+    mean = all_sum(local) / get_world_size()
+    if not torch.isfinite(mean).all():
+        bad = ', '.join(f'{key} is {float(value)}'
+                        for key, value in zip(terms, mean)
+                        if not torch.isfinite(value))
+        raise FloatingPointError(
+            f'{bad}, although the features are finite: the objective '
+            'overflowed; lower the learning rate or check the '
+            'hyper-parameters of the loss')
+    return {
+        key: value + (average - value.detach())
+        for (key, value), average in zip(terms.items(), mean)
+    }
 
 
 def ema_of(model: BaseSelfSupervisor,
@@ -123,9 +139,7 @@ class MEC(BaseSelfSupervisor):
         """
         check_views('MEC', inputs, exactly_two=False)
         with named_errors('MEC'):
-            terms = against_targets(self, inputs)
-            check_finite(terms)
-        return terms
+            return over_ranks(against_targets(self, inputs))
 
 
 @MODELS.register_module()
@@ -167,13 +181,11 @@ class ER(BaseSelfSupervisor):
         symmetric = self.target_net is None
         check_views('ER', inputs, exactly_two=symmetric)
         with named_errors('ER'):
-            if symmetric:
-                z1, z2 = (self.neck(self.backbone(x))[0] for x in inputs)
-                terms = mean_terms([self.head.loss(z1, z2)])
-            else:
-                terms = against_targets(self, inputs, distill=True)
-            check_finite(terms)
-        return terms
+            if not symmetric:
+                return over_ranks(
+                    against_targets(self, inputs, distill=True))
+            z1, z2 = (self.neck(self.backbone(x))[0] for x in inputs)
+            return over_ranks(mean_terms([self.head.loss(z1, z2)]))
 
 
 @MODELS.register_module()
@@ -202,6 +214,4 @@ class MinEnt(BaseSelfSupervisor):
         check_views('MinEnt', inputs, exactly_two=True)
         with named_errors('MinEnt'):
             f1, f2 = (self.neck(self.backbone(x))[0] for x in inputs)
-            terms = self.head.loss(f1, f2)
-            check_finite(terms)
-        return terms
+            return over_ranks(self.head.loss(f1, f2))

@@ -1,0 +1,84 @@
+"""The commands that users type, on Digits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = dict(
+    mec='configs/mec/r18s_1xb128_60e_digits.py',
+    er='configs/er/byol_r18s_1xb128_60e_digits.py',
+    minent='configs/minent/r18s_1xb128_60e_digits.py')
+
+# Both runs must see the same pixels: fixed views, no random draws. Ten
+# iterations of 128 images an epoch.
+CONFIG = """
+_base_ = '{base}'
+fixed = dict(type='Resize', scale=(12, 12))
+train_dataloader = dict(
+    batch_size={batch},
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(pipeline=[
+        dict(
+            type='MultiView',
+            num_views=[1, 1],
+            transforms=[[fixed], [fixed, dict(type='RandomFlip', prob=1.)]]),
+        dict(type='PackInputs')
+    ]))
+model = dict(backbone=dict(stem_channels=8, base_channels=8),
+             {neck}head=dict({head}))
+train_cfg = dict(max_epochs=2)
+# Small steps: rounding grows with large ones until the argmax of MinEnt or a
+# ReLU decides differently.
+optim_wrapper = dict(optimizer=dict(
+    _delete_=True, type='SGD', lr={lr}, momentum=0.9))
+# Nothing but the objective and the batch norms shall differ.
+param_scheduler = []
+default_hooks = dict(logger=dict(interval=1),
+                     checkpoint=dict(interval=2))
+custom_hooks = []
+"""
+CHANGES = dict(
+    mec=dict(neck='neck=dict(in_channels=32), ', head='', lr=0.01),
+    er=dict(
+        neck='neck=dict(in_channels=32), ',
+        head='loss=dict(gather=True)',
+        lr=0.001),
+    minent=dict(neck='', head='in_channels=32', lr=0.003))
+
+
+def run(*command):
+    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def losses(work_dir):
+    lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
+    return [json.loads(line)['loss'] for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize('method', CONFIGS)
+def test_two_processes_follow_one(method, tmp_path):
+    paths = []
+    for processes in (1, 2):
+        path = tmp_path / f'{processes}.py'
+        path.write_text(
+            CONFIG.format(
+                base=ROOT / CONFIGS[method],
+                batch=128 // processes,
+                **CHANGES[method]))
+        paths.append((path, tmp_path / str(processes)))
+    (one, one_dir), (two, two_dir) = paths
+    run(sys.executable, 'tools/train.py', one, '--work-dir', one_dir)
+    run('bash', 'tools/dist_train.sh', two, '2', '--work-dir', two_dir)
+    curves = losses(one_dir), losses(two_dir)
+    assert len(curves[0]) == len(curves[1]) == 20
+    assert abs(curves[0][0] - curves[0][-1]) > 0.01
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3, abs=1e-3)
