@@ -8,6 +8,7 @@ that of one process on the concatenated batch.
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from torch import Tensor
 
@@ -71,3 +72,17 @@ def local_rows(x: Tensor, rows: int) -> Tensor:
     """This rank's ``rows`` of a gathered tensor."""
     first = get_rank() * rows
     return x[first:first + rows]
+
+
+def start_cpu_ranks(cfg: Config) -> None:
+    """Start gloo under torchrun, which mmengine cannot without a GPU.
+
+    Args:
+        cfg: Config of a Runner; its DDP wrapper is set to one for the CPU.
+    """
+    torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+        device_ids=None)

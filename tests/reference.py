@@ -1,8 +1,8 @@
 """The papers' formulas written once more, from their sources.
 
 Plain loops, no shared code with the package, never imported by it. MEC is a
-transcription of MIT-licensed code; ER and MinEnt are written from the
-formulas, with the released code's constants.
+transcription (MIT License, Copyright (c) 2022 xinliu20); ER and MinEnt are
+written from the formulas, with the released code's constants.
 """
 
 import math

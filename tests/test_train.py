@@ -10,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = dict(
-    mec='configs/mec/r18s_1xb128_60e_digits.py',
-    er='configs/er/byol_r18s_1xb128_60e_digits.py',
-    minent='configs/minent/r18s_1xb128_60e_digits.py')
+    mec='configs/mec/r18s_1xb64_50e_digits.py',
+    er='configs/er/byol_r18s_1xb64_50e_digits.py',
+    minent='configs/minent/r18s_1xb64_50e_digits.py')
 
 # Both runs must see the same pixels: fixed views, no random draws. Ten
 # iterations of 128 images an epoch.

@@ -32,9 +32,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = dict(
-    mec='configs/mec/r18s_1xb128_60e_digits.py',
-    er='configs/er/r18s_1xb128_60e_digits.py',
-    minent='configs/minent/r18s_1xb128_60e_digits.py')
+    mec='configs/mec/r18s_1xb64_50e_digits.py',
+    er='configs/er/byol_r18s_1xb64_50e_digits.py',
+    minent='configs/minent/r18s_1xb64_50e_digits.py')
 TITLES = dict(
     raw_pixels='raw pixels',
     random_init='random backbone',

@@ -1,12 +1,13 @@
 """Train any OpenMMLab config, on one process or under torchrun or SLURM."""
 
 import argparse
-import os
 import os.path as osp
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+
+from mmentropy.dist import start_cpu_ranks
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 
@@ -65,22 +66,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def init_cpu_ranks(cfg: Config) -> None:
-    """Start gloo, which mmengine's launcher cannot without a GPU."""
-    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
-    torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-        device_ids=None)
-
-
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        init_cpu_ranks(cfg)
+        start_cpu_ranks(cfg)
     Runner.from_cfg(cfg).train()
 
 

@@ -1,6 +1,6 @@
 # MEC on Digits. At batch 128 the paper's distortion would let the spectral
 # norm of lambda C reach 5, so the guard is at work throughout.
-_base_ = '../_base_/digits_r18s_60e.py'
+_base_ = '../_base_/digits_r18s_50e.py'
 
 norm_cfg = dict(type='GlobalBN')
 model = dict(
@@ -26,4 +26,4 @@ model = dict(
             norm_cfg=norm_cfg),
         loss=dict(type='MECLoss', warmup=0.1)))
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=1., momentum=0.9, weight_decay=1e-4))
+    optimizer=dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=1e-4))

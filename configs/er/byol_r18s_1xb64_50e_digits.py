@@ -1,5 +1,5 @@
 # BYOL+ER on Digits.
-_base_ = '../_base_/digits_r18s_60e.py'
+_base_ = '../_base_/digits_r18s_50e.py'
 
 norm_cfg = dict(type='GlobalBN')
 model = dict(
@@ -26,4 +26,4 @@ model = dict(
             norm_cfg=norm_cfg),
         loss=dict(type='ERLoss', support='sphere', kappa=10.)))
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.2, momentum=0.9, weight_decay=1e-4))
+    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))

@@ -1,5 +1,5 @@
 # MinEnt on Digits.
-_base_ = '../_base_/digits_r18s_60e.py'
+_base_ = '../_base_/digits_r18s_50e.py'
 
 model = dict(
     type='MinEnt',
