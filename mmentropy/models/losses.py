@@ -4,11 +4,11 @@ Every loss leaves autocast and computes in float32 (float64 input stays
 float64), normalises its input itself, and returns a scalar to be minimised.
 """
 
-import warnings
+import logging
 
 import torch
 import torch.nn.functional as torch_f
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
@@ -46,8 +46,8 @@ class MECLoss(BaseModule):
 
     Outside a spectral norm of :math:`\lambda C` of 1 the series diverges and
     the loss can fall without bound through complex eigenvalues. The norm is
-    therefore estimated at every step, and ``guard`` says what happens above
-    ``max_norm``.
+    therefore estimated at every step and logged once when it first exceeds 1;
+    ``guard`` says what happens above ``max_norm``.
 
     Args:
         distortion: :math:`\epsilon_d^2 > 0` per dimension; 0.06 in the paper,
@@ -61,7 +61,7 @@ class MECLoss(BaseModule):
         warmup_factor: >= 1; 8 in the official code.
         guard: ``True`` raises :math:`1 / \lambda` as far as keeps the norm
             at ``max_norm``, as a larger distortion would; ``False`` leaves
-            the series as it is and warns once.
+            the series as it is.
         max_norm: In (0, 1].
 
     Source:
@@ -140,10 +140,10 @@ class MECLoss(BaseModule):
             lambda_inv = m * self.distortion * self.warmup_scale()
             norm = F.spectral_norm(c)
             ratio = norm / lambda_inv
+            if not self._warned and ratio > 1:
+                self._warn(float(ratio))
             if self.guard:
                 lambda_inv = (norm / self.max_norm).clamp_min(lambda_inv)
-            elif not self._warned and ratio > 1:
-                self._warn(float(ratio))
             log_det = F.log_det_exact if self.exact else self._series
             value = log_det(c / lambda_inv)
             return dict(
@@ -160,12 +160,16 @@ class MECLoss(BaseModule):
 
     def _warn(self, ratio: float) -> None:
         self._warned = True
-        warnings.warn(
-            f'MEC: the spectral norm of lambda C is {ratio:.2f}; above 1 the '
-            'Taylor series diverges and the loss may fall without bound. Set '
-            f'guard=True or raise distortion above '
-            f'{self.distortion * ratio:.3g}.',
-            stacklevel=4)
+        norm = f'MEC: the spectral norm of lambda C is {ratio:.2f}'
+        if self.guard:
+            distortion = self.distortion * ratio / self.max_norm
+            message = (f'{norm}; the guard holds it at {self.max_norm}, as '
+                       f'distortion={distortion:.3g} would')
+        else:
+            message = (f'{norm}; above 1 the Taylor series diverges and the '
+                       'loss may fall without bound: set guard=True or raise '
+                       f'distortion above {self.distortion * ratio:.3g}')
+        print_log(message, logger='current', level=logging.WARNING)
 
 
 @MODELS.register_module()
