@@ -248,7 +248,7 @@ def test_numbers_of_the_released_readme():
     base = rand()
     z1, z2 = (torch_f.normalize(noisy(base), dim=1) for _ in range(2))
     error = F.sphere_reconstruction(z1, z2, 10., log_c)
-    assert float(error) == pytest.approx(-248.65526, abs=2e-2)
+    assert float(error) == pytest.approx(-248.65526, abs=5e-2)
 
     for probs, expected, tolerance in (
         (rand().softmax(1), 6.9076123, 1e-5),

@@ -183,6 +183,15 @@ def test_er_distilled_maximises_the_entropy_of_the_online_branch():
         float(both['reconstruction']) - float(both['entropy']), rel=1e-4)
 
 
+def test_er_sharpens_the_target_alone():
+    z, t = torch.randn(2, 8, 16)
+    loss = ERLoss(support='simplex', temperature=1., target_temperature=0.5)
+    plain = ERLoss(support='simplex', temperature=1.)
+    assert float(loss(z, t, distill=True)['loss']) == pytest.approx(
+        float(plain(z, 2 * t, distill=True)['loss']))
+    assert loss(z, t)['loss'] == plain(z, t)['loss']
+
+
 def test_min_ent_head_is_the_mean_over_heads():
     head = build('minent').head
     f1, f2 = torch.randn(2, 8, 64)
@@ -289,6 +298,7 @@ def test_batch_of_one(loss):
     (dict(type='ERLoss', support='simplex', estimator='joe'), 'joe'),
     (dict(type='ERLoss', kappa=-1.), 'kappa'),
     (dict(type='ERLoss', temperature=0.), 'temperature'),
+    (dict(type='ERLoss', target_temperature=0.), 'target_temperature'),
     (dict(type='MinEntLoss', norm='layer'), 'norm'),
     (dict(HEADS['mec'], base_momentum=0.), 'base_momentum'),
     (dict(HEADS['er_byol'], base_momentum=1.5), 'base_momentum'),

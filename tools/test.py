@@ -1,11 +1,11 @@
 """Test any OpenMMLab config on a checkpoint: a probe, a detector."""
 
 import argparse
-import os.path as osp
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+from train import default_work_dir
 
 from mmentropy.dist import start_cpu_ranks
 
@@ -14,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('--work-dir', help='default: work_dirs/<config name>')
+    parser.add_argument('--work-dir', help='default: work_dirs/<folder>/<name>')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     parser.add_argument(
         '--launcher',
@@ -32,9 +32,8 @@ def main() -> None:
             'checkpoints are measured by tools/evaluate.py')
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join(
-        'work_dirs',
-        osp.splitext(osp.basename(args.config))[0])
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or default_work_dir(args.config))
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if args.launcher == 'pytorch' and not torch.cuda.is_available():

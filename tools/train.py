@@ -1,7 +1,7 @@
 """Train any OpenMMLab config, on one process or under torchrun or SLURM."""
 
 import argparse
-import os.path as osp
+from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
@@ -15,7 +15,7 @@ AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
-    parser.add_argument('--work-dir', help='default: work_dirs/<config name>')
+    parser.add_argument('--work-dir', help='default: work_dirs/<folder>/<name>')
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -41,14 +41,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def default_work_dir(config: str) -> str:
+    """The methods' folders hold configs of the same name."""
+    path = Path(config).resolve()
+    return str(Path('work_dirs', path.parent.name, path.stem))
+
+
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     """The config with what the command line changes."""
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(
-            osp.basename(args.config))[0])
+        cfg.work_dir = default_work_dir(args.config)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -184,6 +184,9 @@ class ERLoss(BaseModule):
             vMF reconstruction) or ``'simplex'`` (rows are logits).
         kappa: Concentration of the vMF density > 0. Sphere only.
         temperature: Divides the logits, > 0. Simplex only.
+        target_temperature: The same for a target's logits; None: equal. A
+            lower one sharpens the targets, which keeps the assignments from
+            settling on the uniform distribution. Simplex only.
         estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the
             first (see :func:`~mmentropy.functional.discrete_entropy`).
         gather: Estimate the entropy from the rows of all ranks. Off, as in
@@ -201,19 +204,26 @@ class ERLoss(BaseModule):
                  support: str = 'sphere',
                  kappa: float = 10.,
                  temperature: float = 0.1,
+                 target_temperature: float | None = None,
                  estimator: str = 'plug_in',
                  gather: bool = False,
                  authors_constant: bool = False) -> None:
         super().__init__()
         F.check_choice('support', support, ('sphere', 'simplex'))
         F.check_choice('estimator', estimator, F.ESTIMATORS)
-        F.check_positive(kappa=kappa, temperature=temperature)
+        if target_temperature is None:
+            target_temperature = temperature
+        F.check_positive(
+            kappa=kappa,
+            temperature=temperature,
+            target_temperature=target_temperature)
         if support == 'simplex' and estimator == 'joe':
             raise ValueError("estimator 'joe' is no entropy on the simplex; "
                              "use 'plug_in'")
         self.support = support
         self.kappa = kappa
         self.temperature = temperature
+        self.target_temperature = target_temperature
         self.estimator = estimator
         self.gather = gather
         self.authors_constant = authors_constant
@@ -247,9 +257,11 @@ class ERLoss(BaseModule):
             if len(z1) < 2:
                 raise ValueError('ER estimates the entropy of a batch and '
                                  'needs at least 2 images per rank, got 1')
+            z1 = self._to_support(z1, self.temperature)
             if distill:
-                z2 = z2.detach()
-            z1, z2 = self._to_support(z1), self._to_support(z2)
+                z2 = self._to_support(z2.detach(), self.target_temperature)
+            else:
+                z2 = self._to_support(z2, self.temperature)
             entropy = self._entropy(z1)
             if not distill:
                 entropy = 0.5 * (entropy + self._entropy(z2))
@@ -259,10 +271,10 @@ class ERLoss(BaseModule):
                 entropy=entropy,
                 reconstruction=reconstruction)
 
-    def _to_support(self, z: Tensor) -> Tensor:
+    def _to_support(self, z: Tensor, temperature: float) -> Tensor:
         if self.support == 'sphere':
             return torch_f.normalize(z, dim=1)
-        return (z / self.temperature).softmax(dim=1)
+        return (z / temperature).softmax(dim=1)
 
     def _entropy(self, z: Tensor) -> Tensor:
         if self.gather:
