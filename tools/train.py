@@ -15,7 +15,7 @@ AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
-    parser.add_argument('--work-dir', help='default: work_dirs/<folder>/<name>')
+    parser.add_argument('--work-dir', help='default: work_dirs/FOLDER/NAME')
     parser.add_argument(
         '--resume',
         nargs='?',
