@@ -17,12 +17,13 @@ from .. import functional as F
 from ..dist import gather, local_rows
 
 
-def full_precision(*tensors: Tensor) -> list[Tensor]:
-    """The tensors, widened to float32 where they are narrower."""
-    return [
-        x.float() if x.is_floating_point() and x.element_size() < 4 else x
-        for x in tensors
-    ]
+def full_precision(**pair: Tensor) -> list[Tensor]:
+    """Two named (N, D) tensors, checked and widened to at least float32."""
+    (name1, x1), (name2, x2) = pair.items()
+    F.check_matrix(name1, x1)
+    F.check_matrix(name2, x2)
+    F.check_same_shape(name1, x1, name2, x2)
+    return [x.float() if x.element_size() < 4 else x for x in (x1, x2)]
 
 
 def training_progress() -> float | None:
@@ -126,10 +127,7 @@ class MECLoss(BaseModule):
                 with ``exact``.
         """
         with torch.autocast(pred.device.type, enabled=False):
-            pred, target = full_precision(pred, target)
-            F.check_matrix('pred', pred)
-            F.check_matrix('target', target)
-            F.check_same_shape('pred', pred, 'target', target)
+            pred, target = full_precision(pred=pred, target=target)
             p = torch_f.normalize(gather(pred), dim=1)
             t = torch_f.normalize(gather(target), dim=1)
             m, d = p.shape
@@ -250,10 +248,7 @@ class ERLoss(BaseModule):
             FloatingPointError: Non-finite input.
         """
         with torch.autocast(z1.device.type, enabled=False):
-            z1, z2 = full_precision(z1, z2)
-            F.check_matrix('z1', z1)
-            F.check_matrix('z2', z2)
-            F.check_same_shape('z1', z1, 'z2', z2)
+            z1, z2 = full_precision(z1=z1, z2=z2)
             if len(z1) < 2:
                 raise ValueError('ER estimates the entropy of a batch and '
                                  'needs at least 2 images per rank, got 1')
@@ -340,10 +335,7 @@ class MinEntLoss(BaseModule):
             FloatingPointError: Non-finite input.
         """
         with torch.autocast(g1.device.type, enabled=False):
-            g1, g2 = full_precision(g1, g2)
-            F.check_matrix('g1', g1)
-            F.check_matrix('g2', g2)
-            F.check_same_shape('g1', g1, 'g2', g2)
+            g1, g2 = full_precision(g1=g1, g2=g2)
             all1, all2 = gather(g1.detach()), gather(g2.detach())
             target1 = F.nearest_min_entropy(all1, self.norm)
             target2 = F.nearest_min_entropy(all2, self.norm)
