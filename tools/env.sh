@@ -11,8 +11,12 @@ else
     PYTHON=.venv/bin/python
     [ -x "$PYTHON" ] || python3 -m venv .venv
 fi
-if ! "$PYTHON" -c "$2" >/dev/null 2>&1; then
+PYTHON=$(command -v "$PYTHON")
+case $PYTHON in /*) ;; *) PYTHON=$PWD/$PYTHON ;; esac
+# From another folder: here, the import would succeed uninstalled.
+complete() { (cd tools && "$PYTHON" -c "$1"); }
+if ! complete "$2" >/dev/null 2>&1; then
     echo "Installing mmentropy[$1] (about 3 minutes)"
     "$PYTHON" -m pip install --quiet --editable ".[$1]"
-    "$PYTHON" -c "$2"
+    complete "$2"
 fi

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -94,7 +95,7 @@ def draw(maps: dict[str, tuple[torch.Tensor, torch.Tensor]],
         for digit in range(10):
             ax.annotate(
                 str(digit),
-                points[y.numpy() == digit].mean(0),
+                np.median(points[y.numpy() == digit], axis=0),
                 fontsize=14,
                 weight='bold',
                 ha='center',
