@@ -1,4 +1,4 @@
-# MEC on Digits. At batch 128 the paper's distortion would let the spectral
+# MEC on Digits. At batch 64 the paper's distortion would let the spectral
 # norm of lambda C reach 5, so the guard is at work throughout.
 _base_ = '../_base_/digits_r18s_50e.py'
 
