@@ -48,8 +48,8 @@ CHANGES = dict(
     er=dict(
         neck='neck=dict(in_channels=32), ',
         head='loss=dict(gather=True)',
-        lr=0.001),
-    minent=dict(neck='', head='in_channels=32', lr=0.003))
+        lr=0.0002),
+    minent=dict(neck='', head='in_channels=32', lr=0.001))
 
 
 def run(*command):
