@@ -59,10 +59,13 @@ def pretrain(config: str, work_dir: Path, seed: int) -> tuple[Config, float]:
     cfg = Config.fromfile(ROOT / config)
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
-    # Ten lines of progress with the time left, not a hundred.
-    cfg.default_hooks.logger.interval = 60
+    # The Runner starts with hundreds of lines about environment and config;
+    # here only its progress is wanted.
+    cfg.log_level = 'WARNING'
     start = time.perf_counter()
     runner = Runner.from_cfg(cfg)
+    for logger in (runner.logger, *runner.logger.handlers):
+        logger.setLevel('INFO')
     runner.train()
     return cfg, time.perf_counter() - start
 
