@@ -2,7 +2,8 @@
 
 Plain loops, no shared code with the package, never imported by it. MEC is a
 transcription (MIT License, Copyright (c) 2022 xinliu20); ER and MinEnt are
-written from the formulas, with the released code's constants.
+written from the formulas, with the released code's constants. DINO is a
+condensed transcription (Apache License 2.0, Copyright Facebook, Inc.).
 """
 
 import math
@@ -69,6 +70,34 @@ def er_discrete_reconstruction(p1, p2, guard=1e-7):
         total = total - 0.5 * (a * torch.log(b + guard)).sum()
         total = total - 0.5 * (b * torch.log(a + guard)).sum()
     return total / len(p1)
+
+
+class DINOLoss:
+    """facebookresearch/dino@04c0ad9:main_dino.py, one process."""
+
+    def __init__(self, out_dim, ncrops, teacher_temp, student_temp=0.1,
+                 center_momentum=0.9):
+        self.center = torch.zeros(1, out_dim, dtype=torch.float64)
+        self.ncrops = ncrops
+        self.teacher_temp = teacher_temp
+        self.student_temp = student_temp
+        self.center_momentum = center_momentum
+
+    def __call__(self, student_output, teacher_output):
+        student = (student_output / self.student_temp).chunk(self.ncrops)
+        teacher = F.softmax(
+            (teacher_output - self.center) / self.teacher_temp,
+            dim=-1).chunk(2)
+        total, terms = 0., 0
+        for i, q in enumerate(teacher):
+            for v in range(self.ncrops):
+                if v != i:
+                    logs = F.log_softmax(student[v], dim=-1)
+                    total = total - (q * logs).sum(-1).mean()
+                    terms += 1
+        self.center = (self.center * self.center_momentum +
+                       teacher_output.mean(0) * (1 - self.center_momentum))
+        return total / terms
 
 
 def min_ent_target(g, norm):

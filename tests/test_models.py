@@ -3,12 +3,14 @@
 import math
 
 import pytest
+import reference
 import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 
-from mmentropy.models import ERLoss, MECLoss, MinEntLoss
+from mmentropy.models import DINOLoss, ERLoss, MECLoss, MinEntLoss
+from mmentropy.models.regularizer import two_projections
 
 BN = dict(type='GlobalBN')
 BACKBONE = dict(
@@ -58,10 +60,16 @@ HEADS = {
         base_momentum=0.1,
         head=dict(
             type='ERHead', predictor=PREDICTOR, loss=dict(type='ERLoss'))),
-    'er_dino': dict(
-        type='ER',
+    'dino': dict(
+        type='DINO',
         neck=PROTOTYPES,
         base_momentum=0.1,
+        head=dict(type='ERHead', loss=dict(type='DINOLoss'))),
+    'dino_er': dict(
+        type='DINO',
+        neck=PROTOTYPES,
+        base_momentum=0.1,
+        center_momentum=None,
         head=dict(
             type='ERHead', loss=dict(type='ERLoss', support='simplex'))),
     'minent': dict(
@@ -78,6 +86,7 @@ HEADS = {
 METRICS = dict(
     MEC={'coding_length', 'spectral_norm'},
     ER={'entropy', 'reconstruction'},
+    DINO={'entropy', 'reconstruction'},
     MinEnt={'target_entropy'})
 
 
@@ -192,6 +201,149 @@ def test_er_sharpens_the_target_alone():
     assert loss(z, t)['loss'] == plain(z, t)['loss']
 
 
+def test_dino_equals_the_official_loss(training):
+    """Three views, two steps, so that the centre has moved."""
+    # A last batch norm would hold the centre at 0.
+    projector = dict(NECK, with_last_bn=False)
+    model = MODELS.build(
+        dict(
+            HEADS['dino'],
+            backbone=BACKBONE,
+            neck=dict(PROTOTYPES, projector=projector))).double()
+    official = reference.DINOLoss(24, ncrops=3, teacher_temp=0.04)
+    for _ in range(3):
+        views = [x.double() for x in batch(views=3)['inputs']]
+        terms = model(views, mode='loss')
+        z = [model.neck(model.backbone(x))[0] for x in views]
+        with torch.no_grad():
+            t = [model.target_net(x)[0] for x in views[:2]]
+        expected = official(torch.cat(z), torch.cat(t))
+        torch.testing.assert_close(
+            terms['loss'], expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        model.center, official.center[0], rtol=1e-10, atol=1e-10)
+    assert float(model.center.abs().max()) > 0.01
+
+
+def test_dino_without_centring_leaves_the_targets_alone(training):
+    model = build('dino_er')
+    views = batch()['inputs']
+    terms = model(views, mode='loss')
+    z = [model.neck(model.backbone(x))[0] for x in views]
+    with torch.no_grad():
+        t = [model.target_net(x)[0] for x in views]
+    loss = ERLoss(support='simplex')
+    expected = (loss(z[0], t[1], distill=True)['loss'] +
+                loss(z[1], t[0], distill=True)['loss']) / 2
+    torch.testing.assert_close(terms['loss'], expected)
+
+
+def test_dino_target_temperature_warms_up(training):
+    z, t = torch.randn(2, 8, 16)
+    loss = DINOLoss(
+        target_temperature=0.07, warmup=0.4, warmup_target_temperature=0.03)
+    for step, temperature in [(0, 0.03), (2, 0.05), (4, 0.07), (9, 0.07)]:
+        training.update_info('iter', step)
+        expected = DINOLoss(target_temperature=temperature)(z, t)['loss']
+        assert float(loss(z, t)['loss']) == pytest.approx(float(expected))
+
+
+def test_dino_entropy_is_that_of_the_mean_assignment():
+    z, t = torch.randn(2, 8, 16)
+    mean = (z / 0.2).softmax(1).mean(0)
+    entropy = DINOLoss(temperature=0.2)(z, t)['entropy']
+    assert float(entropy) == pytest.approx(float(-(mean * mean.log()).sum()))
+
+
+LATENT = dict(
+    type='LatentPredictHead',
+    predictor=PREDICTOR,
+    loss=dict(type='CosineSimilarityLoss'))
+OTHERS = dict(
+    SimCLR=dict(head=dict(
+        type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'))),
+    SimSiam=dict(head=LATENT),
+    BYOL=dict(head=LATENT, base_momentum=0.1),
+    BarlowTwins=dict(head=dict(
+        type='LatentCrossCorrelationHead',
+        in_channels=16,
+        loss=dict(type='CrossCorrelationLoss'))))
+
+
+@pytest.mark.parametrize('algorithm', OTHERS)
+def test_mec_regularises_any_algorithm(algorithm, training):
+    plain = MODELS.build(
+        dict(type=algorithm, backbone=BACKBONE, neck=NECK,
+             **OTHERS[algorithm]))
+    model = MODELS.build(
+        dict(
+            type='WithMEC',
+            algorithm=algorithm,
+            mec=dict(type='MECLoss', distortion=0.5),
+            weight=0.3,
+            backbone=BACKBONE,
+            neck=NECK,
+            **OTHERS[algorithm]))
+    assert isinstance(model, type(plain))
+    model.load_state_dict(plain.state_dict())
+    data = batch()
+    terms = model(**data, mode='loss')
+    assert set(terms) == {
+        'loss_main', 'loss_mec', 'coding_length', 'spectral_norm'
+    }
+    torch.testing.assert_close(
+        terms['loss_main'], plain(**data, mode='loss')['loss'])
+    z1, z2 = (model.neck(model.backbone(x))[0] for x in data['inputs'])
+    expected = reference.mec_loss(z1, z2, lamda_inv=8 * 0.5)
+    # SimCLR normalises its batches over both views at once.
+    if algorithm != 'SimCLR':
+        torch.testing.assert_close(
+            terms['loss_mec'], 0.3 * expected, rtol=1e-4, atol=1e-5)
+    loss, log = model.parse_losses(terms)
+    torch.testing.assert_close(loss, terms['loss_main'] + terms['loss_mec'])
+    assert log['loss'] == loss
+    parameters = list(model.neck.parameters())
+    grads = torch.autograd.grad(terms['loss_mec'], parameters)
+    if algorithm != 'SimCLR':
+        for ours, theirs in zip(
+                grads, torch.autograd.grad(0.3 * expected, parameters)):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert not model.neck._forward_hooks
+
+
+def test_mec_sorts_the_views_of_simclr(training):
+    """Without batch norm SimCLR's neighbouring rows are the two views."""
+    neck = dict(NECK, with_last_bn=False)
+    model = MODELS.build(
+        dict(
+            type='WithMEC',
+            algorithm='SimCLR',
+            mec=dict(type='MECLoss', distortion=0.5, guard=False),
+            backbone=BACKBONE,
+            neck=neck,
+            **OTHERS['SimCLR'])).eval()
+    data = batch()
+    terms = model(**data, mode='loss')
+    z1, z2 = (model.neck(model.backbone(x))[0] for x in data['inputs'])
+    torch.testing.assert_close(
+        terms['loss_mec'],
+        reference.mec_loss(z1, z2, lamda_inv=8 * 0.5),
+        rtol=1e-4,
+        atol=1e-5)
+
+
+def test_mec_refuses_what_it_cannot_regularise(training):
+    cfg = dict(type='WithMEC', mec=dict(type='MECLoss'), backbone=BACKBONE)
+    with pytest.raises(ValueError, match="'ResNet' is no self-supervised"):
+        MODELS.build(dict(cfg, algorithm='ResNet'))
+    with pytest.raises(ValueError, match='weight'):
+        MODELS.build(dict(cfg, algorithm='SimSiam', weight=-1))
+    for shapes in ([(8, 4)], [(8, 4)] * 3, []):
+        outputs = [torch.zeros(shape) for shape in shapes]
+        with pytest.raises(ValueError, match='two projections per image'):
+            two_projections(outputs, rows=8)
+
+
 def test_min_ent_head_is_the_mean_over_heads():
     head = build('minent').head
     f1, f2 = torch.randn(2, 8, 64)
@@ -224,6 +376,7 @@ def test_lambda_warmup_follows_the_iteration(training):
     ERLoss(),
     ERLoss(support='simplex'),
     MinEntLoss(),
+    DINOLoss(),
 ], ids=str)
 def test_half_precision_gives_the_float32_loss(loss, dtype):
     # Rows long enough for their squared norm to overflow float16.
@@ -299,6 +452,10 @@ def test_batch_of_one(loss):
     (dict(type='ERLoss', kappa=-1.), 'kappa'),
     (dict(type='ERLoss', temperature=0.), 'temperature'),
     (dict(type='ERLoss', target_temperature=0.), 'target_temperature'),
+    (dict(type='DINOLoss', temperature=0.), 'temperature'),
+    (dict(type='DINOLoss', warmup=2), 'warmup'),
+    (dict(HEADS['dino'], center_momentum=1.), 'center_momentum'),
+    (dict(HEADS['dino'], base_momentum=None), 'base_momentum'),
     (dict(type='MinEntLoss', norm='layer'), 'norm'),
     (dict(HEADS['mec'], base_momentum=0.), 'base_momentum'),
     (dict(HEADS['er_byol'], base_momentum=1.5), 'base_momentum'),
@@ -314,7 +471,7 @@ def test_hyper_parameters_out_of_range(cfg, message):
 
 
 def test_shapes_that_differ():
-    for loss in (MECLoss(), ERLoss(), MinEntLoss()):
+    for loss in (MECLoss(), ERLoss(), MinEntLoss(), DINOLoss()):
         with pytest.raises(ValueError, match='one shape'):
             loss(torch.randn(4, 8), torch.randn(4, 6))
 

@@ -24,4 +24,4 @@ model = dict(
             norm_cfg=norm_cfg),
         loss=dict(type='CosineSimilarityLoss')))
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=1., momentum=0.9, weight_decay=1e-4))
+    optimizer=dict(type='SGD', lr=0.25, momentum=0.9, weight_decay=1e-4))

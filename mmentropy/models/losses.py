@@ -23,7 +23,12 @@ def full_precision(**pair: Tensor) -> list[Tensor]:
     F.check_matrix(name1, x1)
     F.check_matrix(name2, x2)
     F.check_same_shape(name1, x1, name2, x2)
-    return [x.float() if x.element_size() < 4 else x for x in (x1, x2)]
+    return [widened(x1), widened(x2)]
+
+
+def widened(x: Tensor) -> Tensor:
+    """``x`` in at least float32."""
+    return x.float() if x.element_size() < 4 else x
 
 
 def training_progress() -> float | None:
@@ -31,6 +36,22 @@ def training_progress() -> float | None:
     hub = MessageHub.get_current_instance()
     step, total = hub.get_info('iter'), hub.get_info('max_iters')
     return None if step is None or not total else step / total
+
+
+def check_share(**named: float) -> None:
+    """Raise ``ValueError`` for a share of training outside [0, 1]."""
+    for name, value in named.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name} is a share of training in [0, 1], got '
+                             f'{value}')
+
+
+def warmup_left(share: float) -> float:
+    """What is left of a linear warm-up over this share of training: 1 to 0."""
+    progress = training_progress()
+    if progress is None or progress >= share:
+        return 0.
+    return 1 - progress / share
 
 
 @MODELS.register_module()
@@ -84,9 +105,7 @@ class MECLoss(BaseModule):
         if not isinstance(taylor_order, int) or taylor_order < 1:
             raise ValueError('taylor_order must be an integer >= 1, got '
                              f'{taylor_order}')
-        if not 0 <= warmup <= 1:
-            raise ValueError(f'warmup is a share of training in [0, 1], got '
-                             f'{warmup}')
+        check_share(warmup=warmup)
         if warmup_factor < 1:
             raise ValueError(f'warmup_factor must be >= 1, got '
                              f'{warmup_factor}')
@@ -103,11 +122,7 @@ class MECLoss(BaseModule):
 
     def warmup_scale(self) -> float:
         """What 1 / lambda is multiplied by at this iteration, >= 1."""
-        progress = training_progress()
-        if progress is None or progress >= self.warmup:
-            return 1.
-        left = 1 - progress / self.warmup
-        return 1 + (self.warmup_factor - 1) * left
+        return 1 + (self.warmup_factor - 1) * warmup_left(self.warmup)
 
     def terms(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The loss and what it tells about the representation.
@@ -294,6 +309,73 @@ class ERLoss(BaseModule):
             self._log_normalizers[dim] = F.vmf_log_normalizer(
                 dim, self.kappa, self.authors_constant)
         return self._log_normalizers[dim]
+
+
+@MODELS.register_module()
+class DINOLoss(BaseModule):
+    """Cross-entropy of the student's assignments with the teacher's.
+
+    The baseline of DINO+ER: reconstruction in one direction, no entropy in
+    the objective. Rows are logits.
+
+    Args:
+        temperature: Divides the student's logits, > 0.
+        target_temperature: Divides the teacher's, > 0.
+        warmup: Share of training, in [0, 1], over which the latter rises
+            linearly to its value.
+        warmup_target_temperature: Where it starts.
+
+    Source:
+        arXiv 2104.14294; facebookresearch/dino@04c0ad9:main_dino.py.
+    """
+
+    def __init__(self,
+                 temperature: float = 0.1,
+                 target_temperature: float = 0.04,
+                 warmup: float = 0.,
+                 warmup_target_temperature: float = 0.04) -> None:
+        super().__init__()
+        F.check_positive(
+            temperature=temperature,
+            target_temperature=target_temperature,
+            warmup_target_temperature=warmup_target_temperature)
+        check_share(warmup=warmup)
+        self.temperature = temperature
+        self.target_temperature = target_temperature
+        self.warmup = warmup
+        self.warmup_target_temperature = warmup_target_temperature
+
+    def forward(self,
+                z: Tensor,
+                target: Tensor,
+                distill: bool = True) -> dict[str, Tensor]:
+        """Compare (N, K) local rows with their detached targets.
+
+        Returns:
+            Scalars ``loss`` and ``reconstruction``, which are equal, and
+            ``entropy`` of the mean assignment of ``z``, without gradient;
+            in nats.
+
+        Raises:
+            ValueError: Shapes differ, or not ``distill``.
+            FloatingPointError: Non-finite input.
+        """
+        if not distill:
+            raise ValueError('DINOLoss compares with a target network: use '
+                             'it in DINO, or ERLoss here')
+        with torch.autocast(z.device.type, enabled=False):
+            z, target = full_precision(z=z, target=target)
+            z = z / self.temperature
+            t = (target.detach() / self._target_temperature()).softmax(dim=1)
+            loss = torch_f.cross_entropy(z, t)
+            return dict(
+                loss=loss,
+                entropy=F.discrete_entropy(z.detach().softmax(dim=1)),
+                reconstruction=loss.detach())
+
+    def _target_temperature(self) -> float:
+        start, end = self.warmup_target_temperature, self.target_temperature
+        return end + (start - end) * warmup_left(self.warmup)
 
 
 @MODELS.register_module()

@@ -24,6 +24,7 @@ class PrototypeNeck(BaseModule):
     def __init__(self, projector: dict, in_channels: int,
                  num_prototypes: int) -> None:
         super().__init__()
+        self.num_prototypes = num_prototypes
         self.projector = MODELS.build(projector)
         self.prototypes = nn.Parameter(
             torch.empty(num_prototypes, in_channels))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..dist import all_sum
 from .heads import mean_terms
+from .losses import widened
 
 
 def check_views(name: str, views: list[Tensor], exactly_two: bool) -> None:
@@ -73,9 +74,9 @@ def ema_of(model: BaseSelfSupervisor,
         nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
 
 
-def against_targets(model: BaseSelfSupervisor, views: list[Tensor],
-                    **kwargs) -> dict[str, Tensor]:
-    """Mean loss of every view against the target of each other global view.
+def project(model: BaseSelfSupervisor,
+            views: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Online projections of all views, targets of the two global ones.
 
     The EMA, if ``model.target_net`` is one, moves before it is used: its
     first move copies the online network. Without it the targets are the
@@ -83,18 +84,21 @@ def against_targets(model: BaseSelfSupervisor, views: list[Tensor],
 
     Args:
         views: (N, C, H, W) each, of any size; the first two are global.
-        kwargs: For ``model.head.loss``.
     """
     z = [model.neck(model.backbone(x))[0] for x in views]
     with torch.no_grad():
         if model.target_net is None:
-            t = [z[0].detach(), z[1].detach()]
-        else:
-            model.target_net.update_parameters(
-                nn.Sequential(model.backbone, model.neck))
-            t = [model.target_net(x)[0] for x in views[:2]]
+            return z, [z[0].detach(), z[1].detach()]
+        model.target_net.update_parameters(
+            nn.Sequential(model.backbone, model.neck))
+        return z, [model.target_net(x)[0] for x in views[:2]]
+
+
+def compare(head: nn.Module, z: list[Tensor], t: list[Tensor],
+            **kwargs) -> dict[str, Tensor]:
+    """Mean terms of every view against the target of each other view."""
     return mean_terms([
-        model.head.loss(z[i], t[j], **kwargs) for j in range(2)
+        head.loss(z[i], t[j], **kwargs) for j in range(len(t))
         for i in range(len(z)) if i != j
     ])
 
@@ -139,7 +143,7 @@ class MEC(BaseSelfSupervisor):
         """
         check_views('MEC', inputs, exactly_two=False)
         with named_errors('MEC'):
-            return over_ranks(against_targets(self, inputs))
+            return over_ranks(compare(self.head, *project(self, inputs)))
 
 
 @MODELS.register_module()
@@ -183,9 +187,77 @@ class ER(BaseSelfSupervisor):
         with named_errors('ER'):
             if not symmetric:
                 return over_ranks(
-                    against_targets(self, inputs, distill=True))
+                    compare(self.head, *project(self, inputs), distill=True))
             z1, z2 = (self.neck(self.backbone(x))[0] for x in inputs)
             return over_ranks(mean_terms([self.head.loss(z1, z2)]))
+
+
+@MODELS.register_module()
+class DINO(BaseSelfSupervisor):
+    """Self-distillation with prototypes, arXiv 2104.14294.
+
+    Online assignments of all views against the targets of the two global
+    ones. With ``DINOLoss`` it is the baseline of DINO+ER, with ``ERLoss`` on
+    the simplex DINO+ER itself.
+
+    Args:
+        base_momentum: See :class:`MEC`; not None.
+        center_momentum: Of the running mean of the targets' logits over all
+            ranks, which is subtracted from them, in [0, 1); 0.9 in the paper.
+            None: no centring, with which ``DINOLoss`` collapses.
+        kwargs: See ``BaseSelfSupervisor``; the neck is a ``PrototypeNeck``.
+    """
+
+    def __init__(self,
+                 base_momentum: float = 0.004,
+                 center_momentum: float | None = 0.9,
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        if center_momentum is not None and not 0 <= center_momentum < 1:
+            raise ValueError('center_momentum must be in [0, 1), or None for '
+                             f'no centring, got {center_momentum}')
+        if base_momentum is None:
+            raise ValueError('DINO needs a target network: base_momentum in '
+                             '(0, 1)')
+        self.target_net = ema_of(self, base_momentum)
+        self.center_momentum = center_momentum
+        if center_momentum is not None:
+            self.register_buffer('center',
+                                 torch.zeros(self.neck.num_prototypes))
+
+    def loss(self,
+             inputs: list[Tensor],
+             data_samples: list | None = None) -> dict[str, Tensor]:
+        """Loss and metrics of a batch.
+
+        Args:
+            inputs: Two global views, then any number of local crops, each
+                (N, C, H, W).
+            data_samples: Unused.
+
+        Returns:
+            ``loss``, ``entropy`` and ``reconstruction``.
+
+        Raises:
+            ValueError: Fewer than two views.
+            FloatingPointError: A term is not finite.
+        """
+        check_views('DINO', inputs, exactly_two=False)
+        with named_errors('DINO'):
+            z, t = project(self, inputs)
+            return over_ranks(
+                compare(self.head, z, self._centred(t), distill=True))
+
+    @torch.no_grad()
+    def _centred(self, targets: list[Tensor]) -> list[Tensor]:
+        if self.center_momentum is None:
+            return targets
+        targets = [widened(t) for t in targets]
+        centred = [t - self.center for t in targets]
+        # The centre of this batch serves the next.
+        mean = all_sum(torch.cat(targets).mean(0)) / get_world_size()
+        self.center.lerp_(mean, 1 - self.center_momentum)
+        return centred
 
 
 @MODELS.register_module()

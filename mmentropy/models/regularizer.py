@@ -1,0 +1,89 @@
+"""MEC as a regulariser of any algorithm that projects two views."""
+
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from .heads import mean_terms
+from .selfsup import named_errors, over_ranks
+
+
+def two_projections(outputs: list[Tensor],
+                    rows: int) -> tuple[Tensor, Tensor]:
+    """The projections (N, D) of both views from what the neck gave.
+
+    Args:
+        outputs: One (N, D) per view, or, of SimCLR, one (2 N, D) with the
+            views of an image in neighbouring rows.
+        rows: N.
+
+    Raises:
+        ValueError: Neither.
+    """
+    if [len(z) for z in outputs] == [rows, rows]:
+        return outputs[0], outputs[1]
+    if [len(z) for z in outputs] == [2 * rows]:
+        return outputs[0][::2], outputs[0][1::2]
+    raise ValueError(
+        'MEC regularises two projections per image, but the neck gave '
+        f'{[tuple(z.shape) for z in outputs]} for {rows} images')
+
+
+class _Regularized:
+    """What ``WithMEC`` puts in front of an algorithm's class."""
+
+    def __init__(self, mec: dict, weight: float, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.mec = MODELS.build(mec)
+        self.weight = weight
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None,
+             **kwargs) -> dict[str, Tensor]:
+        z: list[Tensor] = []
+        hook = self.neck.register_forward_hook(
+            lambda module, args, output: z.append(output[0]))
+        try:
+            losses = super().loss(inputs, data_samples, **kwargs)
+        finally:
+            hook.remove()
+        z1, z2 = two_projections(z, len(inputs[0]))
+        with named_errors(type(self).__name__):
+            terms = over_ranks(mean_terms([self.mec.terms(z1, z2)]))
+        # mmengine logs the sum of all as `loss`: no part may have that name.
+        losses['loss_main'] = losses.pop('loss')
+        losses['loss_mec'] = self.weight * terms.pop('loss')
+        return losses | terms
+
+
+@MODELS.register_module()
+def WithMEC(algorithm: str,
+            mec: dict,
+            weight: float = 1.,
+            **kwargs) -> BaseSelfSupervisor:
+    """An algorithm of mmpretrain with MEC of its projections as regulariser.
+
+    ``loss_main`` is the algorithm's own loss, ``loss_mec`` the weighted
+    term; gradient flows into the projections of both views. State dict and
+    all else are the algorithm's.
+
+    Args:
+        algorithm: Registered name: SimCLR, SimSiam, BYOL, BarlowTwins, ...
+        mec: Config of ``MECLoss``.
+        weight: >= 0, of the regulariser; the paper does not give it.
+        kwargs: Of the algorithm.
+
+    Raises:
+        ValueError: Unknown algorithm, or one that does not project two views
+            by its neck; negative weight.
+
+    Source:
+        arXiv 2210.11464, section 3.4, figure 5.
+    """
+    base = MODELS.get(algorithm)
+    if not isinstance(base, type) or not issubclass(base, BaseSelfSupervisor):
+        raise ValueError(f'algorithm {algorithm!r} is no self-supervised '
+                         'algorithm of mmpretrain')
+    if weight < 0:
+        raise ValueError(f'weight must be >= 0, got {weight}')
+    cls = type(f'{algorithm}WithMEC', (_Regularized, base), {})
+    return cls(mec=mec, weight=weight, **kwargs)
