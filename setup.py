@@ -19,6 +19,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmentropy', 'mmentropy.*']),
+    package_data={'mmentropy.datasets': ['imagenet100.txt']},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require={

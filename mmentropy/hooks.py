@@ -13,7 +13,12 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
 from torch.utils.data import Dataset
 
-from mmentropy.evaluation import METRICS, extract_features, knn_predict
+from mmentropy.evaluation import (
+    METRICS,
+    eval_datasets,
+    extract_features,
+    knn_predict,
+)
 
 
 @HOOKS.register_module()
@@ -28,7 +33,8 @@ class KNNHook(Hook):
 
     Args:
         train: config of the labelled bank, with a plain pipeline of one view.
-        test: config of the labelled queries.
+            Default: that of the config's ``eval_datasets``.
+        test: config of the labelled queries, likewise.
         interval: epochs, or iterations if not ``by_epoch``.
         k: see :func:`mmentropy.evaluation.knn_predict`.
         metric: see there.
@@ -39,12 +45,13 @@ class KNNHook(Hook):
 
     Raises:
         ValueError: before the first step: ``interval``, ``k`` or ``metric``
-            is wrong; ``by_epoch`` in iteration-based training.
+            is wrong; ``by_epoch`` in iteration-based training; no labelled
+            data named.
     """
 
     def __init__(self,
-                 train: dict,
-                 test: dict,
+                 train: dict | None = None,
+                 test: dict | None = None,
                  interval: int = 10,
                  k: int = 20,
                  metric: str = 'cosine',
@@ -71,9 +78,13 @@ class KNNHook(Hook):
                              'iterations: set by_epoch=False')
         if self.datasets is None:
             with _random_state_kept():
-                self.datasets = [
-                    DATASETS.build(cfg) for cfg in (self.train, self.test)
-                ]
+                named = (self.train, self.test)
+                if None in named:
+                    named = [
+                        own or default for own, default in zip(
+                            named, eval_datasets(runner.cfg))
+                    ]
+                self.datasets = [DATASETS.build(cfg) for cfg in named]
         if not 1 <= self.knn['k'] <= len(self.datasets[0]):
             raise ValueError(f'KNNHook: k must be in 1..'
                              f'{len(self.datasets[0])} (the rows of train), '

@@ -2,11 +2,11 @@
 import gzip
 import io
 import logging
-import pickle
 import urllib.request
 from pathlib import Path
 from urllib.error import URLError
 
+import fake_data
 import numpy as np
 import pytest
 import torch
@@ -17,6 +17,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_to_tensor
 
 from mmentropy.datasets import (
     Digits,
@@ -142,7 +144,8 @@ def test_fashion_nowhere(tmp_path, monkeypatch):
     text = one_line(e)
     for part in (str(root), 'dataset-fashion-mnist',
                  str(tmp_path / 'package'), 'train-images-idx3-ubyte.gz',
-                 't10k-labels-idx1-ubyte.gz', 'no network'):
+                 't10k-labels-idx1-ubyte.gz', 'docs/data.md#fashion-mnist',
+                 'no network'):
         assert part in text
 
 
@@ -173,53 +176,83 @@ def test_cifar_nowhere(cls, tmp_path):
     with pytest.raises(RuntimeError) as e:
         cls(str(root))
     text = one_line(e)
-    for part in (str(root), cls.__name__, cls.filename, 'no network'):
+    for part in (str(root), cls.__name__, cls.filename,
+                 'docs/data.md#cifar-10-and-cifar-100', 'no network'):
         assert part in text
-
-
-def write_cifar(root: Path, monkeypatch, images: np.ndarray) -> None:
-    """Write RGB images (n, 32, 32, 3) in the layouts of both CIFARs."""
-    flat = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-    for cls, key in ((LocalCIFAR10, 'labels'), (LocalCIFAR100,
-                                                'fine_labels')):
-        for name in ('train_list', 'test_list'):
-            files = [[file, None] for file, _ in getattr(cls, name)]
-            monkeypatch.setattr(cls, name, files)
-            for file, _ in files:
-                path = root / cls.base_folder / file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(
-                    pickle.dumps({
-                        'data': flat,
-                        key: list(range(len(flat)))
-                    }))
 
 
 # Configs
 
-
-def make_data(name: str, root: Path, monkeypatch, image=None) -> None:
-    """Write what the config ``name`` reads, 4 images of noise or ``image``."""
-    rng = np.random.RandomState(0)
-    if image is None:
-        images = rng.randint(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    else:
-        images = np.broadcast_to(np.uint8(image), (4, 32, 32, 3))
-    if name == 'folder':
-        for i, array in enumerate(images):
-            Image.fromarray(array).save(root / f'{i}.png')
-    elif name.startswith('cifar'):
-        write_cifar(root, monkeypatch, images)
-    # fashion_mnist: the fixture has written it
+SHAPES = dict(
+    cifar10=(3, 32, 32),
+    cifar100=(3, 32, 32),
+    fashion_mnist=(1, 28, 28),
+    folder=(3, 224, 224),
+    imagenet=(3, 224, 224),
+    imagenet100=(3, 224, 224),
+    imagenet_byol=(3, 224, 224),
+    imagenet_simclr=(3, 224, 224),
+    imagenet_multicrop=(3, 224, 224),
+    places365=(3, 224, 224),
+    stl10=(3, 64, 64),
+    tiny_imagenet=(3, 64, 64))
+COLOUR = sorted(set(SHAPES) - {'fashion_mnist'})
+RED = (255, 0, 0)
 
 
 def load_config(name: str, root: Path) -> Config:
+    """The config, reading fake data below ``root``."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    cfg.train_dataloader.update(
-        batch_size=2, num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.dataset.data_root = str(root)
-    for dataset in cfg.get('eval_datasets', {}).values():
-        dataset.data_root = str(root)
+    loader, sets = cfg.train_dataloader, cfg.get('eval_datasets', {})
+    loader.update(
+        batch_size=2,
+        num_workers=0,
+        persistent_workers=False,
+        pin_memory=False)
+    loader.dataset = fake_data.make(loader.dataset, root)
+    for key in sets:
+        sets[key] = fake_data.make(sets[key], root)
+    return cfg
+
+
+@pytest.fixture
+def red(monkeypatch):
+    """Fake images are red all over."""
+
+    def array(seed, *shape):
+        if len(shape) == 4 or shape[-1] == 3072:  # STL-10 and CIFAR
+            planes = np.repeat(np.uint8(RED), np.prod(shape[1:]) // 3)
+            return np.tile(planes, (shape[0], 1)).reshape(shape)
+        if shape[-1] == 3:
+            return np.broadcast_to(np.uint8(RED), shape).copy()
+        return np.full(shape, 76, np.uint8)
+
+    monkeypatch.setattr(fake_data, 'noise', array)
+
+
+@pytest.fixture
+def any_checksum():
+    with fake_data.any_checksum():
+        yield
+
+
+def multi_view(cfg: Config) -> dict:
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    return next(t for t in pipeline if t.type == 'MultiView')
+
+
+def colours(cfg: Config, gray: float = 0., hue: float = 0.) -> Config:
+    """Make the views gray with that probability and always shift the hue."""
+    for view in multi_view(cfg).transforms:
+        for t in view:
+            if t.type.endswith('RandomGrayscale'):
+                t['p' if t.type.startswith('torchvision') else 'prob'] = gray
+            elif t.type == 'RandomApply':
+                t.prob = 1.
+                t.transforms[0].update(
+                    brightness=0, contrast=0, saturation=0, hue=(hue, hue))
+            elif t.type == 'Solarize':
+                t.prob = 0.
     return cfg
 
 
@@ -230,91 +263,157 @@ def first_views(cfg: Config) -> list:
     return batch['inputs'], preprocess(batch, True)['inputs']
 
 
-@pytest.mark.parametrize('name,shape', [('cifar10', (3, 32, 32)),
-                                        ('cifar100', (3, 32, 32)),
-                                        ('fashion_mnist', (1, 28, 28)),
-                                        ('folder', (3, 224, 224))])
-def test_config(name, shape, tmp_path, monkeypatch, fashion_package):
-    make_data(name, tmp_path, monkeypatch)
+@pytest.mark.parametrize('name', SHAPES)
+def test_config_views(name, tmp_path, any_checksum):
     cfg = load_config(name, tmp_path)
-    keys = {'data_preprocessor', 'train_dataloader'}
-    assert set(cfg) == keys | (set() if name == 'folder' else
-                               {'eval_datasets'})
+    assert {'data_preprocessor', 'train_dataloader'} <= set(cfg)
+    assert ('eval_datasets' in cfg) == (name != 'folder')
     assert cfg.train_dataloader.drop_last
     raw, views = first_views(cfg)
-    assert [v.shape for v in views] == [(2, *shape)] * 2
+    shapes = [SHAPES[name]] * 2
+    if name == 'imagenet_multicrop':
+        shapes += [(3, 96, 96)] * 6
+    assert [v.shape for v in views] == [(2, *shape) for shape in shapes]
     assert raw[0].dtype == torch.uint8 and views[0].dtype == torch.float32
     assert not torch.equal(views[0], views[1])
-    for split, cfg_split in cfg.get('eval_datasets', {}).items():
-        dataset = DATASETS.build(cfg_split)
-        sample = dataset[1]
-        plain = torch.from_numpy(np.ascontiguousarray(
-            dataset.get_data_info(1)['img'])).view(*shape[1:], shape[0])
-        # Not augmented, and the split that it says.
-        assert torch.equal(sample['inputs'], plain.permute(2, 0, 1))
-        assert sample['data_samples'].gt_label == 1
-        assert dataset.split == split
 
 
-RED = (255, 0, 0)
+PLAIN = dict(
+    stl10=v2.Compose(
+        [v2.Resize(70, v2.InterpolationMode.BICUBIC),
+         v2.CenterCrop(64)]),
+    imagenet100=v2.Compose([v2.Resize(256), v2.CenterCrop(224)]))
+VAL = ('imagenet100', 'tiny_imagenet')
 
 
-def only(cfg: Config, **changes) -> Config:
-    """Give transforms in ``cfg`` other arguments: ``changes[type][arg]``."""
-    for view in cfg.train_dataloader.dataset.pipeline[1].transforms:
-        for transform in view:
-            inner = transform.get('transforms', [{}])[0]
-            for t in (transform, inner):
-                name = t.get('type', '').split('/')[-1]
-                t.update(changes.get(name, {}))
-    return cfg
+@pytest.mark.parametrize(
+    'name', ['cifar10', 'cifar100', 'fashion_mnist', 'stl10', *VAL])
+def test_config_evaluation(name, tmp_path, any_checksum):
+    """Resized and cropped as the paper says, not augmented, and RGB."""
+    for split, cfg in load_config(name, tmp_path).eval_datasets.items():
+        dataset = DATASETS.build(cfg)
+        assert dataset.split == ('val' if name in VAL and split == 'test' else
+                                 split)
+        info, sample = dataset.get_data_info(1), dataset[1]
+        if 'img' in info:
+            image = Image.fromarray(info['img'])
+        else:
+            image = Image.open(info['img_path']).convert('RGB')
+        expected = pil_to_tensor(PLAIN.get(name, lambda image: image)(image))
+        assert torch.equal(sample['inputs'], expected)
+        assert sample['inputs'].shape == SHAPES[name]
+        assert sample['data_samples'].gt_label == info['gt_label']
 
 
-@pytest.mark.parametrize('name', ['cifar10', 'cifar100', 'folder'])
-def test_channel_order_of_grayscale(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', COLOUR)
+def test_channel_order_of_grayscale(name, tmp_path, red, any_checksum):
     """Red becomes 0.299 * 255, not the 0.114 * 255 of blue."""
-    make_data(name, tmp_path, monkeypatch, RED)
-    cfg = only(
-        load_config(name, tmp_path),
-        RandomApply=dict(prob=0.),
-        RandomGrayscale={'prob' if name == 'folder' else 'p': 1.},
-        Solarize=dict(prob=0.))
+    cfg = colours(load_config(name, tmp_path), gray=1.)
     for view in first_views(cfg)[0]:
-        assert (view == 76).all()
+        # JPEG makes 254 of 255.
+        assert (view.int() - 76).abs().max() <= 1
 
 
-@pytest.mark.parametrize('name', ['cifar10', 'folder'])
-def test_channel_order_of_hue(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', COLOUR)
+def test_channel_order_of_hue(name, tmp_path, red, any_checksum):
     """A third of the circle on from red is green."""
-    make_data(name, tmp_path, monkeypatch, RED)
-    cfg = only(
-        load_config(name, tmp_path),
-        RandomApply=dict(prob=1.),
-        ColorJitter=dict(
-            brightness=0, contrast=0, saturation=0, hue=(1 / 3, 1 / 3)),
-        RandomGrayscale={'prob' if name == 'folder' else 'p': 0.},
-        Solarize=dict(prob=0.))
+    cfg = colours(load_config(name, tmp_path), hue=1 / 3)
     for view in first_views(cfg)[0]:
         channels = view.float().mean((0, 2, 3))
         assert channels.argmax() == 1 and channels[1] > 250
         assert channels[[0, 2]].max() < 8
 
 
-@pytest.mark.parametrize('name', ['cifar10', 'cifar100', 'folder'])
-def test_channel_order_of_normalisation(name, tmp_path, monkeypatch):
-    make_data(name, tmp_path, monkeypatch, RED)
-    cfg = only(
-        load_config(name, tmp_path),
-        RandomApply=dict(prob=0.),
-        RandomGrayscale={'prob' if name == 'folder' else 'p': 0.},
-        Solarize=dict(prob=0.))
+@pytest.mark.parametrize('name', COLOUR)
+def test_channel_order_of_normalisation(name, tmp_path, red, any_checksum):
+    cfg = colours(load_config(name, tmp_path))
     mean, std = map(torch.tensor,
                     (cfg.data_preprocessor.mean, cfg.data_preprocessor.std))
     # The published values, red first: red is the largest everywhere.
     assert mean.argmax() == 0
-    for view in first_views(cfg)[1]:
+    expected = (torch.tensor(RED) - mean) / std
+    preprocess = MODELS.build(cfg.data_preprocessor)
+    views = first_views(cfg)[1]
+    for dataset in cfg.get('eval_datasets', {}).values():
+        batch = dict(inputs=DATASETS.build(dataset)[0]['inputs'][None])
+        views.append(preprocess(dict(batch, data_samples=None))['inputs'])
+    for view in views:
         torch.testing.assert_close(
-            view.mean((0, 2, 3)), (torch.tensor(RED) - mean) / std)
+            view.mean((0, 2, 3)), expected, rtol=0, atol=0.05)
+
+
+# crop, smallest share, jitter, gray, blur, mean, std: config.py, data.py and
+# runner.py of LiShuo1001/MinEnt@d17ed2f
+C10 = (.4914, .4822, .4465), (.2023, .1994, .2010)
+STL = (.43, .42, .39), (.27, .26, .27)
+TINY = (.480, .448, .398), (.277, .269, .282)
+IN = (.485, .456, .406), (.229, .224, .225)
+MINENT = dict(
+    cifar10=(32, .2, (.4, .4, .4, .1), .1, False, *C10),
+    stl10=(64, .2, (.4, .4, .4, .1), .1, False, *STL),
+    tiny_imagenet=(64, .2, (.4, .4, .4, .1), .1, False, *TINY),
+    imagenet100=(224, .08, (.8, .8, .8, .2), .2, True, *IN))
+
+
+@pytest.mark.parametrize('name', MINENT)
+def test_views_of_minent(name):
+    size, share, strength, gray, blur, mean, std = MINENT[name]
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    steps = multi_view(cfg)
+    assert steps.num_views == [2] and cfg.train_dataloader.batch_size == 128
+    jitter, grayscale, crop, flip, *rest = steps.transforms[0]
+    inner = jitter.transforms[0]
+    assert [t.type.split('/')[-1] for t in (inner, grayscale, crop, flip)] == [
+        'ColorJitter', 'RandomGrayscale', 'RandomResizedCrop',
+        'RandomHorizontalFlip'
+    ]
+    values = inner.brightness, inner.contrast, inner.saturation, inner.hue
+    assert values == strength and jitter.prob == 0.8
+    assert grayscale.p == gray and flip.p == 0.5
+    assert (crop.size, crop.scale) == (size, (share, 1.))
+    assert crop.interpolation == 'bicubic' and 'ratio' not in crop
+    assert bool(rest) == blur
+    if blur:
+        assert rest[-1] == dict(
+            type='GaussianBlur',
+            magnitude_range=(0.1, 2.),
+            magnitude_std='inf',
+            prob=0.5)
+    for key, values in (('mean', mean), ('std', std)):
+        assert cfg.data_preprocessor[key] == pytest.approx(
+            [255 * v for v in values])
+
+
+def test_views_of_multicrop():
+    """MoCo v3's global views and SwAV's local ones, but for the crops."""
+    def crop(view):
+        return view[0].scale, view[0].crop_ratio_range
+
+    plain, multi = [
+        multi_view(Config.fromfile(CONFIGS / f'{name}.py'))
+        for name in ('imagenet', 'imagenet_multicrop')
+    ]
+    first, second, local = multi.transforms
+    assert multi.num_views == [1, 1, 6]
+    assert crop(first) == crop(second) == (224, (0.14, 1.))
+    assert crop(local) == (96, (0.05, 0.14))
+
+    def steps(view):
+        return [{k: v for k, v in t.items() if k != '_scope_'} for t in view]
+
+    for a, b in zip(plain.transforms, multi.transforms):
+        assert steps(a)[1:] == steps(b)[1:]
+    jitter, gray, blur, flip = local[1:]
+    assert [t.type for t in local[2:]
+            ] == ['RandomGrayscale', 'GaussianBlur', 'RandomFlip']
+    assert jitter.transforms[0] == dict(
+        type='ColorJitter',
+        brightness=0.8,
+        contrast=0.8,
+        saturation=0.8,
+        hue=0.2)
+    assert (jitter.prob, gray.prob, blur.prob, flip.prob) == (0.8, 0.2, 0.5,
+                                                              0.5)
 
 
 # ImageFolder

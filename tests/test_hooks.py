@@ -124,6 +124,23 @@ def train(work_dir, name, *hooks, by_epoch=True):
     return runner
 
 
+def test_eval_datasets_are_the_default():
+    """Each of train and test can be given or left to the config."""
+    cfg = Config(
+        dict(
+            eval_datasets=dict(
+                train=digits('train', 30), test=digits('test', 20))))
+    runner = SimpleNamespace(train_loop=None, cfg=cfg)
+    for given, sizes in [({}, [30, 20]),
+                         (dict(train=digits('train', 40)), [40, 20])]:
+        knn = KNNHook(k=5, **given)
+        knn.before_train(runner)
+        assert [len(dataset) for dataset in knn.datasets] == sizes
+    with pytest.raises(ValueError, match='names no labelled data'):
+        KNNHook(k=5).before_train(SimpleNamespace(
+            train_loop=None, cfg=Config(dict(model=dict()))))
+
+
 def logged(runner):
     """(step, top-1) of each line that the visualizer wrote."""
     file, = Path(runner.work_dir).rglob('scalars.json')

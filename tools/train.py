@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmentropy.datasets import check_data
 from mmentropy.dist import start_cpu_ranks
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
@@ -74,6 +75,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
+    try:
+        check_data(cfg)
+    except FileNotFoundError as error:
+        raise SystemExit(f'error: {error}') from None
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
     Runner.from_cfg(cfg).train()

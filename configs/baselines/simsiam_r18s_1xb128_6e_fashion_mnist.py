@@ -1,27 +1,18 @@
-# mmpretrain's SimSiam under the budget of our methods on Fashion-MNIST.
-_base_ = '../_base_/fashion_mnist_r18s_6e.py'
+# mmpretrain's SimSiam on Fashion-MNIST, with projector and predictor of MEC.
+_base_ = ['../_base_/fashion_mnist_6e.py', '../_base_/models/mec_r18s.py']
 
-norm_cfg = dict(type='GlobalBN')
 model = dict(
+    _delete_=True,
     type='SimSiam',
-    neck=dict(
-        type='NonLinearNeck',
-        in_channels=128,
-        hid_channels=512,
-        out_channels=512,
-        with_last_bn_affine=False,
-        norm_cfg=norm_cfg),
+    backbone=dict(_base_.model.backbone, zero_init_residual=True),
+    neck=dict(_base_.model.neck, hid_channels=512, out_channels=512),
     head=dict(
         type='LatentPredictHead',
         predictor=dict(
-            type='NonLinearNeck',
+            _base_.model.head.predictor,
             in_channels=512,
             hid_channels=128,
-            out_channels=512,
-            with_last_bn=False,
-            with_last_bias=True,
-            with_avg_pool=False,
-            norm_cfg=norm_cfg),
+            out_channels=512),
         loss=dict(type='CosineSimilarityLoss')))
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.25, momentum=0.9, weight_decay=1e-4))

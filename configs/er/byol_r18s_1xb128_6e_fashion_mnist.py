@@ -1,29 +1,10 @@
 # BYOL+ER on Fashion-MNIST.
-_base_ = '../_base_/fashion_mnist_r18s_6e.py'
+_base_ = '../baselines/byol_r18s_1xb128_6e_fashion_mnist.py'
 
-norm_cfg = dict(type='GlobalBN')
 model = dict(
     type='ER',
-    base_momentum=0.05,
-    neck=dict(
-        type='NonLinearNeck',
-        in_channels=128,
-        hid_channels=512,
-        out_channels=128,
-        with_last_bn=False,
-        with_last_bias=True,
-        norm_cfg=norm_cfg),
     head=dict(
+        _delete_=True,
         type='ERHead',
-        predictor=dict(
-            type='NonLinearNeck',
-            in_channels=128,
-            hid_channels=128,
-            out_channels=128,
-            with_last_bn=False,
-            with_last_bias=True,
-            with_avg_pool=False,
-            norm_cfg=norm_cfg),
+        predictor=_base_.model.head.predictor,
         loss=dict(type='ERLoss', support='sphere', kappa=10.)))
-optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.2, momentum=0.9, weight_decay=1e-4))

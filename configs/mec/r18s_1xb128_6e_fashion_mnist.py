@@ -1,28 +1,11 @@
 # MEC on Fashion-MNIST.
-_base_ = '../_base_/fashion_mnist_r18s_6e.py'
+_base_ = ['../_base_/fashion_mnist_6e.py', '../_base_/models/mec_r18s.py']
 
-norm_cfg = dict(type='GlobalBN')
 model = dict(
-    type='MEC',
-    base_momentum=0.1,
-    neck=dict(
-        type='NonLinearNeck',
-        in_channels=128,
-        hid_channels=512,
-        out_channels=512,
-        with_last_bn_affine=False,
-        norm_cfg=norm_cfg),
+    backbone=dict(zero_init_residual=True),
+    neck=dict(hid_channels=512, out_channels=512),
     head=dict(
-        type='MECHead',
         predictor=dict(
-            type='NonLinearNeck',
-            in_channels=512,
-            hid_channels=128,
-            out_channels=512,
-            with_last_bn=False,
-            with_last_bias=True,
-            with_avg_pool=False,
-            norm_cfg=norm_cfg),
-        loss=dict(type='MECLoss', warmup=0.1)))
+            in_channels=512, hid_channels=128, out_channels=512)))
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=1., momentum=0.9, weight_decay=1e-4))

@@ -1,29 +1,6 @@
-# MEC on Digits. At batch 64 the paper's distortion would let the spectral
-# norm of lambda C reach 5, so the guard is at work throughout.
-_base_ = '../_base_/digits_r18s_50e.py'
+# MEC on Digits. At batch 64 the paper's distortion would let the spectral norm
+# of lambda C reach 5, so the guard is at work throughout.
+_base_ = ['../_base_/digits_50e.py', '../_base_/models/mec_r18s.py']
 
-norm_cfg = dict(type='GlobalBN')
-model = dict(
-    type='MEC',
-    base_momentum=0.1,
-    neck=dict(
-        type='NonLinearNeck',
-        in_channels=128,
-        hid_channels=256,
-        out_channels=256,
-        with_last_bn_affine=False,
-        norm_cfg=norm_cfg),
-    head=dict(
-        type='MECHead',
-        predictor=dict(
-            type='NonLinearNeck',
-            in_channels=256,
-            hid_channels=64,
-            out_channels=256,
-            with_last_bn=False,
-            with_last_bias=True,
-            with_avg_pool=False,
-            norm_cfg=norm_cfg),
-        loss=dict(type='MECLoss', warmup=0.1)))
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=1e-4))

@@ -1,8 +1,8 @@
-# MEC on a folder of your own images, flat or nested, without labels:
-#   --cfg-options train_dataloader.dataset.data_root=/path/to/images
+# MEC on a folder of your own images, flat or nested, without labels: --cfg-
+# options train_dataloader.dataset.data_root=/path/to/images
 _base_ = [
     '../_base_/default_runtime.py', '../_base_/models/mec_r50.py',
-    '../_base_/datasets/folder.py', '../_base_/schedules/cosine_100e.py'
+    '../_base_/datasets/folder.py', '../_base_/schedules/cosine.py'
 ]
 
 batch_size = 64

@@ -1,18 +1,7 @@
-# MEC on ImageNet-1k as in the authors' code (xinliu20/MEC@35045dc), at batch
-# 512: 70.4 % linear in table 5b of arXiv 2210.11464, where batch 1024 has
-# 70.6 and the code's README 70.8. Not reproduced here.
-_base_ = [
-    '../_base_/default_runtime.py', '../_base_/models/mec_r50.py',
-    '../_base_/datasets/imagenet.py', '../_base_/schedules/cosine_100e.py'
-]
+# The authors' code at batch 512.
+_base_ = 'r50_8xb128_100e_in1k.py'
 
-gpus = 8
-batch_size = 64
+gpus, batch_size = 8, 64
 train_dataloader = dict(batch_size=batch_size)
-optim_wrapper = dict(
-    optimizer=dict(
-        type='SGD',
-        lr=0.5 * gpus * batch_size / 256,
-        momentum=0.9,
-        weight_decay=1e-5))
+optim_wrapper = dict(optimizer=dict(lr=0.5 * gpus * batch_size / 256))
 auto_scale_lr = dict(base_batch_size=gpus * batch_size)

@@ -1,8 +1,9 @@
 # MinEnt on Fashion-MNIST.
-_base_ = '../_base_/fashion_mnist_r18s_6e.py'
+_base_ = ['../_base_/fashion_mnist_6e.py', '../_base_/models/r18s.py']
 
 model = dict(
     type='MinEnt',
+    backbone=dict(zero_init_residual=True),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='MinEntHead',

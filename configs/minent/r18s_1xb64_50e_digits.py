@@ -1,5 +1,5 @@
 # MinEnt on Digits.
-_base_ = '../_base_/digits_r18s_50e.py'
+_base_ = ['../_base_/digits_50e.py', '../_base_/models/r18s.py']
 
 model = dict(
     type='MinEnt',

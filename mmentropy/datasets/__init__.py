@@ -1,9 +1,14 @@
-"""Small data sets that mmpretrain lacks; importing registers them."""
+"""Data sets that mmpretrain lacks; importing registers them."""
 from .digits import Digits
 from .downloads import LocalCIFAR10, LocalCIFAR100, LocalFashionMNIST
 from .folder import ImageFolder
+from .imagenet import ImageNet100, TinyImageNet
+from .layouts import check_data, check_dataset
+from .stl10 import STL10
+from .subset import label_subset, subset_names
 
 __all__ = [
-    'Digits', 'ImageFolder', 'LocalCIFAR10', 'LocalCIFAR100',
-    'LocalFashionMNIST'
+    'Digits', 'ImageFolder', 'ImageNet100', 'LocalCIFAR10', 'LocalCIFAR100',
+    'LocalFashionMNIST', 'STL10', 'TinyImageNet', 'check_data',
+    'check_dataset', 'label_subset', 'subset_names'
 ]

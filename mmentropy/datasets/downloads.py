@@ -55,7 +55,8 @@ class LocalFashionMNIST(FashionMNIST):
         return _load_or_explain(
             super().load_data_list, self,
             f'install the Debian package {self.package} (looked in '
-            f"{self.package_folder}) or put {', '.join(files)} there")
+            f"{self.package_folder}) or put {', '.join(files)} there, "
+            'see docs/data.md#fashion-mnist')
 
     def _download(self) -> None:
         packaged = [
@@ -89,7 +90,8 @@ class LocalCIFAR10(CIFAR10):
     def load_data_list(self) -> list[dict]:
         """Load the images and labels of the split."""
         return _load_or_explain(super().load_data_list, self,
-                                f'put {self.filename} from {self.url} there')
+                                f'put {self.filename} from {self.url} there, '
+                                'see docs/data.md#cifar-10-and-cifar-100')
 
 
 @DATASETS.register_module()
@@ -99,4 +101,5 @@ class LocalCIFAR100(CIFAR100):
     def load_data_list(self) -> list[dict]:
         """Load the images and labels of the split."""
         return _load_or_explain(super().load_data_list, self,
-                                f'put {self.filename} from {self.url} there')
+                                f'put {self.filename} from {self.url} there, '
+                                'see docs/data.md#cifar-10-and-cifar-100')

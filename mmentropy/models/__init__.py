@@ -1,5 +1,6 @@
 """Registers the algorithms, heads, losses, neck and norm layer."""
 
+from .backbones import ResNet_CIFAR_Pool
 from .heads import ERHead, MECHead, MinEntHead
 from .losses import DINOLoss, ERLoss, MECLoss, MinEntLoss
 from .necks import PrototypeNeck
@@ -10,5 +11,5 @@ from .selfsup import DINO, ER, MEC, MinEnt
 __all__ = [
     'CPUSyncBatchNorm', 'DINO', 'DINOLoss', 'ER', 'ERHead', 'ERLoss', 'MEC',
     'MECHead', 'MECLoss', 'MinEnt', 'MinEntHead', 'MinEntLoss',
-    'PrototypeNeck', 'WithMEC'
+    'PrototypeNeck', 'ResNet_CIFAR_Pool', 'WithMEC'
 ]

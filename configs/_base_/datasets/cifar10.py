@@ -5,6 +5,27 @@ data_preprocessor = dict(
     mean=[125.307, 122.961, 113.8575],
     std=[51.5865, 50.847, 51.255])
 
+view = [
+    dict(
+        type='RandomApply',
+        prob=0.8,
+        transforms=[
+            dict(
+                type='torchvision/ColorJitter',
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.4,
+                hue=0.1)
+        ]),
+    dict(type='torchvision/RandomGrayscale', p=0.1),
+    dict(
+        type='torchvision/RandomResizedCrop',
+        size=32,
+        scale=(0.2, 1.),
+        interpolation='bicubic'),
+    dict(type='torchvision/RandomHorizontalFlip', p=0.5)
+]
+
 train_dataloader = dict(
     batch_size=128,
     num_workers=2,
@@ -18,29 +39,7 @@ train_dataloader = dict(
         split='train',
         pipeline=[
             dict(type='NumpyToPIL'),
-            dict(
-                type='MultiView',
-                num_views=[2],
-                transforms=[[
-                    dict(
-                        type='RandomApply',
-                        prob=0.8,
-                        transforms=[
-                            dict(
-                                type='torchvision/ColorJitter',
-                                brightness=0.4,
-                                contrast=0.4,
-                                saturation=0.4,
-                                hue=0.1)
-                        ]),
-                    dict(type='torchvision/RandomGrayscale', p=0.1),
-                    dict(
-                        type='torchvision/RandomResizedCrop',
-                        size=32,
-                        scale=(0.2, 1.),
-                        interpolation='bicubic'),
-                    dict(type='torchvision/RandomHorizontalFlip', p=0.5)
-                ]]),
+            dict(type='MultiView', num_views=[2], transforms=[view]),
             dict(type='PackInputs')
         ]))
 

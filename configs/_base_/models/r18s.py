@@ -1,4 +1,5 @@
-# A narrow ResNet-18 of three stages for one channel: 128 features.
+# A narrow ResNet-18 of three stages for one channel: 128 features. A few
+# hundred iterations are too short to grow its blocks from 0.
 model = dict(
     backbone=dict(
         type='ResNet_CIFAR',
@@ -10,4 +11,5 @@ model = dict(
         strides=(2, 2, 2),
         dilations=(1, 1, 1),
         out_indices=(2, ),
+        zero_init_residual=False,
         norm_cfg=dict(type='GlobalBN')))

@@ -1,5 +1,4 @@
-# 10 epochs of linear warm-up, then a cosine to 0, per iteration.
-max_epochs = 100
+# Linear warm-up, then a cosine to 0 at the end of training, per iteration.
 warmup_epochs = 10
 param_scheduler = [
     dict(
@@ -10,8 +9,6 @@ param_scheduler = [
     dict(
         type='CosineAnnealingLR',
         begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
         convert_to_iter_based=True),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100)

@@ -1,0 +1,10 @@
+# BYOL+ER at batch 4096.
+_base_ = '../baselines/byol_r50_16xb256_400e_in1k.py'
+
+model = dict(
+    type='ER',
+    head=dict(
+        _delete_=True,
+        type='ERHead',
+        predictor=_base_.model.head.predictor,
+        loss=dict(type='ERLoss', support='sphere', kappa=10.)))

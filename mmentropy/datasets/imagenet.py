@@ -1,0 +1,114 @@
+"""The two small ImageNets: ImageNet-100 and Tiny ImageNet."""
+import os.path as osp
+from pathlib import Path
+
+from mmengine.fileio import isdir, join_path, list_from_file
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.datasets.custom import get_samples
+from mmpretrain.registry import DATASETS
+
+from .layouts import LAYOUTS, check_dataset
+
+
+@DATASETS.register_module()
+class ImageNet100(CustomDataset):
+    """A hundred classes of ImageNet-1k.
+
+    A sample is ``dict(img_path, gt_label)``; labels number the classes from
+    0, in sorted order.
+
+    Args:
+        data_root (str): The folder of ImageNet-1k, or of these classes only.
+        split (str): 'train' (about 127,000 images) or 'val' (5,000).
+        classes_file (str, optional): Names of the class folders, one a line.
+            Default: the list in common use, from
+            HobbitLong/CMC@bc687a26:imagenet100.txt.
+        **kwargs: Arguments of :class:`mmpretrain.datasets.CustomDataset`.
+
+    Raises:
+        ValueError: If ``split`` is something else.
+        FileNotFoundError: If a class has no images.
+    """
+
+    def __init__(self,
+                 data_root: str,
+                 split: str = 'train',
+                 classes_file: str | None = None,
+                 **kwargs) -> None:
+        if split not in ('train', 'val'):
+            raise ValueError(f"split must be 'train' or 'val', not {split!r}")
+        self.split = split
+        name = type(self).__name__
+        check_dataset(dict(type=name, data_root=data_root, split=split))
+        if classes_file is None:
+            classes_file = Path(__file__).with_name('imagenet100.txt')
+        super().__init__(
+            data_root=data_root,
+            data_prefix=split,
+            classes=sorted(list_from_file(classes_file)),
+            **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List paths and labels, class by class."""
+        # The host's own listing refuses folders beyond the given classes.
+        root = self.img_prefix
+        folders = {
+            name: label
+            for name, label in self.class_to_idx.items()
+            if isdir(join_path(root, name))
+        }
+        samples, empty = get_samples(root, folders, self.is_valid_file)
+        missing = sorted(set(self.CLASSES) - set(folders) | empty)
+        if missing:
+            name = type(self).__name__
+            raise FileNotFoundError(
+                f'{name} in {osp.abspath(root)}: {len(missing)} of '
+                f'{len(self.CLASSES)} classes have no images, the first is '
+                f'{missing[0]}; see docs/data.md#{LAYOUTS[name].section}')
+        return [
+            dict(img_path=join_path(root, path), gt_label=label)
+            for path, label in samples
+        ]
+
+    def extra_repr(self) -> list[str]:
+        """Say which split it is."""
+        return [f'Split: \t{self.split}']
+
+
+@DATASETS.register_module()
+class TinyImageNet(ImageNet100):
+    """Two hundred classes of ImageNet in images of 64 x 64.
+
+    A sample is ``dict(img_path, gt_label)``; labels number the WordNet ids
+    from 0, in sorted order. Some files are gray: load them in colour.
+
+    Args:
+        data_root (str): The folder ``tiny-imagenet-200``.
+        split (str): 'train' (100,000 images) or 'val' (10,000).
+        **kwargs: Arguments of :class:`mmpretrain.datasets.CustomDataset`.
+
+    Raises:
+        ValueError: If ``split`` is something else.
+        FileNotFoundError: If the files are not in ``data_root``.
+    """
+
+    def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
+        super().__init__(
+            data_root,
+            split,
+            classes_file=join_path(data_root, 'wnids.txt'),
+            **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List paths and labels."""
+        if self.split == 'train':
+            return super().load_data_list()
+        lines = list_from_file(
+            join_path(self.img_prefix, 'val_annotations.txt'))
+        # File, WordNet id and a box, separated by tabs.
+        return [
+            dict(
+                img_path=join_path(self.img_prefix, 'images', name),
+                gt_label=self.class_to_idx[wnid])
+            for name, wnid, *_ in (line.split('\t') for line in lines)
+        ]
