@@ -85,5 +85,6 @@ def WithMEC(algorithm: str,
                          'algorithm of mmpretrain')
     if weight < 0:
         raise ValueError(f'weight must be >= 0, got {weight}')
-    cls = type(f'{algorithm}WithMEC', (_Regularized, base), {})
+    cls = type(f'{algorithm}WithMEC', (_Regularized, base),
+               dict(__module__=__name__))
     return cls(mec=mec, weight=weight, **kwargs)
