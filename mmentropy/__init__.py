@@ -4,11 +4,13 @@ Importing the package registers MEC, ER and MinEnt with their heads, losses,
 data sets and hooks in mmpretrain's registries.
 """
 
+from .ops import install_ops
 from .stack import check_stack
 
 __version__ = '0.1.0'
 
 check_stack()
+install_ops()
 
 from . import datasets, hooks, models, optim  # noqa: E402
 
