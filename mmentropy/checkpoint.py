@@ -6,6 +6,8 @@ import os
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
@@ -91,7 +93,7 @@ def load_backbone(backbone: nn.Module,
     """Load a backbone from a checkpoint, all or nothing.
 
     A key matches if name and shape are equal. Position embeddings of another
-    image size do not match. Keys that differ are logged as a warning.
+    image size do not match. One line is logged, a warning if keys differ.
 
     Args:
         backbone: is changed only if no error is raised.
@@ -126,15 +128,66 @@ def load_backbone(backbone: nn.Module,
             f'{_some(missing or expected)}, and {len(found)} found, e.g. '
             f'{_some(unused or found)}; likely cause: '
             f'{_cause(expected, found)}')
+    differ = ''
     if missing or unused:
-        print_log(
-            f'{path}: {len(matched)} of {total} keys match; not loaded into '
-            f'the backbone: {missing or "none"}; not used from the '
-            f'checkpoint: {unused or "none"}',
-            logger='current',
-            level=logging.WARNING)
+        differ = (f'; not loaded into the backbone: {missing or "none"}; not '
+                  f'used from the checkpoint: {unused or "none"}')
+    print_log(
+        f'{path}: {len(matched)} of {total} keys match, {len(missing)} '
+        f'missing, {len(unused)} unexpected{differ}',
+        logger='current',
+        level=logging.WARNING if differ else logging.INFO)
     backbone.load_state_dict(matched, strict=False)
     return missing
+
+
+# In mmengine's root registry, so that every OpenMMLab scope finds it.
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone:
+    """Initialise the backbone of any OpenMMLab config from a checkpoint.
+
+    ``backbone=dict(..., init_cfg=dict(type='PretrainedBackbone',
+    checkpoint='epoch_100.pth'))``; in a list of initialisers it comes last.
+    Unlike mmengine's 'Pretrained' it refuses a checkpoint that does not fit.
+
+    Args:
+        checkpoint: see :func:`backbone_state_dict`.
+        branch: 'student' or 'teacher', see there.
+        min_match: see :func:`load_backbone`.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: when the weights are
+            initialised: no checkpoint named, or as :func:`load_backbone`.
+    """
+
+    def __init__(self,
+                 checkpoint: PathLike | None = None,
+                 branch: str = 'student',
+                 min_match: float = 0.95) -> None:
+        self.checkpoint = checkpoint
+        self.branch = branch
+        self.min_match = min_match
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load; what mmengine and the module would do next is called off."""
+        if not self.checkpoint:
+            raise ValueError(
+                f'PretrainedBackbone of {type(module).__name__} has no '
+                'checkpoint: add --cfg-options '
+                'model.backbone.init_cfg.checkpoint=PATH')
+        # mmengine initialises the submodules after this call. Do it now, for
+        # keys that the checkpoint lacks, and keep it from doing it again.
+        for child in module.children():
+            if hasattr(child, 'init_weights'):
+                if not getattr(child, 'is_init', False):
+                    child.init_weights()
+                child.is_init = True
+        load_backbone(module, self.checkpoint, self.branch, self.min_match)
+        # By this name backbones know that their weights are not to be
+        # touched: ResNet would set the last gammas to 0, ViTs start over.
+        module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, f'PretrainedBackbone: {self.checkpoint}')
 
 
 def config_of(path: PathLike) -> Config:

@@ -8,8 +8,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.model import BaseModule
 from mmengine.runner import Runner
-from mmpretrain.models import ResNet_CIFAR
+from mmpretrain.models import ImageClassifier, ResNet_CIFAR
+from mmpretrain.registry import MODELS
 
 import mmentropy  # noqa: F401, registers Digits
 from mmentropy.checkpoint import backbone_state_dict, config_of, load_backbone
@@ -120,26 +122,34 @@ def test_plain_state_dict_is_a_student(tmp_path):
         backbone_state_dict(path, 'ema')
 
 
-def test_missing_keys_above_the_threshold_are_logged(tmp_path):
-    records = []
+@pytest.fixture
+def records():
+    """What is logged in a test."""
+    found = []
     handler = logging.Handler()
-    handler.emit = records.append
-    MMLogger.get_current_instance().addHandler(handler)
+    handler.emit = found.append
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
+
+
+def test_missing_keys_above_the_threshold_are_logged(tmp_path, records):
     model, path = backbone(), tmp_path / 'plain.pth'
     state = backbone().state_dict()
     del state['conv1.weight']
     state['fc.weight'] = torch.zeros(10, 64)
+    state['fc.bias'] = torch.zeros(10)
     torch.save(state, path)
     before = model.conv1.weight.clone()
     assert load_backbone(model, path) == ['conv1.weight']
-    MMLogger.get_current_instance().removeHandler(handler)
     (out,) = [r.getMessage() for r in records if r.levelname == 'WARNING']
-    assert '119 of 121 keys match' in out
-    assert "['conv1.weight']" in out and "['fc.weight']" in out
+    assert '119 of 122 keys match, 1 missing, 2 unexpected' in out
+    assert "['conv1.weight']" in out and "['fc.weight', 'fc.bias']" in out
     assert torch.equal(model.conv1.weight, before)
     assert torch.equal(model.layer1[0].conv1.weight,
                        state['layer1.0.conv1.weight'])
-    with pytest.raises(ValueError, match='119 of 121 keys match'):
+    with pytest.raises(ValueError, match='119 of 122 keys match'):
         load_backbone(model, path, min_match=1.)
     with pytest.raises(ValueError, match='min_match'):
         load_backbone(model, path, min_match=0.)
@@ -173,6 +183,156 @@ def test_missing_prefix_is_named(tmp_path):
     whole = torch.nn.ModuleDict(dict(net=backbone()))
     with pytest.raises(ValueError, match=r"lacks 'net\.'"):
         load_backbone(whole, path)
+
+
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(
+        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
+    img_size=16,
+    patch_size=4)
+BACKBONES = dict(
+    resnet=dict(
+        type='ResNet',
+        depth=18,
+        base_channels=8,
+        stem_channels=8,
+        zero_init_residual=True),
+    bottleneck=dict(
+        type='ResNet',
+        depth=50,
+        base_channels=4,
+        stem_channels=4,
+        zero_init_residual=True),
+    resnet_cifar=dict(
+        type='ResNet_CIFAR', **SHAPE, zero_init_residual=True),
+    vit=VIT,
+    mocov3_vit=dict(VIT, type='MoCoV3ViT'),
+    mixer=dict(
+        type='MlpMixer',
+        arch=dict(
+            embed_dims=16,
+            num_layers=2,
+            tokens_mlp_dims=8,
+            channels_mlp_dims=32),
+        img_size=16,
+        patch_size=4),
+)
+
+
+@pytest.fixture(params=BACKBONES)
+def plain(request, tmp_path):
+    """(config of a backbone, checkpoint, its weights, unlike any initial)."""
+    cfg = BACKBONES[request.param]
+    state = MODELS.build(cfg).state_dict()
+    state = {
+        k: torch.rand(v.shape) + 2 if v.is_floating_point() else v + 5
+        for k, v in state.items()
+    }
+    path = tmp_path / 'plain.pth'
+    torch.save({f'backbone.{k}': v for k, v in state.items()}, path)
+    return cfg, str(path), state
+
+
+def initialised(cfg, *before, **kwargs):
+    """A classifier whose backbone has the config, initialised."""
+    torch.manual_seed(1)
+    init_cfg = dict(type='PretrainedBackbone', **kwargs)
+    model = ImageClassifier(
+        backbone=dict(cfg, init_cfg=[*before, init_cfg] if before else
+                      init_cfg),
+        head=dict(type='LinearClsHead', num_classes=9, in_channels=8))
+    model.init_weights()
+    return model
+
+
+def assert_same(model, state):
+    assert model.state_dict().keys() == state.keys()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_initialiser_has_the_last_word(plain, records):
+    """Over zero_init_residual, init_weights of submodules and of ViTs."""
+    cfg, path, state = plain
+    model = initialised(cfg, checkpoint=path)
+    assert_same(model.backbone, state)
+    # What has no checkpoint is initialised as ever.
+    assert model.head.fc.weight.std() < .02 and not model.head.fc.bias.any()
+    found, = [r.getMessage() for r in records if 'keys match' in r.msg]
+    assert found == (f'{path}: {len(state)} of {len(state)} keys match, '
+                     '0 missing, 0 unexpected')
+    model.backbone.init_weights()
+    assert_same(model.backbone, state)
+    # Without the model around it, and after other initialisers.
+    bare = MODELS.build(
+        dict(cfg, init_cfg=dict(type='PretrainedBackbone', checkpoint=path)))
+    bare.init_weights()
+    assert_same(bare, state)
+    normal = dict(type='Normal', layer=['Conv2d', 'Linear'], std=1.)
+    assert_same(initialised(cfg, normal, checkpoint=path).backbone, state)
+
+
+def test_initialiser_passes_its_arguments_on(tmp_path):
+    cfg, path = BACKBONES['resnet_cifar'], tmp_path / 'both.pth'
+    student, teacher = backbone().state_dict(), backbone().state_dict()
+    torch.save(
+        {f'backbone.{k}': v for k, v in student.items()}
+        | {TEACHER + k: v for k, v in teacher.items()}, path)
+    assert_same(initialised(cfg, checkpoint=path).backbone, student)
+    assert_same(
+        initialised(cfg, checkpoint=path, branch='teacher').backbone, teacher)
+    del student['conv1.weight']
+    torch.save(student, path)
+    assert initialised(cfg, checkpoint=path)
+    with pytest.raises(ValueError, match='119 of 120 keys match'):
+        initialised(cfg, checkpoint=path, min_match=1.)
+
+
+def test_initialiser_leaves_missing_keys_to_the_model(tmp_path):
+    """They are initialised as without a checkpoint, not as constructed."""
+    key = 'layers.1.ffn.layers.0.0.bias'
+    state = MODELS.build(VIT).state_dict()
+    assert state.pop(key).abs().max() > .05
+    torch.save(state, tmp_path / 'vit.pth')
+    model = initialised(VIT, checkpoint=tmp_path / 'vit.pth')
+    assert 0 < model.backbone.state_dict()[key].abs().max() < 1e-4
+
+
+def test_initialiser_settles_modules_that_are_not_of_mmengine(tmp_path):
+    """They do not keep in mind that they are initialised."""
+
+    class Child(torch.nn.Linear):
+
+        def init_weights(self):
+            torch.nn.init.ones_(self.weight)
+
+    class Parent(BaseModule):
+
+        def __init__(self, init_cfg):
+            super().__init__(init_cfg)
+            self.child = Child(2, 2)
+
+    state = Parent(None).state_dict()
+    torch.save(state, tmp_path / 'parent.pth')
+    model = Parent(
+        dict(
+            type='PretrainedBackbone', checkpoint=tmp_path / 'parent.pth'))
+    model.init_weights()
+    assert_same(model, state)
+
+
+def test_initialiser_stops_without_a_checkpoint_that_fits(tmp_path):
+    torch.save(backbone(depth=34).state_dict(), tmp_path / 'deep.pth')
+    for path, kind, message in [
+        (None, ValueError, 'cfg-options model.backbone.init_cfg.checkpoint='),
+        ('', ValueError, 'of ResNet_CIFAR has no checkpoint'),
+        ('no.pth', FileNotFoundError, 'checkpoint no.pth does not exist'),
+        (tmp_path / 'deep.pth', ValueError, '120 of 216 keys match'),
+    ]:
+        with pytest.raises(kind, match=message) as error:
+            initialised(BACKBONES['resnet_cifar'], checkpoint=path)
+        assert '\n' not in str(error.value)
 
 
 def test_config_of_a_real_checkpoint(trained):

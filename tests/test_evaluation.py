@@ -1,20 +1,27 @@
-"""Features, kNN, linear probe and the tool that runs them."""
+"""Features, the protocols and the tool that runs them."""
 import json
+import math
+import re
 import runpy
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import fake_data
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.evaluation import VOCAveragePrecision
 from mmpretrain.models import (
     ClsDataPreprocessor,
     ResNet_CIFAR,
     SelfSupDataPreprocessor,
     VisionTransformer,
 )
+from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -22,16 +29,25 @@ from torch import nn
 
 from mmentropy.datasets import Digits
 from mmentropy.evaluation import (
+    VOC07AveragePrecision,
     build_backbone,
     build_data_preprocessor,
     eval_datasets,
     extract_features,
+    finetune,
+    finetune_accuracy,
     knn_accuracy,
     knn_predict,
     linear,
     linear_probe,
+    low_shot,
+    minent_linear_probe,
     parse_protocols,
     pixel_features,
+    protocols,
+    svm,
+    svm_score,
+    voc07_ap,
 )
 from mmentropy.evaluation import knn as knn_module
 
@@ -154,6 +170,62 @@ def test_features_refuse_in_one_line(dataset, message):
         extract_features(tiny_resnet(), dataset,
                          SelfSupDataPreprocessor(**NORM))
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('preprocessor',
+                         [SelfSupDataPreprocessor, ClsDataPreprocessor])
+def test_features_refuse_other_channels(preprocessor):
+    """Broadcasting would make three channels of one."""
+    colours = dict(mean=[1., 2., 3.], std=[1.] * 3)
+    torch.manual_seed(0)
+    backbone = ResNet_CIFAR(depth=18, base_channels=8, stem_channels=8)
+    with pytest.raises(ValueError, match='have 1 channels, but .* on 3'):
+        extract_features(backbone, Images(3), preprocessor(**colours))
+    rgb = Images(3, shape=lambda i: (3, 16, 16))
+    with pytest.raises(ValueError, match='have 3 channels, but .* on 1'):
+        extract_features(tiny_resnet(), rgb, preprocessor(**NORM))
+    assert len(extract_features(backbone, rgb, preprocessor(**colours))[0])
+
+
+class Several(MultiLabelDataset):
+    """Rows of none, one or several of four classes, some difficult."""
+
+    METAINFO = dict(classes=('a', 'b', 'c', 'd'))
+    ROWS = [([0], []), ([1, 3], [2]), ([], [0]), ([2], [2, 1]), ([], [])]
+
+    def load_data_list(self):
+        return [
+            dict(
+                img=np.full((8, 8, 1), i, np.uint8),
+                gt_label=present,
+                gt_label_difficult=difficult)
+            for i, (present, difficult) in enumerate(self.ROWS)
+        ]
+
+
+def test_labels_of_a_multi_label_data_set():
+    pack = dict(type='PackInputs', meta_keys=('gt_label_difficult', ))
+    expected = [[1, 0, 0, 0], [0, 1, -1, 1], [-1, 0, 0, 0], [0, -1, 1, 0],
+                [0, 0, 0, 0]]
+    dataset = Several('', pipeline=[pack])
+    for wrapped, rows in [(dataset, range(5)),
+                          (torch.utils.data.Subset(dataset, [3, 0]), [3, 0])]:
+        x, y = extract_features(tiny_resnet(), wrapped,
+                                SelfSupDataPreprocessor(**NORM), 2)
+        assert y.dtype == torch.int64 and len(x) == len(y)
+        assert y.tolist() == [expected[i] for i in rows]
+    _, y = pixel_features(Several('', pipeline=PACK))
+    assert y.tolist() == [[int(v == 1) for v in row] for row in expected]
+    with pytest.raises(ValueError, match='names no classes'):
+        pixel_features(Several('', pipeline=PACK, metainfo=dict(classes=())))
+    dataset = Several('', pipeline=PACK, serialize_data=False)
+    del dataset.data_list[3]['gt_label']
+    with pytest.raises(ValueError, match='lacks labels'):
+        pixel_features(dataset)
+    single = [dict(inputs=torch.zeros(1, 8, 8), data_samples=DataSample(
+        ).set_gt_label([1, 2]))]
+    with pytest.raises(ValueError, match='2 labels in an image, but is no'):
+        pixel_features(single)
 
 
 def test_features_refuse_a_missing_preprocessor_and_odd_outputs():
@@ -370,7 +442,7 @@ def test_linear_rate_is_not_chosen_on_the_test_set(digits):
 def test_linear_held_out_rows_are_a_tenth_of_each_class():
     labels = torch.arange(400) % 4
     masks = [
-        linear._stratified_tenth(labels, torch.Generator().manual_seed(seed))
+        linear.stratified_tenth(labels, torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     ]
     assert labels[masks[0]].bincount().tolist() == [10] * 4
@@ -406,6 +478,249 @@ def test_linear_probe_says_when_nothing_converges(digits):
             linear_probe(*args)
 
 
+def test_minent_probe_agrees_with_logistic_regression(digits):
+    # As they are, so their scale counts: at 0..1 Adam would stop half-way.
+    train_x, train_y, test_x, test_y = digits
+    train_x, test_x = 4 * train_x, 4 * test_x
+    witness = LogisticRegression(max_iter=5000).fit(train_x, train_y)
+    state = torch.get_rng_state()
+    found = minent_linear_probe(train_x, train_y, test_x, test_y)
+    assert abs(found - 100 * witness.score(test_x, test_y)) <= 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_minent_probe_has_the_schedule_of_the_code(digits, monkeypatch):
+    """Adam from 1e-2 to 1e-6; the accuracy is that of the last step."""
+    seen = []
+    step = torch.optim.Adam.step
+
+    def spy(self, *args, **kwargs):
+        group, = self.param_groups
+        before = group['params'][0].detach().clone()
+        step(self, *args, **kwargs)
+        seen.append((group['lr'], group['weight_decay'], before,
+                     [p.detach().clone() for p in group['params']]))
+
+    monkeypatch.setattr(torch.optim.Adam, 'step', spy)
+    accuracy = minent_linear_probe(*digits, epochs=10, seed=3)
+    # 1,297 rows are two batches of at most 1,000.
+    assert len(seen) == 20
+    factors = [b[0] / a[0] for a, b in zip(seen[::2], seen[2::2])]
+    assert factors == pytest.approx([1e-4**.1] * 9)
+    assert seen[0][0] == 1e-2 and seen[1][0] == 1e-2
+    assert seen[-1][0] / 10**.4 == pytest.approx(1e-6)
+    assert {decay for _, decay, *_ in seen} == {5e-6}
+    weight, bias = seen[-1][-1]
+    predictions = (digits[2] @ weight.T + bias).argmax(1)
+    expected = (predictions == digits[3]).double().mean().item()
+    assert accuracy == pytest.approx(100 * expected, abs=1e-9)
+    first = seen[0][2]
+    for seed, same in ((3, True), (4, False)):
+        seen.clear()
+        minent_linear_probe(*digits, epochs=1, seed=seed)
+        assert torch.equal(seen[0][2], first) == same
+    with pytest.raises(ValueError, match='epochs'):
+        minent_linear_probe(*digits, epochs=0)
+
+
+# --------------------------------------------------------------------- SVM
+
+
+def exact_ap(scores, labels):
+    """VOC 2007's definition, rank by rank, in fractions."""
+    pairs = sorted((p for p in zip(scores, labels) if p[1] >= 0),
+                   reverse=True)
+    total, hits, points = sum(y for _, y in pairs), 0, []
+    for rank, (_, y) in enumerate(pairs, 1):
+        hits += y
+        points.append((Fraction(hits, total), Fraction(hits, rank)))
+    return sum(
+        max(p for r, p in points if r >= Fraction(t, 10))
+        for t in range(11)) / 11
+
+
+def test_voc_ap_at_eleven_points():
+    # One of two found at once, the other third.
+    assert voc07_ap(np.array([3., 2, 1]), np.array([1, 0, 1])) == \
+        pytest.approx((6 + 5 * 2 / 3) / 11)
+    # Nothing is right at rank 1, so precision is never 1.
+    assert voc07_ap(np.array([2., 1]), np.array([0, 1])) == .5
+    assert np.isnan(voc07_ap(np.array([2., 1]), np.array([0, -1])))
+    rng = np.random.default_rng(0)
+    for total in (7, 10, 30):
+        labels = rng.permutation([1] * total + [0] * 40 + [-1] * 20)
+        scores = rng.normal(size=len(labels)) + .5 * labels
+        expected = float(exact_ap(scores.tolist(), labels.tolist()))
+        assert voc07_ap(scores, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_voc_metric_is_the_mean_over_classes():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(50, 4)), rng.integers(-1, 2, (50, 4))
+    labels[:, 3] = 0
+    each = [100 * voc07_ap(scores[:, c], labels[:, c]) for c in range(3)]
+    args = torch.tensor(scores), torch.tensor(labels)
+    found = VOC07AveragePrecision.calculate(*args)
+    assert found.item() == pytest.approx(np.mean(each))
+    found = VOC07AveragePrecision.calculate(*args, average=None)
+    assert found[:3].tolist() == pytest.approx(each)
+    # The area under the curve is something else.
+    area = VOCAveragePrecision.calculate(*args, average=None)
+    assert (area[:3] - found[:3]).abs().min() > .1
+
+
+def spied(monkeypatch, name):
+    """Arguments and results of the calls of a function of the module."""
+    calls, original = [], getattr(svm, name)
+
+    def spy(*args):
+        calls.append((*args, original(*args)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(svm, name, spy)
+    return calls
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_svm_cost_is_chosen_on_training_rows(digits, several, monkeypatch):
+    if several:
+        digits = [torch.eye(10, dtype=torch.int64)[v]
+                  if v.dim() == 1 else v for v in digits]
+    calls = spied(monkeypatch, '_mean_ap' if several else '_accuracy')
+    costs = (1e-4, 1., 1e-3)
+    assert svm_score(*digits, costs=costs) > 94
+    assert [call[4] for call in calls] == [*costs, 1.]
+    unit = torch.nn.functional.normalize(digits[0].double())
+    for x, _, held_x, _, *_ in calls[:-1]:
+        assert (len(x), len(held_x)) == (1167, 130)
+        together = np.concatenate([x, held_x])
+        assert np.allclose(sorted(together.sum(1)), sorted(unit.sum(1)))
+    last = calls[-1]
+    assert np.allclose(last[0], unit) and len(last[2]) == 500
+    # Wrong test labels change the result, not the choice.
+    calls.clear()
+    flipped = svm_score(*digits[:3], digits[3].flip(0), costs=costs)
+    assert flipped < 30 and calls[-1][4] == 1.
+
+
+def test_svm_ignores_what_is_difficult(digits):
+    train_x, train_y, test_x, test_y = digits
+    train_y, test_y = [
+        torch.eye(10, dtype=torch.int64)[y] for y in (train_y, test_y)
+    ]
+    clean = svm_score(train_x, train_y, test_x, test_y, costs=[1.])
+    wrong, marked = [], []
+    for y in (train_y, test_y):
+        noise = torch.rand(y.shape) < .3
+        wrong.append(torch.where(noise, 1 - y, y))
+        marked.append(torch.where(noise, -1, y))
+    worse = svm_score(train_x, wrong[0], test_x, wrong[1], costs=[1.])
+    same = svm_score(train_x, marked[0], test_x, marked[1], costs=[1.])
+    assert abs(same - clean) < 2 and worse < clean - 20
+    for y in (marked, wrong):
+        mixed = svm_score(train_x, y[0], test_x, marked[1], costs=[1.])
+        assert (mixed > clean - 2) == (y is marked)
+
+
+def test_svm_of_rare_classes_and_bad_input(digits):
+    x, y = digits[0][:40], torch.zeros(40, 3, dtype=torch.int64)
+    y[:20, 0] = y[0, 1] = 1
+    assert 0 < svm_score(x, y, x, y) <= 100
+    with pytest.raises(ValueError, match=r'same classes.*\(40, 3\)'):
+        svm_score(x, y, x, y[:, :2])
+    with pytest.raises(ValueError, match='train_x has 40 rows'):
+        svm_score(x, y[:9], x, y)
+    with pytest.raises(ValueError, match='train_x has non-finite'):
+        svm_score(x / 0, y, x, y)
+
+
+def test_low_shot_sees_k_rows_of_each_class(digits, monkeypatch):
+    calls = spied(monkeypatch, '_accuracy')
+    scores = low_shot(*digits, shots=(1, 4, 16), draws=3)
+    assert list(scores) == [1, 4, 16] and len(calls) == 9
+    assert scores[1] < scores[4] < scores[16] < 95
+    rows = [{tuple(row) for row in call[0]} for call in calls]
+    for k, call in zip([1, 4, 16] * 3, calls):
+        assert np.bincount(call[1]).tolist() == [k] * 10
+        assert len(call[2]) == 500
+    for draw in range(3):
+        one, four, sixteen = rows[3 * draw:3 * draw + 3]
+        assert one < four < sixteen
+    assert rows[0] != rows[3]
+    assert scores[4] == pytest.approx(
+        np.mean([call[-1] for call in calls[1::3]]))
+    assert low_shot(*digits, shots=(1, 4, 16), draws=3) == scores
+    assert low_shot(*digits, shots=(4, ), draws=3, seed=1)[4] != scores[4]
+    with pytest.raises(ValueError, match='training rows, fewer than 200'):
+        low_shot(*digits, shots=(1, 200))
+
+
+# --------------------------------------------------------------- fine-tune
+
+
+def few_digits(shots, split='train'):
+    digits = dict(type='Digits', split=split, pipeline=PACK)
+    return DATASETS.build(
+        dict(type='LabelSubset', dataset=digits, shots=shots))
+
+
+def tune(seed=0, train=None, **kwargs):
+    return finetune_accuracy(
+        tiny_resnet(), SelfSupDataPreprocessor(**NORM), train or few_digits(1),
+        few_digits(2, 'test'), seed=seed, **kwargs)
+
+
+def test_finetune_trains_the_network_and_the_classifier():
+    backbone = tiny_resnet()
+    before = {k: v.clone() for k, v in backbone.named_parameters()}
+    backbone.layer1[0].conv1.weight.requires_grad = False
+    state = torch.get_rng_state()
+    accuracy = finetune_accuracy(
+        backbone, SelfSupDataPreprocessor(**NORM), few_digits(8),
+        few_digits(9, 'test'), epochs=40, min_steps=1, learning_rate=1.)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert 40 < accuracy < 100
+    for name, value in backbone.named_parameters():
+        frozen = name == 'layer1.0.conv1.weight'
+        assert torch.equal(value, before[name]) == frozen, name
+
+
+def test_finetune_follows_the_recipe(monkeypatch):
+    seen, losses = [], []
+    step, entropy = torch.optim.SGD.step, finetune.F.cross_entropy
+
+    def spy(self, *args, **kwargs):
+        seen.append(dict(self.param_groups[0]))
+        return step(self, *args, **kwargs)
+
+    def loss(logits, labels):
+        losses.append((entropy(logits, labels), labels))
+        return losses[-1][0]
+
+    monkeypatch.setattr(torch.optim.SGD, 'step', spy)
+    monkeypatch.setattr(finetune.F, 'cross_entropy', loss)
+    tune()
+    # 10 images are one batch, and 50 epochs too few steps.
+    assert len(seen) == 100 and set(map(len, (y for _, y in losses))) == {10}
+    rate = .05 * 10 / 256
+    rates = [rate * .5 * (1 + math.cos(math.pi * i / 100)) for i in range(100)]
+    assert [group['lr'] for group in seen] == pytest.approx(rates)
+    assert seen[0]['momentum'] == .9 and seen[0]['weight_decay'] == 0
+    # The classifier starts from zero.
+    assert losses[0][0].item() == pytest.approx(math.log(10), abs=1e-5)
+    assert losses[-1][0] < losses[0][0]
+    seen.clear()
+    tune(train=few_digits(3), batch_size=8, epochs=5, min_steps=1)
+    # Batches of 8 of 30 rows, the rest left out.
+    assert len(seen) == 15 and seen[0]['lr'] == pytest.approx(.05 * 8 / 256)
+    orders = []
+    for seed in (0, 1, 0):
+        losses.clear()
+        tune(seed, few_digits(3), batch_size=8, epochs=1, min_steps=1)
+        orders.append([y.tolist() for _, y in losses])
+    assert orders[0] == orders[2] != orders[1]
+
+
 # ------------------------------------------------------ protocols and tool
 
 MODEL = dict(
@@ -435,8 +750,8 @@ def digits_config(**kwargs):
 
 def test_parse_protocols_lists_the_choices():
     assert parse_protocols('knn, linear') == ['knn', 'linear']
-    for text in ('knn,svm', ''):
-        with pytest.raises(ValueError, match='choose from knn, knn5, linear'):
+    for text in ('knn,tsne', ''):
+        with pytest.raises(ValueError, match='choose from knn, knn200, knn5'):
             parse_protocols(text)
 
 
@@ -469,6 +784,8 @@ def test_built_backbone_is_seeded_and_never_pretrained(capsys):
     assert torch.equal(one.conv1.weight, two.conv1.weight)
     assert not torch.equal(one.conv1.weight, three.conv1.weight)
     assert cfg.model.backbone.init_cfg.type == 'Pretrained'
+    cfg.model.backbone.init_cfg.type = 'PretrainedBackbone'
+    assert torch.equal(one.conv1.weight, build_backbone(cfg, 0).conv1.weight)
     assert isinstance(build_data_preprocessor(cfg), ClsDataPreprocessor)
     cfg.model.type = 'BYOL'
     assert isinstance(build_data_preprocessor(cfg), SelfSupDataPreprocessor)
@@ -526,6 +843,149 @@ def test_tool_scores_checkpoint_and_baselines(checkpoint, tmp_path,
     assert results['random'] != results['checkpoint']
 
 
+ALL = ('knn,knn200,knn5,linear,minent_linear,lowshot,svm,semi1,semi10')
+
+
+def test_tool_scores_by_every_protocol(checkpoint, tmp_path, monkeypatch,
+                                       capsys):
+    """Each column is what its function gives, the fine-tuned come last."""
+    # Few draws and steps.
+    monkeypatch.setattr(low_shot, '__defaults__', ((1, 2), 2, 0))
+    monkeypatch.setattr(finetune_accuracy, '__defaults__',
+                        (3, 256, .05, 1, 0, 0))
+    out = tmp_path / 'results.json'
+    option = '--cfg-options', 'eval_datasets.train.indices=400'
+    assert run_tool(monkeypatch, checkpoint, '--protocols', ALL, '--pixels',
+                    '--random', '--seed', 2, '--out', out, *option) == 0
+    results = json.loads(out.read_text())
+    columns = ALL.replace('lowshot', 'lowshot1,lowshot2').split(',')
+    assert list(results['checkpoint']) == list(results['random']) == columns
+    assert list(results['pixels']) == columns[:-2]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-4].split() == columns
+    assert printed[-1].split()[-2:] == ['-', '-']
+    assert len({len(line) for line in printed[-4:]}) == 1
+    train, test = [
+        dict(type='Digits', split=split, indices=indices, pipeline=PACK)
+        for split, indices in (('train', 400), ('test', 200))
+    ]
+    norm = SelfSupDataPreprocessor(**NORM)
+    for row, backbone in [('checkpoint', tiny_resnet(5)),
+                          ('random', build_backbone(digits_config(), 2))]:
+        data = []
+        for dataset in (train, test):
+            data += extract_features(backbone, dataset, norm)
+        expected = dict(
+            knn200=knn_accuracy(*data, k=200),
+            minent_linear=minent_linear_probe(*data, seed=2),
+            svm=svm_score(*data, seed=2))
+        for k, value in low_shot(*data, seed=2).items():
+            expected[f'lowshot{k}'] = value
+        few = DATASETS.build(
+            dict(type='LabelSubset', dataset=train, fraction=.01, seed=2))
+        # From here on the backbone is another.
+        expected['semi1'] = finetune_accuracy(
+            backbone, norm, few, DATASETS.build(test), seed=2)
+        found = {name: results[row][name] for name in expected}
+        assert found == pytest.approx(expected, abs=1e-6), row
+    assert results['checkpoint']['semi10'] != results['checkpoint']['semi1']
+
+
+DATASETS.register_module(
+    'Colours', module=lambda: Images(3, shape=lambda i: (3, 16, 16)))
+DATASETS.register_module(
+    'Unlabelled', module=lambda: Images(3, unlabelled=range(3)))
+
+
+def test_tool_takes_the_data_of_another_config(checkpoint, tmp_path,
+                                               monkeypatch):
+    """Its labelled data sets, and nothing else of it."""
+    data, out = tmp_path / 'data.py', tmp_path / 'results.json'
+    train, test = [
+        dict(type='Digits', split=split, indices=60, pipeline=PACK)
+        for split in ('train', 'test')
+    ]
+    Config(
+        dict(
+            model=dict(type='Nothing'),
+            data_preprocessor=dict(mean=[0.], std=[1.]),
+            eval_datasets=dict(train=train, test=test))).dump(data)
+    assert run_tool(monkeypatch, checkpoint, '--protocols', 'knn', '--out',
+                    out, '--data', data) == 0
+    pairs = []
+    for dataset in (train, test):
+        pairs += extract_features(
+            tiny_resnet(5), dataset, SelfSupDataPreprocessor(**NORM))
+    assert json.loads(out.read_text()) == dict(
+        checkpoint=dict(knn=pytest.approx(knn_accuracy(*pairs))))
+    # Options change the data that was taken.
+    code = run_tool(monkeypatch, checkpoint, '--data', data, '--cfg-options',
+                    'eval_datasets.test.split=val')
+    assert "'val'" in code
+    # Before anything is computed.
+    monkeypatch.setattr(protocols, 'extract_features', None)
+    for entry, message in [
+        (dict(type='DTD', data_root='nowhere', split='test'),
+         'DTD in .*nowhere: the folder is missing'),
+        (dict(type='Colours'), 'images have 3 channels, but .* on 1'),
+    ]:
+        Config(dict(eval_datasets=dict(train=train, test=entry))).dump(data)
+        code = run_tool(monkeypatch, checkpoint, '--data', data)
+        assert re.search(message, code) and '\n' not in code
+
+
+def test_tool_scores_multi_label_data_by_svm_only(tmp_path, monkeypatch):
+    entry = dict(
+        type='VOC', data_root='', pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(16, 16)),
+            dict(type='PackInputs', meta_keys=('gt_label_difficult', ))])
+    train = fake_data.make(dict(entry, split='trainval'), tmp_path)
+    config, out = tmp_path / 'config.py', tmp_path / 'results.json'
+    model = dict(MODEL, backbone=dict(MODEL['backbone'], in_channels=3))
+    Config(
+        dict(
+            model=model,
+            data_preprocessor=dict(mean=[0.] * 3, std=[1.] * 3),
+            train_dataloader=dict(dataset=dict(dataset=train)),
+            eval_datasets=dict(train=train, test=dict(train, split='test')))
+    ).dump(config)
+    torch.manual_seed(5)
+    backbone = ResNet_CIFAR(depth=18, base_channels=8, stem_channels=8)
+    torch.save(backbone.state_dict(), tmp_path / 'colour.pth')
+    args = tmp_path / 'colour.pth', '--config', config, '--out', out
+    assert run_tool(monkeypatch, *args, '--protocols', 'svm', '--pixels') == 0
+    results = json.loads(out.read_text())
+    assert list(results) == ['checkpoint', 'pixels']
+    assert all(0 < row['svm'] <= 100 for row in results.values())
+
+    # Before anything is computed, in one line.
+    def fail(*args, **kwargs):
+        raise AssertionError('computed')
+
+    monkeypatch.setattr(protocols, 'extract_features', fail)
+    for names in ('svm,knn', 'lowshot', 'semi1'):
+        code = run_tool(monkeypatch, *args, '--protocols', names)
+        assert code == ('error: data set VOC has several labels per image, '
+                        f'which {names.split(",")[-1]} cannot score: choose '
+                        'svm')
+    # Files are BGR until they are turned.
+    cfg = Config.fromfile(config)
+    to_rgb = dict(type='NumpyToPIL', to_rgb=True)
+    to_bgr = dict(type='PILToNumpy', to_bgr=True)
+    cfg.eval_datasets.train.pipeline[2:2] = [to_rgb, to_bgr]
+    cfg.eval_datasets.test.pipeline[2:2] = [to_rgb]
+    cfg.dump(config)
+    code = run_tool(monkeypatch, *args, '--protocols', 'svm')
+    assert code == ('error: data set VOC gives RGB, but the checkpoint was '
+                    'trained on BGR: convert in its pipeline, as by '
+                    'NumpyToPIL and PILToNumpy')
+    cfg.eval_datasets.test.pipeline[3:3] = [to_bgr]
+    cfg.dump(config)
+    with pytest.raises(AssertionError, match='computed'):
+        protocols.evaluate_checkpoint(args[0], cfg, ['svm'])
+
+
 def test_tool_takes_a_config_and_options(checkpoint, tmp_path, monkeypatch):
     bare = tmp_path / 'bare.pth'
     torch.save(tiny_resnet(5).state_dict(), bare)
@@ -546,11 +1006,16 @@ def test_tool_fails_in_one_line(checkpoint, tmp_path, monkeypatch):
     bare = tmp_path / 'bare.pth'
     torch.save(tiny_resnet().state_dict(), bare)
     option = '--cfg-options'
+    unlabelled, empty = tmp_path / 'unlabelled.py', tmp_path / 'empty.py'
+    dataset = dict(type='Unlabelled')
+    Config(dict(eval_datasets=dict(train=dataset, test=dataset))).dump(
+        unlabelled)
+    empty.write_text('')
     for args, message in [
         (['nowhere.pth'], 'does not exist'),
         ([tmp_path], 'is a directory'),
         ([bare], 'holds no config'),
-        ([checkpoint, '--protocols', 'svm'], 'knn, knn5, linear'),
+        ([checkpoint, '--protocols', 'tsne'], 'knn, knn200, knn5, linear'),
         ([checkpoint, '--branch', 'teacher'], 'no teacher'),
         ([checkpoint, '--out', tmp_path / 'no' / 'r.json'], 'no folder'),
         ([checkpoint, '--config', 'nowhere.py'], 'nowhere.py'),
@@ -559,6 +1024,12 @@ def test_tool_fails_in_one_line(checkpoint, tmp_path, monkeypatch):
         ([checkpoint, option, 'model.type=Foo'], 'Foo'),
         ([checkpoint, option, 'eval_datasets.test.split=val'], "'val'"),
         ([checkpoint, option, 'eval_datasets.train.indices=5'], 'k must be'),
+        ([checkpoint, '--protocols', 'lowshot', option,
+          'eval_datasets.train.indices=60'], 'rows, fewer than 16 shots'),
+        ([checkpoint, '--data', 'nowhere.py'], 'nowhere.py'),
+        ([checkpoint, '--data', unlabelled, '--protocols', 'semi1'],
+         'data set Images lacks labels'),
+        ([checkpoint, '--data', empty], 'eval_datasets = dict'),
     ]:
         code = run_tool(monkeypatch, *args)
         assert isinstance(code, str) and code.startswith('error: '), args

@@ -1,4 +1,4 @@
-"""Score the backbone of a checkpoint by kNN and linear probe.
+"""Score the backbone of a checkpoint, frozen or fine-tuned.
 
 python tools/evaluate.py CHECKPOINT --protocols knn,linear --random
 """
@@ -15,6 +15,7 @@ import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.checkpoint import config_of
 from mmentropy.evaluation import (
     PROTOCOLS,
+    eval_datasets,
     evaluate_checkpoint,
     parse_protocols,
 )
@@ -25,6 +26,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument(
         '--config', help='default: the config stored in the checkpoint')
+    parser.add_argument(
+        '--data', help='a config whose labelled data sets to take instead')
     parser.add_argument(
         '--protocols',
         default='knn,linear',
@@ -50,13 +53,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
+    """The rows by the columns of the first; '-' where a row has none."""
     names = list(next(iter(results.values())))
-    width = max(map(len, results))
-    lines = [' '.join([' ' * width] + [f'{name:>7}' for name in names])]
+    widths = [max(7, len(name)) for name in names]
+    lines = [['', *names]]
     for row, scores in results.items():
-        cells = [f'{scores[name]:7.2f}' for name in names]
-        lines.append(' '.join([f'{row:<{width}}'] + cells))
-    return '\n'.join(lines)
+        cells = [scores.get(name) for name in names]
+        lines.append(
+            [row, *('-' if c is None else f'{c:.2f}' for c in cells)])
+    width = max(map(len, results))
+    return '\n'.join(
+        ' '.join([f'{first:<{width}}'] +
+                 [f'{c:>{w}}' for c, w in zip(cells, widths, strict=True)])
+        for first, *cells in lines)
 
 
 def main() -> None:
@@ -67,6 +76,9 @@ def main() -> None:
     cfg = (
         Config.fromfile(args.config)
         if args.config else config_of(args.checkpoint))
+    if args.data:
+        train, test = eval_datasets(Config.fromfile(args.data))
+        cfg.eval_datasets = dict(train=train, test=test)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     results = evaluate_checkpoint(

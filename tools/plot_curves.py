@@ -1,6 +1,6 @@
 """Draw logged scalars of one or several runs into a PNG.
 
-python tools/plot_curves.py work_dirs/a work_dirs/b --keys entropy,loss --out curves.png
+python tools/plot_curves.py work_dirs/a work_dirs/b --keys entropy,loss
 """
 
 import argparse

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set up what is missing, then lint, type-check and test.
 # Usage: bash tools/run_tests.sh [PYTEST ARGUMENTS]
-. "$(dirname "$0")/env.sh" onedl,tests \
-    "import mmentropy, pytest, scipy, mpmath, ruff, mypy"
+. "$(dirname "$0")/env.sh" onedl,det,tests \
+    "import mmdet, mmentropy, pytest, scipy, mpmath, ruff, mypy"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m mypy
 exec "$PYTHON" -m pytest -q "$@"

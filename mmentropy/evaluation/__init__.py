@@ -1,19 +1,24 @@
-"""Measure frozen features: kNN and linear probe."""
-from .features import extract_features, pixel_features
+"""Measure a backbone: frozen by kNN, linear probe and SVM, or fine-tuned."""
+from .features import DIFFICULT, extract_features, pixel_features
+from .finetune import finetune_accuracy
 from .knn import METRICS, knn_accuracy, knn_predict
-from .linear import LinearProbe, linear_probe
+from .linear import LinearProbe, linear_probe, minent_linear_probe
 from .protocols import (
-                        PROTOCOLS,
-                        build_backbone,
-                        build_data_preprocessor,
-                        eval_datasets,
-                        evaluate_checkpoint,
-                        parse_protocols,
+    PROTOCOLS,
+    build_backbone,
+    build_data_preprocessor,
+    eval_datasets,
+    evaluate_checkpoint,
+    parse_protocols,
 )
+from .svm import low_shot, svm_score
+from .voc import VOC07AveragePrecision, voc07_ap
 
 __all__ = [
-    'METRICS', 'PROTOCOLS', 'LinearProbe', 'build_backbone',
-    'build_data_preprocessor', 'eval_datasets', 'evaluate_checkpoint',
-    'extract_features', 'knn_accuracy', 'knn_predict', 'linear_probe',
-    'parse_protocols', 'pixel_features'
+    'DIFFICULT', 'LinearProbe', 'METRICS', 'PROTOCOLS',
+    'VOC07AveragePrecision', 'build_backbone', 'build_data_preprocessor',
+    'eval_datasets', 'evaluate_checkpoint', 'extract_features',
+    'finetune_accuracy', 'knn_accuracy', 'knn_predict', 'linear_probe',
+    'low_shot', 'minent_linear_probe', 'parse_protocols', 'pixel_features',
+    'svm_score', 'voc07_ap'
 ]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import torch
 from mmengine.dist import all_gather, get_dist_info
 from mmengine.model import is_model_wrapper
+from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 # Stands for an absent label until all ranks have seen it: if only the rank
 # that met it raised, the others would wait for ever.
 _ABSENT = torch.iinfo(torch.int64).min
+DIFFICULT = -1
 
 
 def extract_features(
@@ -42,11 +44,14 @@ def extract_features(
 
     Returns:
         Features (N, D) float32 and labels (N,) int64, on the CPU, all rows
-        in data-set order, the same on every rank.
+        in data-set order, the same on every rank. A ``MultiLabelDataset``
+        gives labels (N, classes): 1 present, 0 absent, ``DIFFICULT`` for what
+        is only listed as ``gt_label_difficult``.
 
     Raises:
         ValueError: no rows, labels absent, several views, images of different
-            sizes, no preprocessor, or an output that is not a feature.
+            sizes or with other channels than the preprocessor, no
+            preprocessor, or an output that is not a feature.
     """
     if is_model_wrapper(model):
         model = model.module
@@ -61,15 +66,12 @@ def extract_features(
             'it was trained with')
     if device is not None:
         backbone.to(device)
-    device = next(backbone.parameters()).device
 
     def encode(inputs: Tensor, data_samples: list | None) -> Tensor:
-        # SelfSupDataPreprocessor unpacks by position: keep this order.
-        data = dict(inputs=inputs, data_samples=data_samples)
-        inputs = data_preprocessor(data, False)['inputs']
-        return _pool(backbone(inputs.to(device)), backbone)
+        inputs = preprocess(inputs, data_samples, data_preprocessor)
+        return backbone_features(backbone, inputs)
 
-    with _eval_mode(backbone), torch.no_grad():
+    with eval_mode(backbone), torch.no_grad():
         return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
@@ -105,6 +107,48 @@ def pixel_features(
     return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
+def preprocess(inputs: Tensor, data_samples: list | None,
+               data_preprocessor: nn.Module) -> Tensor:
+    """Images (N, C, H, W) as the preprocessor makes them without training.
+
+    Raises:
+        ValueError: other channels than those of the preprocessor's mean.
+    """
+    mean = getattr(data_preprocessor, 'mean', None)
+    # Broadcasting would hide it.
+    if mean is not None and len(mean) != inputs.shape[1]:
+        raise ValueError(
+            f'the images have {inputs.shape[1]} channels, but the backbone '
+            f'was trained on {len(mean)} (data_preprocessor.mean): convert '
+            'them in the pipeline of the data set')
+    # SelfSupDataPreprocessor unpacks by position: keep this order.
+    data = dict(inputs=inputs, data_samples=data_samples)
+    return data_preprocessor(data, False)['inputs']
+
+
+def backbone_features(backbone: nn.Module, inputs: Tensor) -> Tensor:
+    """Features (N, D) of preprocessed images, on the backbone's device."""
+    device = next(backbone.parameters()).device
+    return _pool(backbone(inputs.to(device)), backbone)
+
+
+def multi_label_classes(dataset: Dataset) -> int | None:
+    """Number of classes of a multi-label data set; None of any other.
+
+    Raises:
+        ValueError: a multi-label data set that names no classes.
+    """
+    while not isinstance(dataset, MultiLabelDataset):
+        # Wrappers like RepeatDataset and Subset.
+        dataset = getattr(dataset, 'dataset', None)
+        if dataset is None:
+            return None
+    if not dataset.CLASSES:
+        raise ValueError(f'data set {type(dataset).__name__} names no '
+                         'classes: add classes=[...] to its config')
+    return len(dataset.CLASSES)
+
+
 def _gather_rows(dataset: dict | Dataset,
                  encode: Callable[[Tensor, list | None], Tensor],
                  batch_size: int, num_workers: int) -> tuple[Tensor, Tensor]:
@@ -114,6 +158,7 @@ def _gather_rows(dataset: dict | Dataset,
     name = f'{type(dataset).__name__} ({size} rows)'
     if size == 0:
         raise ValueError(f'data set {name} is empty')
+    classes = multi_label_classes(dataset)
     rank, world_size = get_dist_info()
     # Short shards repeat an early row so that all ranks gather equally often;
     # the repeats come after row `size` and are cut off at the end.
@@ -128,8 +173,9 @@ def _gather_rows(dataset: dict | Dataset,
         generator=torch.Generator())
     features, labels = [], []
     for items in loader:
-        inputs, samples = _collate(items, name)
-        label = torch.tensor([_label(s, name) for s in samples or items])
+        inputs, samples = collate(items, name)
+        label = torch.stack(
+            [_label(s, name, classes) for s in samples or items])
         feature = encode(inputs, samples)
         features.append(_interleave(feature).float().cpu())
         labels.append(_interleave(label.to(feature.device)).cpu())
@@ -145,7 +191,8 @@ def _interleave(x: Tensor) -> Tensor:
     return torch.stack(all_gather(x.contiguous()), 1).flatten(0, 1)
 
 
-def _collate(items: list, name: str) -> tuple[Tensor, list | None]:
+def collate(items: list, name: str) -> tuple[Tensor, list | None]:
+    """Images (N, C, H, W) and samples of what a data set gives, or raise."""
     # Done here and not in the loader: an error in a worker process arrives
     # as a page of traceback.
     for item in items:
@@ -165,14 +212,21 @@ def _collate(items: list, name: str) -> tuple[Tensor, list | None]:
     return inputs, [item['data_samples'] for item in items]
 
 
-def _label(sample: object, name: str) -> int:
+def _label(sample: object, name: str, classes: int | None) -> Tensor:
     label = getattr(sample, 'gt_label', None)
+    if classes is not None:
+        if label is None:
+            return torch.full((classes, ), _ABSENT)
+        row = torch.zeros(classes, dtype=torch.int64)
+        row[list(getattr(sample, 'gt_label_difficult', ()))] = DIFFICULT
+        row[label.long()] = 1
+        return row
     if label is None:
-        return _ABSENT
+        return torch.tensor(_ABSENT)
     if label.numel() != 1:
-        raise ValueError(f'data set {name} has {label.numel()} labels per '
-                         'image: single-label data sets only')
-    return int(label)
+        raise ValueError(f'data set {name} has {label.numel()} labels in an '
+                         'image, but is no MultiLabelDataset')
+    return label.long().reshape(())
 
 
 def _pool(outputs: object, backbone: nn.Module) -> Tensor:
@@ -193,7 +247,8 @@ def _pool(outputs: object, backbone: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards each submodule's mode as it was."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:

@@ -1,7 +1,7 @@
 """Score a checkpoint by named protocols."""
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.config import Config
@@ -9,31 +9,68 @@ from mmengine.logging import MMLogger, print_log
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from mmentropy.checkpoint import PathLike, config_of, load_backbone
+from mmentropy.datasets import check_dataset
 
-from .features import extract_features, pixel_features
+from .features import (
+    collate,
+    extract_features,
+    multi_label_classes,
+    pixel_features,
+    preprocess,
+)
+from .finetune import finetune_accuracy
 from .knn import knn_accuracy
-from .linear import linear_probe
+from .linear import linear_probe, minent_linear_probe
+from .svm import low_shot, svm_score
+
+Rows = tuple[Tensor, Tensor]
 
 
-def _knn(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
-         seed: int) -> float:
+def _knn(train: Rows, test: Rows, seed: int) -> float:
     return knn_accuracy(*train, *test, k=20, metric='cosine')
 
 
-def _knn5(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
-          seed: int) -> float:
+def _knn200(train: Rows, test: Rows, seed: int) -> float:
+    return knn_accuracy(*train, *test, k=200, metric='cosine')
+
+
+def _knn5(train: Rows, test: Rows, seed: int) -> float:
     return knn_accuracy(*train, *test, k=5, metric='euclidean')
 
 
-def _linear(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
-            seed: int) -> float:
+def _linear(train: Rows, test: Rows, seed: int) -> float:
     return linear_probe(*train, *test, seed=seed).accuracy
 
 
-# (train, test, seed) -> top-1 in percent, features and labels of each set.
-PROTOCOLS = dict(knn=_knn, knn5=_knn5, linear=_linear)
+def _minent_linear(train: Rows, test: Rows, seed: int) -> float:
+    return minent_linear_probe(*train, *test, seed=seed)
+
+
+def _lowshot(train: Rows, test: Rows, seed: int) -> dict[str, float]:
+    scores = low_shot(*train, *test, seed=seed)
+    return {f'lowshot{k}': score for k, score in scores.items()}
+
+
+def _svm(train: Rows, test: Rows, seed: int) -> float:
+    return svm_score(*train, *test, seed=seed)
+
+
+# On frozen features: (train, test, seed) -> percent, or percent by column.
+_FROZEN = dict(
+    knn=_knn,
+    knn200=_knn200,
+    knn5=_knn5,
+    linear=_linear,
+    minent_linear=_minent_linear,
+    lowshot=_lowshot,
+    svm=_svm)
+# Fine-tuned on this share of the labels.
+_TUNED = dict(semi1=0.01, semi10=0.1)
+_MULTI_LABEL = ('svm', )
+PROTOCOLS = (*_FROZEN, *_TUNED)
 
 
 def parse_protocols(text: str) -> list[str]:
@@ -110,7 +147,9 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     init_cfg = entry.get('init_cfg') or []
     if isinstance(init_cfg, dict):
         init_cfg = [init_cfg]
-    if any(item.get('type') == 'Pretrained' for item in init_cfg):
+    if any(
+            item.get('type') in ('Pretrained', 'PretrainedBackbone')
+            for item in init_cfg):
         entry.pop('init_cfg')
     if entry.get('pretrained'):
         entry['pretrained'] = False
@@ -141,27 +180,27 @@ def evaluate_checkpoint(
     device: str | torch.device = 'cpu',
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Top-1 accuracies of a checkpoint's backbone and of its baselines.
+    """Scores of a checkpoint's backbone and of its baselines, in percent.
 
     Args:
         path: checkpoint of any mmpretrain backbone.
         cfg: default: the config stored in the checkpoint.
-        protocols: keys of ``PROTOCOLS``.
+        protocols: of ``PROTOCOLS``; on multi-label data 'svm' only.
         branch: 'student' or 'teacher'.
         random: also the same backbone, freshly initialised.
-        pixels: also raw pixels.
-        batch_size: images per step.
+        pixels: also raw pixels, where no backbone is trained.
+        batch_size: images per step of feature extraction.
         num_workers: loader processes.
-        device: where features are computed and scored.
-        seed: of the fresh initialisation and of the linear probe.
+        device: where the backbone runs and features are scored.
+        seed: of the fresh initialisation and of the protocols.
 
     Returns:
-        ``{row: {protocol: percent}}`` with the rows 'checkpoint', 'random'
-        and 'pixels'.
+        ``{row: {column: percent}}`` with the rows 'checkpoint', 'random'
+        and 'pixels'. A column is a protocol; 'lowshot' has one per k.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: see the functions
-            of this package and :mod:`mmentropy.checkpoint`.
+        FileNotFoundError, IsADirectoryError, TypeError, ValueError: see the
+            functions of this package and :mod:`mmentropy.checkpoint`.
     """
     parse_protocols(','.join(protocols))
     cfg = config_of(path) if cfg is None else cfg
@@ -169,24 +208,102 @@ def evaluate_checkpoint(
     # Before the data: a checkpoint that does not fit should not cost minutes.
     load_backbone(backbone, path, branch)
     preprocessor = build_data_preprocessor(cfg)
-    datasets = [DATASETS.build(entry) for entry in eval_datasets(cfg)]
+    entries = eval_datasets(cfg)
+    datasets = []
+    for entry in entries:
+        check_dataset(entry)
+        datasets.append(DATASETS.build(entry))
+        _check_first(datasets[-1], preprocessor, protocols)
+        _check_order(entry, cfg, len(getattr(preprocessor, 'mean', ())))
 
-    def score(features: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        train, test = [[x.to(device) for x in pair] for pair in features]
-        return {name: PROTOCOLS[name](train, test, seed) for name in protocols}
+    def frozen(extract: Callable[[Dataset], Rows]) -> dict[str, float]:
+        names = [name for name in protocols if name in _FROZEN]
+        if not names:
+            return {}
+        train, test = [[x.to(device) for x in extract(dataset)]
+                       for dataset in datasets]
+        scores = {}
+        for name in names:
+            result = _FROZEN[name](train, test, seed)
+            scores.update(result if isinstance(result, dict) else
+                          {name: result})
+        return scores
 
-    def score_backbone(backbone: nn.Module) -> dict[str, float]:
-        return score([
-            extract_features(backbone, dataset, preprocessor, batch_size,
-                             device, num_workers) for dataset in datasets
-        ])
+    def tuned(backbone: nn.Module) -> dict[str, float]:
+        scores = {}
+        for name in protocols:
+            if name in _TUNED:
+                few = DATASETS.build(
+                    dict(
+                        type='LabelSubset',
+                        dataset=entries[0],
+                        fraction=_TUNED[name],
+                        seed=seed))
+                scores[name] = finetune_accuracy(
+                    copy.deepcopy(backbone),
+                    preprocessor,
+                    few,
+                    datasets[1],
+                    num_workers=num_workers,
+                    seed=seed)
+        return scores
 
-    results = dict(checkpoint=score_backbone(backbone))
+    def both(backbone: nn.Module) -> dict[str, float]:
+        backbone.to(device)
+        return frozen(lambda dataset: extract_features(
+            backbone,
+            dataset,
+            preprocessor,
+            batch_size,
+            num_workers=num_workers)) | tuned(backbone)
+
+    results = dict(checkpoint=both(backbone))
     if random:
-        results['random'] = score_backbone(build_backbone(cfg, seed))
+        results['random'] = both(build_backbone(cfg, seed))
     if pixels:
-        results['pixels'] = score([
-            pixel_features(dataset, batch_size, num_workers)
-            for dataset in datasets
-        ])
+        results['pixels'] = frozen(
+            lambda dataset: pixel_features(dataset, batch_size, num_workers))
     return results
+
+
+def _check_first(dataset: Dataset, preprocessor: nn.Module,
+                 protocols: Sequence[str]) -> None:
+    """Refuse by its first row what would be refused minutes later."""
+    name = f'data set {type(dataset).__name__}'
+    wrong = [p for p in protocols if p not in _MULTI_LABEL]
+    if multi_label_classes(dataset) and wrong:
+        raise ValueError(f'{name} has several labels per image, which '
+                         f'{", ".join(wrong)} cannot score: choose '
+                         f'{", ".join(_MULTI_LABEL)}')
+    if len(dataset) == 0:
+        raise ValueError(f'{name} is empty')
+    inputs, samples = collate([dataset[0]], name)
+    if getattr((samples or [None])[0], 'gt_label', None) is None:
+        raise ValueError(f'{name} lacks labels (gt_label): name a labelled '
+                         'split')
+    preprocess(inputs, samples, preprocessor)
+
+
+def _check_order(dataset: dict, cfg: Config, channels: int) -> None:
+    """Refuse colours in another order than in training: nothing else would."""
+    trained = (cfg.get('train_dataloader') or {}).get('dataset')
+    if trained and channels == 3 and _is_bgr(dataset) != _is_bgr(trained):
+        orders = [('RGB', 'BGR')[_is_bgr(d)] for d in (dataset, trained)]
+        raise ValueError(
+            f'data set {dataset["type"]} gives {orders[0]}, but the '
+            f'checkpoint was trained on {orders[1]}: convert in its '
+            'pipeline, as by NumpyToPIL and PILToNumpy')
+
+
+def _is_bgr(dataset: dict) -> bool:
+    """Whether a pipeline gives BGR, as files are loaded, not RGB."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    bgr = False
+    for step in dataset.get('pipeline') or ():
+        kind = getattr(step['type'], '__name__', step['type'])
+        if kind.endswith('LoadImageFromFile') or step.get('to_bgr'):
+            bgr = True
+        elif step.get('to_rgb'):
+            bgr = False
+    return bgr

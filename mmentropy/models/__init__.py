@@ -1,7 +1,8 @@
-"""Registers the algorithms, heads, losses, neck and norm layer."""
+"""Registers the algorithms, backbone, heads, losses, neck and norm layer."""
 
 from .backbones import ResNet_CIFAR_Pool
 from .heads import ERHead, MECHead, MinEntHead
+from .linear_head import BatchNormLinearClsHead
 from .losses import DINOLoss, ERLoss, MECLoss, MinEntLoss
 from .necks import PrototypeNeck
 from .norm import CPUSyncBatchNorm
@@ -9,7 +10,7 @@ from .regularizer import WithMEC
 from .selfsup import DINO, ER, MEC, MinEnt
 
 __all__ = [
-    'CPUSyncBatchNorm', 'DINO', 'DINOLoss', 'ER', 'ERHead', 'ERLoss', 'MEC',
-    'MECHead', 'MECLoss', 'MinEnt', 'MinEntHead', 'MinEntLoss',
-    'PrototypeNeck', 'ResNet_CIFAR_Pool', 'WithMEC'
+    'BatchNormLinearClsHead', 'CPUSyncBatchNorm', 'DINO', 'DINOLoss', 'ER',
+    'ERHead', 'ERLoss', 'MEC', 'MECHead', 'MECLoss', 'MinEnt', 'MinEntHead',
+    'MinEntLoss', 'PrototypeNeck', 'ResNet_CIFAR_Pool', 'WithMEC'
 ]

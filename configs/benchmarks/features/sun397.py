@@ -1,0 +1,14 @@
+# SUN397, first partition: 19,850 + 19,850 images, 397 classes.
+_base_ = '_base_/eval_224.py'
+
+eval_datasets = dict(
+    train=dict(
+        type='SUN397',
+        data_root='data/SUN397',
+        split='train',
+        pipeline=_base_.eval_pipeline),
+    test=dict(
+        type='SUN397',
+        data_root='data/SUN397',
+        split='test',
+        pipeline=_base_.eval_pipeline))
