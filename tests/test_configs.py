@@ -18,6 +18,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
+from mmentropy.datasets import check_data
+
 ROOT = Path(__file__).parent.parent / 'configs'
 CONFIGS = sorted(
     path.relative_to(ROOT) for path in ROOT.rglob('*.py')
@@ -307,6 +309,29 @@ def test_one_step(path, fake):
         torch.equal(p, before[k]) for k, p in model.named_parameters()
         if k not in trained and not k.startswith('target_net'))
 
+
+
+def test_missing_data_is_explained(tmp_path, monkeypatch):
+    """Folder, layout and docs, for all data that is not downloaded."""
+    monkeypatch.chdir(tmp_path)
+    fetched = {'Digits', 'LocalFashionMNIST', 'LocalCIFAR10', 'LocalCIFAR100'}
+    explained = set()
+    for path in CONFIGS:
+        if 'detection' in path.parts:
+            continue
+        cfg = load(path)
+        data = cfg.get('train_dataloader', cfg.get('eval_datasets'))
+        data = data.get('dataset', data.get('train'))
+        kind = data.get('dataset', data).type
+        if kind in fetched or kind in ('CIFAR10', 'CIFAR100'):
+            continue
+        with pytest.raises(FileNotFoundError) as raised:
+            check_data(cfg)
+        message = str(raised.value)
+        assert str(tmp_path / 'data') in message, path
+        assert 'docs/data.md#' in message and '\n' not in message, path
+        explained.add(kind)
+    assert len(explained) > 12
 
 
 def test_metafiles_and_tables_are_up_to_date():
