@@ -14,7 +14,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+import mmentropy.detection.digits as digits_module
+from mmentropy.datasets import Digits
 from mmentropy.detection import write_digits_coco
+from mmentropy.detection.digits import draw_canvas
 
 CONFIG = Path(__file__).parent.parent / (
     'configs/benchmarks/detection/mask-rcnn_r18s_1xb8_8e_digits.py')
@@ -65,7 +68,32 @@ def test_boxes_and_masks_are_those_of_the_drawn_digits(root):
         assert np.sum(masks, axis=0).max() == 1
         image = np.asarray(Image.open(root / f'train_6/{i:05}.png'))
         assert image[np.sum(masks, axis=0) == 0].mean() < 50
-    assert {item['category_id'] for item in content['annotations']} > {1, 2}
+
+
+def test_labels_are_those_of_the_digits(root):
+    content = json.loads((root / 'annotations/val_6.json').read_text())
+    digits = [(row['img'], row['gt_label'])
+              for row in Digits('test').load_data_list()]
+    drawn = [
+        pair for i in range(6) for pair in draw_canvas(
+            digits, np.random.default_rng((1, i)))[1]
+    ]
+    assert len(drawn) == len(content['annotations'])
+    names = {c['id']: c['name'] for c in content['categories']}
+    for (label, mask), item in zip(drawn, content['annotations']):
+        assert names[item['category_id']] == str(label)
+        assert np.array_equal(coco_mask.decode(item['segmentation']), mask)
+
+
+def test_a_failed_drawing_leaves_nothing(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(digits_module, '_draw_split', full)
+    with pytest.raises(OSError, match='disk full'):
+        write_digits_coco(tmp_path, 'train', 2)
+    assert [p.name for p in tmp_path.iterdir()] == ['annotations']
+    assert not list((tmp_path / 'annotations').iterdir())
 
 
 @pytest.mark.parametrize('split, images, message', [
