@@ -66,7 +66,7 @@ def backbone_state_dict(path: PathLike,
     if branch not in _PREFIXES:
         raise ValueError(f'branch must be one of {tuple(_PREFIXES)}, got '
                          f'{branch!r}')
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     state = checkpoint.get('state_dict', checkpoint)
     state = state if isinstance(state, dict) else {}
     weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
@@ -198,7 +198,7 @@ def config_of(path: PathLike) -> Config:
             or without a config; one line.
         ImportError: a module of ``custom_imports`` is not installed.
     """
-    meta = _read(path).get('meta')
+    meta = read_checkpoint(path).get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'{path} holds no config (meta.cfg): pass one')
@@ -237,7 +237,13 @@ def _value(node: ast.expr) -> object:
     return ast.literal_eval(node)
 
 
-def _read(path: PathLike) -> dict:
+def read_checkpoint(path: PathLike) -> dict:
+    """A checkpoint of torch on the CPU; nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: unreadable, unsafe,
+            or not a dict; one line.
+    """
     if os.path.isdir(path):
         raise IsADirectoryError(f'{path} is a directory, not a checkpoint')
     if not os.path.exists(path):

@@ -304,7 +304,9 @@ def test_voc(name, images, devkit):
     cfg = copy.deepcopy(load(name))
     for part in cfg.train_dataloader.dataset.datasets:
         part.update(data_root=str(devkit), pipeline=[])
-    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == images
+    train = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(train) == images
+    assert len(train.metainfo['classes']) == 20
     val = cfg.val_dataloader.dataset
     val.update(data_root=str(devkit), pipeline=[])
     dataset = DATASETS.build(val)

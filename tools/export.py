@@ -1,0 +1,58 @@
+"""Write the backbone of a checkpoint as another library loads it.
+
+python tools/export.py CHECKPOINT --to timm --out backbone.safetensors
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+import mmentropy  # noqa: F401, registers the norm layers
+from mmentropy.convert import TARGETS, export_backbone
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('checkpoint')
+    parser.add_argument('--to', required=True, choices=TARGETS)
+    parser.add_argument(
+        '--out',
+        required=True,
+        help='*.pth, or *.safetensors for torchvision and timm')
+    parser.add_argument(
+        '--branch',
+        default='student',
+        choices=['student', 'teacher'],
+        help='teacher: the EMA target of BYOL-like models')
+    parser.add_argument(
+        '--config', help='default: the config stored in the checkpoint')
+    parser.add_argument(
+        '--metrics', help='JSON to store along, e.g. of tools/evaluate.py')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    metrics = None
+    if args.metrics:
+        try:
+            metrics = json.loads(Path(args.metrics).read_text())
+        except ValueError as error:
+            raise ValueError(
+                f'--metrics: {args.metrics} is no JSON: {error}') from error
+    cfg = Config.fromfile(args.config) if args.config else None
+    print(
+        export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch,
+                        metrics))
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    # What users cause: files, configs, unregistered names, absent modules.
+    except (ValueError, OSError, KeyError, ImportError, TypeError,
+            AssertionError) as error:
+        sys.exit(f'error: {str(error).strip().splitlines()[0]}')

@@ -1,0 +1,32 @@
+"""Write the backbone of another library's checkpoint as mmpretrain's.
+
+python tools/import_official.py FILE --out backbone.pth
+"""
+
+import argparse
+import sys
+
+from mmentropy.convert import import_backbone
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'file',
+        help='of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or '
+        'VICReg, mmselfsup, mmpretrain, torchvision or timm')
+    parser.add_argument('--out', required=True, help='*.pth')
+    parser.add_argument(
+        '--branch',
+        default='student',
+        choices=['student', 'teacher'],
+        help='teacher: the EMA network')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()
+    try:
+        print(import_backbone(args.file, args.out, args.branch))
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f'error: {str(error).strip().splitlines()[0]}')
