@@ -12,8 +12,8 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm whose training statistics span the ranks.
 
     Arguments, parameters and buffers are those of ``SyncBatchNorm``, which
-    takes CUDA tensors only, as does DDP around it. Every rank must hold the
-    same number of rows. On one rank it is plain batch norm.
+    takes CUDA tensors only, as does DDP around it. Ranks may hold different
+    numbers of rows. On one rank it is plain batch norm.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -27,7 +27,8 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         self._check_input_dim(x)
         shape = [1, -1] + [1] * (x.dim() - 2)
         dims = [d for d in range(x.dim()) if d != 1]
-        count = x.numel() // x.size(1) * get_world_size()
+        local = torch.tensor(float(x.numel() // x.size(1)))
+        count = int(all_sum(local))
         wide = x.float() if x.element_size() < 4 else x
         mean = all_sum(wide.sum(dims)) / count
         centred = wide - mean.view(shape)
