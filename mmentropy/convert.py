@@ -14,9 +14,13 @@ from mmpretrain.models import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from .checkpoint import config_of, load_backbone, read_checkpoint
+from .checkpoint import (
+    PathLike,
+    config_of,
+    load_backbone,
+    read_checkpoint,
+)
 
-PathLike = str | os.PathLike
 State = dict[str, Tensor]
 
 TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm')

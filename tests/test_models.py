@@ -336,8 +336,9 @@ def test_mec_refuses_what_it_cannot_regularise(training):
     cfg = dict(type='WithMEC', mec=dict(type='MECLoss'), backbone=BACKBONE)
     with pytest.raises(ValueError, match="'ResNet' is no self-supervised"):
         MODELS.build(dict(cfg, algorithm='ResNet'))
-    with pytest.raises(ValueError, match='weight'):
-        MODELS.build(dict(cfg, algorithm='SimSiam', weight=-1))
+    for weight in (-1, 0, 'a', float('nan')):
+        with pytest.raises(ValueError, match='weight must be a positive'):
+            MODELS.build(dict(cfg, algorithm='SimSiam', weight=weight))
     for shapes in ([(8, 4)], [(8, 4)] * 3, []):
         outputs = [torch.zeros(shape) for shape in shapes]
         with pytest.raises(ValueError, match='two projections per image'):
@@ -454,6 +455,8 @@ def test_batch_of_one(loss):
     (dict(type='ERLoss', target_temperature=0.), 'target_temperature'),
     (dict(type='DINOLoss', temperature=0.), 'temperature'),
     (dict(type='DINOLoss', warmup=2), 'warmup'),
+    (dict(type='DINOLoss', warmup='a'), 'warmup'),
+    (dict(HEADS['dino'], center_momentum='a'), 'center_momentum'),
     (dict(HEADS['dino'], center_momentum=1.), 'center_momentum'),
     (dict(HEADS['dino'], base_momentum=None), 'base_momentum'),
     (dict(type='MinEntLoss', norm='layer'), 'norm'),

@@ -31,7 +31,10 @@ def scalars(work_dir: Path) -> list[dict]:
     if not files:
         raise ValueError(f'{work_dir} holds no run: no */vis_data/'
                          'scalars.json')
-    return [json.loads(line) for line in files[-1].read_text().splitlines()]
+    try:
+        return [json.loads(line) for line in files[-1].open()]
+    except ValueError as error:
+        raise ValueError(f'{files[-1]} is damaged: {error}') from None
 
 
 def curve(run: list[dict], key: str) -> tuple[list[int], list[float]]:

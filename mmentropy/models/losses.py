@@ -41,7 +41,7 @@ def training_progress() -> float | None:
 def check_share(**named: float) -> None:
     """Raise ``ValueError`` for a share of training outside [0, 1]."""
     for name, value in named.items():
-        if not 0 <= value <= 1:
+        if not (isinstance(value, (int, float)) and 0 <= value <= 1):
             raise ValueError(f'{name} is a share of training in [0, 1], got '
                              f'{value}')
 

@@ -4,6 +4,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..functional import check_positive
 from .heads import mean_terms
 from .selfsup import named_errors, over_ranks
 
@@ -69,12 +70,12 @@ def WithMEC(algorithm: str,
     Args:
         algorithm: Registered name: SimCLR, SimSiam, BYOL, BarlowTwins, ...
         mec: Config of ``MECLoss``.
-        weight: >= 0, of the regulariser; the paper does not give it.
+        weight: > 0, of the regulariser; the paper does not give it.
         kwargs: Of the algorithm.
 
     Raises:
         ValueError: Unknown algorithm, or one that does not project two views
-            by its neck; negative weight.
+            by its neck; ``weight`` out of range.
 
     Source:
         arXiv 2210.11464, section 3.4, figure 5.
@@ -83,8 +84,7 @@ def WithMEC(algorithm: str,
     if not isinstance(base, type) or not issubclass(base, BaseSelfSupervisor):
         raise ValueError(f'algorithm {algorithm!r} is no self-supervised '
                          'algorithm of mmpretrain')
-    if weight < 0:
-        raise ValueError(f'weight must be >= 0, got {weight}')
+    check_positive(weight=weight)
     cls = type(f'{algorithm}WithMEC', (_Regularized, base),
                dict(__module__=__name__))
     return cls(mec=mec, weight=weight, **kwargs)

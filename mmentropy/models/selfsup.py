@@ -213,7 +213,8 @@ class DINO(BaseSelfSupervisor):
                  center_momentum: float | None = 0.9,
                  **kwargs) -> None:
         super().__init__(**kwargs)
-        if center_momentum is not None and not 0 <= center_momentum < 1:
+        if center_momentum is not None and not (isinstance(
+                center_momentum, (int, float)) and 0 <= center_momentum < 1):
             raise ValueError('center_momentum must be in [0, 1), or None for '
                              f'no centring, got {center_momentum}')
         if base_momentum is None:

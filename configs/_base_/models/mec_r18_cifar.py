@@ -1,25 +1,11 @@
 # arXiv 2210.11464, appendix B: the practice of SimSiam on CIFAR-10.
-norm_cfg = dict(type='GlobalBN')
+_base_ = 'mec_r50.py'
+
 model = dict(
-    type='MEC',
-    base_momentum=0.004,
-    backbone=dict(type='ResNet_CIFAR', depth=18, norm_cfg=norm_cfg),
-    neck=dict(
-        type='NonLinearNeck',
-        in_channels=512,
-        hid_channels=2048,
-        out_channels=2048,
-        with_last_bn_affine=False,
-        norm_cfg=norm_cfg),
-    head=dict(
-        type='MECHead',
-        predictor=dict(
-            type='NonLinearNeck',
-            in_channels=2048,
-            hid_channels=512,
-            out_channels=2048,
-            with_last_bn=False,
-            with_last_bias=True,
-            with_avg_pool=False,
-            norm_cfg=norm_cfg),
-        loss=dict(type='MECLoss', distortion=0.06, warmup=0.1)))
+    backbone=dict(
+        _delete_=True,
+        type='ResNet_CIFAR',
+        depth=18,
+        norm_cfg=_base_.norm_cfg),
+    neck=dict(in_channels=512, num_layers=2),
+    head=dict(loss=dict(distortion=0.06)))
