@@ -809,6 +809,10 @@ def test_mmdet_was_imported_before():
             found = [vars(module)[key] for name, module in sys.modules.items()
                      if name.startswith('mmdet.') and key in vars(module)]
             assert set(found) == {getattr(mmcv.ops, key)}, key
+        # Imported under another name.
+        focal_loss = sys.modules['mmdet.models.losses.focal_loss']
+        assert (focal_loss._sigmoid_focal_loss is
+                mmcv.ops.sigmoid_focal_loss)
         """)
 
 

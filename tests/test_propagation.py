@@ -337,7 +337,6 @@ def checkpoint(tmp_path_factory):
 
 
 def run_tool(monkeypatch, *arguments):
-    monkeypatch.syspath_prepend(REPO / 'tools')
     monkeypatch.setattr(sys, 'argv', ['propagate.py', *map(str, arguments)])
     runpy.run_path(str(REPO / 'tools/propagate.py'), run_name='__main__')
 
@@ -407,7 +406,6 @@ def test_the_mean_is_that_of_objects_not_of_clips(monkeypatch, capsys,
 
 
 def test_colours_are_those_of_training(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(REPO / 'tools')
     tool = runpy.run_path(str(REPO / 'tools/propagate.py'))
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 255

@@ -5,10 +5,10 @@ python tools/evaluate.py CHECKPOINT --protocols knn,linear --random
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
+from cli import checkpoint_parser, errors_in_one_line
 from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_main_process
 
@@ -23,21 +23,13 @@ from mmentropy.evaluation import (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint')
-    parser.add_argument(
-        '--config', help='default: the config stored in the checkpoint')
+    parser = checkpoint_parser(__doc__)
     parser.add_argument(
         '--data', help='a config whose labelled data sets to take instead')
     parser.add_argument(
         '--protocols',
         default='knn,linear',
         help=f'comma-separated, of {", ".join(PROTOCOLS)}; default knn,linear')
-    parser.add_argument(
-        '--branch',
-        default='student',
-        choices=['student', 'teacher'],
-        help='teacher: the EMA target of BYOL-like models')
     parser.add_argument(
         '--random',
         action='store_true',
@@ -108,13 +100,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with errors_in_one_line():
         main()
-    # What users cause: files, configs, unregistered names, absent modules.
-    except (ValueError, OSError, RuntimeError, KeyError, ImportError,
-            TypeError, AssertionError) as error:
-        lines = str(error.args[0] if isinstance(error, KeyError) and error.args
-                    else error).strip().splitlines() or [repr(error)]
-        # Errors of loader processes end with the line that counts.
-        line = lines[-1] if lines[0].startswith('Caught ') else lines[0]
-        sys.exit(f'error: {line}')

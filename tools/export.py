@@ -5,9 +5,9 @@ python tools/export.py CHECKPOINT --to timm --out backbone.safetensors
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+from cli import checkpoint_parser, errors_in_one_line
 from mmengine.config import Config
 
 import mmentropy  # noqa: F401, registers the norm layers
@@ -15,21 +15,13 @@ from mmentropy.convert import TARGETS, export_backbone
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint')
+    parser = checkpoint_parser(__doc__)
     parser.add_argument('--to', required=True, choices=TARGETS)
     parser.add_argument(
         '--out',
         required=True,
         help='*.pth, or *.safetensors for torchvision and timm; for '
         'huggingface a folder')
-    parser.add_argument(
-        '--branch',
-        default='student',
-        choices=['student', 'teacher'],
-        help='teacher: the EMA target of BYOL-like models')
-    parser.add_argument(
-        '--config', help='default: the config stored in the checkpoint')
     parser.add_argument(
         '--metrics', help='JSON to store along, e.g. of tools/evaluate.py')
     return parser.parse_args()
@@ -51,9 +43,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with errors_in_one_line():
         main()
-    # What users cause: files, configs, unregistered names, absent modules.
-    except (ValueError, OSError, KeyError, ImportError, TypeError,
-            AssertionError) as error:
-        sys.exit(f'error: {str(error).strip().splitlines()[0]}')

@@ -4,7 +4,8 @@ python tools/import_official.py FILE --out backbone.pth
 """
 
 import argparse
-import sys
+
+from cli import errors_in_one_line
 
 from mmentropy.convert import import_backbone
 
@@ -26,7 +27,5 @@ def parse_args() -> argparse.Namespace:
 
 if __name__ == '__main__':
     args = parse_args()
-    try:
+    with errors_in_one_line():
         print(import_backbone(args.file, args.out, args.branch))
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f'error: {str(error).strip().splitlines()[0]}')

@@ -7,9 +7,9 @@ dict(type='LabelSubset', dataset=..., names='1percent.txt').
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from cli import errors_in_one_line
 from mmengine.config import Config, DictAction
 
 from mmentropy.datasets import check_dataset, label_subset, subset_names
@@ -39,7 +39,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with errors_in_one_line():
         main()
-    except (ValueError, TypeError, OSError) as error:
-        sys.exit(f'error: {error}')

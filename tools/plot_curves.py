@@ -5,10 +5,10 @@ python tools/plot_curves.py work_dirs/a work_dirs/b --keys entropy,loss
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import matplotlib
+from cli import errors_in_one_line
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -75,7 +75,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with errors_in_one_line():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')

@@ -4,12 +4,12 @@ python tools/propagate.py CHECKPOINT --data data/DAVIS --layer layer3
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from cli import checkpoint_parser, errors_in_one_line
 from evaluate import table
 from mmengine.config import Config
 from PIL import Image
@@ -32,10 +32,7 @@ from mmentropy.tracking.propagation import LAYERS, dense_layer, segment_clip
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint')
-    parser.add_argument(
-        '--config', help='default: the config stored in the checkpoint')
+    parser = checkpoint_parser(__doc__)
     parser.add_argument(
         '--data',
         required=True,
@@ -45,11 +42,6 @@ def parse_args() -> argparse.Namespace:
         default='layer3',
         choices=LAYERS,
         help='of a ResNet, at stride 8, or the tokens of a ViT')
-    parser.add_argument(
-        '--branch',
-        default='student',
-        choices=['student', 'teacher'],
-        help='teacher: the EMA target of BYOL-like models')
     parser.add_argument(
         '--random',
         action='store_true',
@@ -146,11 +138,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
+    with errors_in_one_line():
         main()
-    # What users cause: files, configs, unregistered names, absent modules.
-    except (ValueError, OSError, RuntimeError, KeyError, ImportError,
-            TypeError, AssertionError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        lines = str(text).strip().splitlines() or [repr(error)]
-        sys.exit(f'error: {lines[0]}')

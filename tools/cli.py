@@ -1,0 +1,43 @@
+"""What the tools share: the arguments of a checkpoint, errors in one line."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser for CHECKPOINT, --config and --branch.
+
+    Args:
+        doc: Of the tool; its first line is the description.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument('checkpoint')
+    parser.add_argument(
+        '--config', help='default: the config stored in the checkpoint')
+    parser.add_argument(
+        '--branch',
+        default='student',
+        choices=['student', 'teacher'],
+        help='teacher: the EMA target of BYOL-like models')
+    return parser
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Leave with 'error: ...' on what users cause.
+
+    That is files, configs, unregistered names and absent modules.
+    """
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, KeyError, ImportError,
+            TypeError, AssertionError) as error:
+        # str() of a KeyError is in quotes.
+        text = error.args[0] if isinstance(error, KeyError) and error.args \
+            else error
+        lines = str(text).strip().splitlines() or [repr(error)]
+        # Errors of loader processes end with the line that counts.
+        line = lines[-1] if lines[0].startswith('Caught ') else lines[0]
+        sys.exit(f'error: {line}')
