@@ -354,6 +354,31 @@ def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
     return F.discrete_entropy(probs) / math.log(probs.size(1))
 
 
+# -- With labels -------------------------------------------------------------
+
+
+def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
+    """Rows whose class is that of their neighbours, in percent.
+
+    Each of the ``k`` nearest other rows votes with weight exp(cosine / 0.07),
+    as in :func:`mmentropy.evaluation.knn_predict`.
+
+    Args:
+        z: (N, D).
+        labels: (N,) int64 >= 0.
+        k: Neighbours; all others if there are fewer.
+
+    Returns:
+        Scalar in [0, 100].
+    """
+    z = _unit('z', z)
+    cosines = (z @ z.T).fill_diagonal_(-torch.inf)
+    nearest, index = cosines.topk(min(k, len(z) - 1))
+    votes = torch.zeros(len(z), int(labels.max()) + 1, dtype=z.dtype)
+    votes.scatter_add_(1, labels[index], ((nearest - 1) / 0.07).exp())
+    return 100 * (votes.argmax(1) == labels).double().mean()
+
+
 # -- Together ----------------------------------------------------------------
 
 

@@ -491,6 +491,22 @@ def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
     return logits.argmax(dim=1)
 
 
+def class_balance(classes: Tensor, num_classes: int) -> Tensor:
+    """Entropy of the classes of a batch as a share of the largest possible.
+
+    Args:
+        classes: (N,) int64 in [0, K), N >= 2.
+        num_classes: K >= 2.
+
+    Returns:
+        Scalar in [0, 1], no unit: 1 if min(N, K) classes are used alike, 0 if
+        one is.
+    """
+    share = classes.bincount(minlength=num_classes) / len(classes)
+    return torch.special.entr(share).sum() / math.log(
+        min(num_classes, len(classes)))
+
+
 def min_entropy_loss(g1: Tensor, g2: Tensor, target1: Tensor,
                      target2: Tensor) -> Tensor:
     """Cross-entropy of each view's logits with the other view's classes.

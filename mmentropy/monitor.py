@@ -5,6 +5,8 @@ import json
 import math
 import random
 import time
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,27 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS, HOOKS
 from torch import Tensor, nn
 
-from .diagnostics import assignment_entropy, measure, point_entropy
+from . import functional as F
+from .diagnostics import (
+    assignment_entropy,
+    leave_one_out_knn,
+    measure,
+    point_entropy,
+)
 from .evaluation.features import eval_mode, pool
 from .hooks import random_state_kept
+from .models.heads import MinEntHead
 
+# Of the alarms in a checkpoint.
+STATE = 'entropy_monitor'
 # Singular values kept of a spectrum.
 SPECTRUM = 64
 # Images that are encoded at once.
 CHUNK = 64
 # Of the views of the held-out images.
 SEED = 0
+# Images per class from which on neighbours are looked for.
+IMAGES_PER_CLASS = 10
 
 # An alarm is given when its sign is there in so many measurements in a row.
 PATIENCE = 3
@@ -37,7 +50,7 @@ COLLAPSED_STD = 0.02
 # so is the entropy above that of one point.
 RANK_SHARE = 0.25
 ENTROPY_SHARE = 0.25
-# MinEnt's target_entropy below this share of the largest: few classes left.
+# A head's target_entropy, a share of the largest: few classes are left.
 DEAD_TARGETS = 0.2
 
 # Features of up to two views, by 'backbone' and 'projector'.
@@ -50,8 +63,8 @@ class EntropyMonitorHook(Hook):
 
     Every ``interval`` iterations it measures, by
     :func:`mmentropy.diagnostics.measure`, the pooled backbone features and,
-    where the neck projects to (N, D) rows by parameters of its own, the
-    projections, of
+    where the neck projects to (N, D) rows by parameters of its own or the head
+    has MinEnt's projectors, the projections (of several, side by side), of
 
     - a held-out batch, ``monitor/{backbone,projector}/{metric}``: two views
       by the training pipeline of the first ``images`` images of the config's
@@ -61,10 +74,13 @@ class EntropyMonitorHook(Hook):
       images in the first two views, seen as they pass through the network.
 
     Both are of all ranks together. A neck with prototypes adds
-    ``assignment_entropy``. Scalars go to the visualizer and the message hub,
-    the largest 64 values of the held-out spectra to ``vis_data/monitor.jsonl``
-    as ``{"iter", "epoch", "spectrum": {"backbone": [...], ...}}``, a line to
-    the log. Metrics that are not finite are left out.
+    ``assignment_entropy``, MinEnt ``monitor/head{i}/target_entropy`` as
+    its loss defines it, labels of the held-out images, if there are ten of a
+    class, ``knn`` in percent. Scalars go to the visualizer and the message
+    hub, the largest 64 values of the held-out spectra to
+    ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "spectrum":
+    {"backbone": [...], ...}}``, a line to the log. Metrics that are not finite
+    are left out.
 
     Training goes on as if the hook were not there. A collapse, or a number
     that is not finite, is reported once, as a warning with what helps.
@@ -94,6 +110,7 @@ class EntropyMonitorHook(Hook):
         self.stop = stop
         self.alarms = Alarms()
         self._held_out: list[Tensor] = []
+        self._labels: Tensor | None = None
         self._tap: Tap | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -110,6 +127,13 @@ class EntropyMonitorHook(Hook):
             self._held_out = two_views(
                 dataset, list(share), runner.train_dataloader.collate_fn,
                 model.data_preprocessor)
+        # In the order in which ranks are gathered.
+        self._labels = labels_of(dataset, [
+            i for r in range(world_size)
+            for i in range(r, rows * world_size, world_size)
+        ])
+        # Part of a checkpoint: there if this run is resumed.
+        self.alarms.load(runner.message_hub.get_info(STATE, {}))
 
     def before_train_iter(self,
                           runner: Runner,
@@ -148,8 +172,8 @@ class EntropyMonitorHook(Hook):
         model, step = unwrapped(runner.model), runner.iter + 1
         scalars: dict[str, float] = {}
         spectra: dict[str, list[float]] = {}
-        for prefix, features in (('monitor_train', trained),
-                                 ('monitor', held_out)):
+        for prefix, features in (('monitor', held_out),
+                                 ('monitor_train', trained)):
             for part, views in features.items():
                 name = f'{prefix}/{part}'
                 if len(views[0]) < 2:
@@ -158,10 +182,11 @@ class EntropyMonitorHook(Hook):
                     self.alarms.not_finite(name)
                     continue
                 found, shares = measure(views)
-                if part == 'projector' and hasattr(model.neck,
-                                                   'num_prototypes'):
-                    found['assignment_entropy'] = float(
-                        assignment_entropy(views[0], temperature(model)))
+                if part == 'projector':
+                    found |= of_classes(model, views[0])
+                if prefix == 'monitor' and self._labels is not None:
+                    found['knn'] = float(
+                        leave_one_out_knn(views[0], self._labels))
                 self.alarms.look(name, found, views[0].shape[1])
                 scalars |= {
                     f'{name}/{key}': value
@@ -172,6 +197,7 @@ class EntropyMonitorHook(Hook):
                         round(value, 8) for value in shares[:SPECTRUM].tolist()
                     ]
         self.alarms.look_at_log(runner, model, self.interval)
+        runner.message_hub.update_info(STATE, self.alarms.state())
         runner.visualizer.add_scalars(scalars, step=step)
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
@@ -180,7 +206,10 @@ class EntropyMonitorHook(Hook):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open('a') as stream:
             stream.write(json.dumps(line) + '\n')
-        runner.logger.info(summary(step, scalars, held_out, start))
+        runner.logger.info(
+            f'monitor at iteration {step}: {progress(runner)}'
+            f'{summary(scalars, held_out)} '
+            f'({time.perf_counter() - start:.2f} s)')
         warnings = self.alarms.given()
         for warning in warnings:
             runner.logger.warning(f'monitor at iteration {step}: {warning}')
@@ -192,26 +221,82 @@ def unwrapped(model: nn.Module) -> BaseSelfSupervisor:
     return model.module if is_model_wrapper(model) else model
 
 
-def temperature(model: BaseSelfSupervisor) -> float:
-    """Of the assignments to prototypes; 0.1 where the head has none."""
-    loss = getattr(model.head, 'loss_module', None)
-    return getattr(loss, 'temperature', 0.1)
+def projects(model: BaseSelfSupervisor) -> bool:
+    """Whether the neck does more than pool."""
+    neck = getattr(model, 'neck', None)
+    return neck is not None and any(True for _ in neck.parameters())
 
 
-def summary(step: int, scalars: dict[str, float], features: Features,
-            start: float) -> str:
-    """A line of the log."""
+def has_heads(model: BaseSelfSupervisor) -> bool:
+    """Whether the head projects to classes, as MinEnt's."""
+    return isinstance(getattr(model, 'head', None), MinEntHead)
+
+
+def side_by_side(heads: Sequence[Tensor]) -> Tensor:
+    """Rows (N, K) of each head as one (N, sum of K), in memory of its own."""
+    return torch.cat([rows.detach().float() for rows in heads], dim=1)
+
+
+def project_of(model: BaseSelfSupervisor, feats: Any) -> Tensor:
+    """The projections of what the backbone gave."""
+    z = model.neck(feats)[0]
+    if projects(model):
+        return z.float()
+    return side_by_side([rows for rows, in model.head.projectors(z)])
+
+
+def of_classes(model: BaseSelfSupervisor, rows: Tensor) -> dict[str, float]:
+    """How evenly rows (N, D) of the projector use classes, where it has any.
+
+    ``assignment_entropy`` of prototypes, ``head{i}_target_entropy`` of
+    MinEnt's heads.
+    """
+    head = model.head
+    if hasattr(model.neck, 'num_prototypes'):
+        loss = getattr(head, 'loss_module', None)
+        temperature = getattr(loss, 'temperature', 0.1)
+        return dict(
+            assignment_entropy=float(assignment_entropy(rows, temperature)))
+    if not isinstance(head, MinEntHead):
+        return {}
+    widths = head.out_channels
+    return {
+        f'head{i}_target_entropy': float(
+            F.class_balance(
+                F.nearest_min_entropy(logits, head.loss_module.norm), width))
+        for i, (logits, width) in enumerate(
+            zip(rows.split(widths, dim=1), widths, strict=True))
+    }
+
+
+def progress(runner: Runner) -> str:
+    """Loss and time left, as far as they are known yet."""
+    losses = runner.message_hub.log_scalars.get('train/loss')
+    eta = runner.message_hub.get_info('eta')
+    parts = []
+    if losses:
+        parts.append(f'loss {losses.mean(10):.4f}')
+    if eta is not None:
+        parts.append(f'eta {timedelta(seconds=int(eta))}')
+    return ''.join(f'{part}; ' for part in parts)
+
+
+def summary(scalars: dict[str, float], features: Features) -> str:
+    """The held-out features in a line."""
     parts = []
     for part, views in features.items():
         name = f'monitor/{part}'
-        if f'{name}/rankme' in scalars:
-            parts.append(
-                f'{part} RankMe {scalars[f"{name}/rankme"]:.1f} of '
-                f'{min(views[0].shape)}, ER bound '
-                f'{scalars[f"{name}/er_bound"]:.2f} nats, std '
-                f'{scalars[f"{name}/feature_std"]:.3f}')
-    return (f'monitor at iteration {step}: {"; ".join(parts)} '
-            f'({time.perf_counter() - start:.2f} s)')
+        if f'{name}/rankme' not in scalars:
+            continue
+        knn = scalars.get(f'{name}/knn')
+        parts.append(
+            f'{part} ' + ('' if knn is None else f'kNN {knn:.1f} %, ') +
+            f'RankMe {scalars[f"{name}/rankme"]:.1f} of '
+            f'{min(views[0].shape)}, entropy '
+            f'{scalars[f"{name}/entropy"]:.2f} and ER bound '
+            f'{scalars[f"{name}/er_bound"]:.2f} nats, std '
+            f'{scalars[f"{name}/feature_std"]:.3f}')
+    return '; '.join(parts)
 
 
 # -- The held-out batch ------------------------------------------------------
@@ -235,6 +320,17 @@ def held_out_dataset(runner: Runner) -> Any:
             'set')
     return DATASETS.build(
         dict(copy.deepcopy(cfg['test']), pipeline=train_cfg['pipeline']))
+
+
+def labels_of(dataset: Any, indices: list[int]) -> Tensor | None:
+    """Classes (N,) of images; None if unknown, or too rare for neighbours."""
+    if not hasattr(dataset, 'get_data_info'):
+        return None
+    labels = [dataset.get_data_info(i).get('gt_label') for i in indices]
+    if not all(isinstance(label, (int, np.integer)) for label in labels):
+        return None
+    enough = len(labels) >= IMAGES_PER_CLASS * len(set(labels))
+    return torch.tensor(labels) if enough else None
 
 
 def two_views(dataset: Any, indices: list[int], collate_fn: Any,
@@ -279,7 +375,7 @@ def encode(model: BaseSelfSupervisor, views: list[Tensor],
                 feats = model.extract_feat(x.to(device))
                 backbone.append(pooled(feats, model.backbone))
                 if project:
-                    projector.append(model.neck(feats)[0].float())
+                    projector.append(project_of(model, feats))
             rows['backbone'].append(torch.cat(backbone))
             if project:
                 rows['projector'].append(torch.cat(projector))
@@ -323,14 +419,16 @@ class Tap:
         self.views: list[Tensor] = []
         self.interleaved = False
         self.rows: Features = dict(backbone=[], projector=[])
-        neck = getattr(model, 'neck', None)
         self.handles = [
             model.data_preprocessor.register_forward_hook(self._see_views),
             model.backbone.register_forward_hook(self._see_backbone)
         ]
-        # A neck that only pools projects nothing.
-        if neck is not None and any(True for _ in neck.parameters()):
-            self.handles.append(neck.register_forward_hook(self._see_neck))
+        if projects(model):
+            self.handles.append(
+                model.neck.register_forward_hook(self._see_neck))
+        elif has_heads(model):
+            self.handles.append(
+                model.head.projectors.register_forward_hook(self._see_heads))
 
     def remove(self) -> None:
         """Stop listening."""
@@ -374,17 +472,40 @@ class Tap:
             self.rows['projector'].append(
                 z.detach().to(torch.float32, copy=True))
 
+    def _see_heads(self, module: nn.Module, args: tuple, output: list) -> None:
+        self.rows['projector'] += [
+            side_by_side(heads) for heads in zip(*output, strict=True)
+        ]
+
 
 # -- Alarms ------------------------------------------------------------------
 
 
 class Alarms:
-    """Signs of a sick run, each reported once, after ``PATIENCE`` sights."""
+    """Signs of a sick run, each reported once, after ``PATIENCE`` sights.
+
+    A sign is reported of backbone or projector, whether the held-out batch or
+    that of training shows it first.
+    """
 
     def __init__(self) -> None:
         self.highest: dict[str, float] = {}
         self.sights: dict[str, int] = {}
+        self.reported: list[str] = []
         self.pending: list[str] = []
+
+    def state(self) -> dict:
+        """What a resumed run has to know."""
+        return dict(
+            highest=self.highest.copy(),
+            sights=self.sights.copy(),
+            reported=self.reported.copy())
+
+    def load(self, state: dict) -> None:
+        """Go on from a :meth:`state`, or {}."""
+        self.highest = dict(state.get('highest', {}))
+        self.sights = dict(state.get('sights', {}))
+        self.reported = list(state.get('reported', []))
 
     def given(self) -> list[str]:
         """What to warn of now."""
@@ -395,14 +516,14 @@ class Alarms:
         """At the metrics of features of width ``dim``."""
         std, rank = found['feature_std'], found['rankme']
         self._sign(
-            f'{name} collapsed', std < COLLAPSED_STD,
+            name, 'collapse', std < COLLAPSED_STD,
             f'total collapse: feature_std of {name} is {std:.4f} (1 is '
             f'isotropic, 0 one point, alarm below {COLLAPSED_STD}); check '
             'that the target is detached and the predictor there, raise the '
             'batch, lower the learning rate')
         best = self._best(f'{name} rank', rank)
         self._sign(
-            f'{name} rank', rank < RANK_SHARE * best,
+            name, 'rank', rank < RANK_SHARE * best,
             f'dimensional collapse: RankMe of {name} fell from {best:.1f} to '
             f'{rank:.1f} (alarm below {RANK_SHARE:g} of the highest); lower '
             'the learning rate or weight decay, weaken the augmentation, '
@@ -410,10 +531,22 @@ class Alarms:
         excess = found['entropy'] - point_entropy(dim)
         best = self._best(f'{name} entropy', excess)
         self._sign(
-            f'{name} entropy', excess < ENTROPY_SHARE * best,
+            name, 'entropy', 0 < best and excess < ENTROPY_SHARE * best,
             f'falling entropy: {name} has {excess:.2f} nats more than one '
             f'point, at best {best:.2f} (alarm below {ENTROPY_SHARE:g} of '
             'it); weigh the entropy term more or raise the batch')
+        heads = {
+            key.split('_')[0]: value
+            for key, value in found.items() if key.endswith('_target_entropy')
+        }
+        dead = {key: v for key, v in heads.items() if v < DEAD_TARGETS}
+        numbers = ', '.join(f'{v:.3f} of {key}' for key, v in dead.items())
+        self._sign(
+            name, 'heads', bool(dead),
+            f'dead classes: of {len(heads)} heads of MinEnt {len(dead)} use '
+            f'few, target_entropy {numbers} (1 is balanced, alarm below '
+            f"{DEAD_TARGETS:g}); use norm='batch', raise the batch or lower "
+            'the number of classes')
 
     def look_at_log(self, runner: Runner, model: BaseSelfSupervisor,
                     window: int) -> None:
@@ -430,22 +563,16 @@ class Alarms:
         norm = mean('spectral_norm')
         guarded = any(getattr(m, 'guard', False) for m in model.modules())
         self._sign(
-            'spectral_norm', norm is not None and norm > 1 and not guarded,
-            f'spectral_norm of MEC is {norm} on average, above 1, where its '
-            'Taylor series diverges; set guard=True or raise the distortion')
-        targets = mean('target_entropy')
-        self._sign(
-            'target_entropy', targets is not None and targets < DEAD_TARGETS,
-            f'dead classes: target_entropy of MinEnt is {targets} on average '
-            f'(1 is balanced, alarm below {DEAD_TARGETS:g}); use '
-            "norm='batch', raise the batch or lower the number of classes")
+            'train/spectral_norm', 'diverges', norm is not None and norm > 1
+            and not guarded, f'spectral_norm of MEC is {norm} on average, '
+            'above 1, where its Taylor series diverges; set guard=True or '
+            'raise the distortion')
 
     def not_finite(self, name: str) -> None:
         """At once, without patience."""
-        self.sights[f'{name} finite'] = self.sights.get(
-            f'{name} finite', PATIENCE - 1)
+        self.sights[f'{name} finite'] = PATIENCE - 1
         self._sign(
-            f'{name} finite', True,
+            name, 'finite', True,
             f'{name} is not finite; lower the learning rate, warm it up '
             'longer, clip the gradient, or replace fp16 by bf16')
 
@@ -453,10 +580,10 @@ class Alarms:
         self.highest[key] = max(value, self.highest.get(key, value))
         return self.highest[key]
 
-    def _sign(self, key: str, seen: bool, message: str) -> None:
-        count = self.sights.get(key, 0)
-        if count >= PATIENCE:
-            return
-        self.sights[key] = count + 1 if seen else 0
-        if self.sights[key] == PATIENCE:
+    def _sign(self, name: str, kind: str, seen: bool, message: str) -> None:
+        key = f'{name} {kind}'
+        self.sights[key] = self.sights.get(key, 0) + 1 if seen else 0
+        report = f'{name.split("/")[1]} {kind}'
+        if self.sights[key] >= PATIENCE and report not in self.reported:
+            self.reported.append(report)
             self.pending.append(message)

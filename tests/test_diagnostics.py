@@ -9,6 +9,7 @@ from scipy import linalg, special, stats
 
 from mmentropy import diagnostics as d
 from mmentropy import functional as F
+from mmentropy.evaluation import knn_predict
 
 ONE_VIEW = [
     d.effective_rank, d.rankme, d.spectrum, d.alpha_req, d.feature_std,
@@ -222,6 +223,24 @@ def test_assignment_entropy():
     assert float(d.assignment_entropy(100 * torch.eye(4))) == pytest.approx(1)
     assert float(d.assignment_entropy(
         100 * torch.eye(4)[[2, 2]])) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize('k', [1, 5, 100])
+def test_leave_one_out_knn(k):
+    """Against knn_predict on all rows but one."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (30, ), generator=generator)
+    centres = torch.randn(4, 6, generator=generator)
+    z = centres[labels] + torch.randn(30, 6, generator=generator)
+    right = 0
+    for i in range(30):
+        others = torch.arange(30) != i
+        found = knn_predict(z[others], labels[others], z[i:i + 1],
+                            k=min(k, 29), num_classes=4)
+        right += int(found == labels[i])
+    assert 30 < 100 * right / 30 < 90
+    assert float(d.leave_one_out_knn(z, labels, k)) == pytest.approx(
+        100 * right / 30)
 
 
 def test_constant_batch():

@@ -1,6 +1,7 @@
 """The monitor measures any algorithm and does not disturb it."""
 import json
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from test_models import BACKBONE, HEADS, NECK, PREDICTOR
 from mmentropy import monitor
 from mmentropy.diagnostics import (
     assignment_entropy,
+    leave_one_out_knn,
     measure,
     point_entropy,
     spectrum,
@@ -99,8 +101,6 @@ MODELS = dict(
         name: dict(HEADS[name], backbone=BACKBONE)
         for name in ('mec', 'er_simclr', 'er_byol', 'dino', 'minent')
     })
-# What has no projector: a decoder, and a neck that only pools.
-BACKBONE_ONLY = ('mae', 'minent')
 ONE_VIEW = {
     'effective_rank', 'rankme', 'alpha_req', 'feature_std', 'uniformity',
     'coding_length', 'entropy'
@@ -206,7 +206,7 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
     found = logged(runner)
     assert list(found) == [2, 4]
     parts = ['backbone']
-    if name not in BACKBONE_ONLY:
+    if name != 'mae':  # which has a decoder
         parts += ['projector']
     for prefix in ('monitor', 'monitor_train'):
         for part in parts:
@@ -215,6 +215,8 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
                 names = ONE_VIEW
             if name == 'dino' and part == 'projector':
                 names = names | {'assignment_entropy'}
+            if name == 'minent' and part == 'projector':
+                names = names | {f'head{i}_target_entropy' for i in (0, 1)}
             start = f'{prefix}/{part}/'
             got = {
                 key.removeprefix(start)
@@ -236,8 +238,21 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
         backbone=[monitor.pooled(feat, model.backbone) for feat in feats])
     if 'projector' in parts:
         rows['projector'] = [model.neck(feat)[0] for feat in feats]
+    if name == 'minent':
+        heads = [model.head.projectors(feat) for feat in rows['projector']]
+        rows['projector'] = [
+            torch.cat([first, second], 1) for (first, ), (second, ) in heads
+        ]
     for part in parts:
         expected, shares = measure(rows[part])
+        if name == 'minent' and part == 'projector':
+            for i, (logits, ) in enumerate(heads[0]):
+                # Their balance as the loss has it, of the first view twice.
+                found_by_loss = model.head.loss_module.terms(logits, logits)
+                expected[f'head{i}_target_entropy'] = float(
+                    found_by_loss['target_entropy']) * (
+                        np.log(min(logits.shape[1], 24)) /
+                        np.log(min(logits.shape[1], 12)))
         if name == 'dino' and part == 'projector':
             expected['assignment_entropy'] = float(
                 assignment_entropy(rows[part][0], temperature=.1))
@@ -251,7 +266,8 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
         found[4]['monitor/backbone/rankme'])
 
 
-@pytest.mark.parametrize('name', ['simsiam', 'simclr', 'mec', 'dino'])
+@pytest.mark.parametrize('name',
+                         ['simsiam', 'simclr', 'mec', 'dino', 'minent'])
 def test_tap_takes_the_features_of_the_step(tmp_path, name):
     """Against a second forward pass in training mode."""
     runner = Runner.from_cfg(config(tmp_path, name, 'tap'))
@@ -276,6 +292,11 @@ def test_tap_takes_the_features_of_the_step(tmp_path, name):
         expected = dict(
             backbone=[f[-1].mean((2, 3)) for f in feats],
             projector=[model.neck(f)[0] for f in feats])
+    if name == 'minent':
+        heads = model.head.projectors(*expected['backbone'])
+        expected['projector'] = [
+            torch.cat([heads[0][view], heads[1][view]], 1) for view in (0, 1)
+        ]
     assert found.keys() == expected.keys()
     for part, pair in expected.items():
         assert len(found[part]) == 2
@@ -479,8 +500,6 @@ def test_alarm_thresholds(key, low, sick, message):
     ('spectral_norm', 1.1, False, 'spectral_norm of MEC is 1.1'),
     ('spectral_norm', 1.1, True, None),
     ('spectral_norm', .9, False, None),
-    ('target_entropy', .1, False, 'dead classes: target_entropy of MinEnt'),
-    ('target_entropy', .3, False, None),
 ])
 def test_alarms_of_logged_terms(key, value, guard, message):
     hub = MessageHub.get_instance(f'alarm_{key}_{value}_{guard}')
@@ -497,6 +516,101 @@ def test_alarms_of_logged_terms(key, value, guard, message):
     given = alarms.given()
     assert len(given) == (message is not None)
     assert not given or given[0].startswith(message)
+
+
+def test_alarm_of_dead_heads():
+    """One of three is enough; those that live are not named."""
+    found = healthy(head0_target_entropy=.9, head1_target_entropy=.21,
+                    head2_target_entropy=.5)
+    assert looks(Alarms(), *[found] * 3) == [[], [], []]
+    found['head1_target_entropy'] = .19
+    text, = looks(Alarms(), *[found] * 3)[-1]
+    assert text.startswith('dead classes: of 3 heads of MinEnt 1 use few, '
+                           'target_entropy 0.190 of head1 (')
+
+
+def test_alarms_of_both_batches_are_one():
+    alarms, sick = Alarms(), healthy(feature_std=.001)
+    for _ in range(3):
+        assert alarms.given() == []
+        for name in ('monitor_train/backbone', 'monitor/backbone',
+                     'monitor/projector'):
+            alarms.look(name, sick, 16)
+    first, second = alarms.given()
+    assert 'monitor_train/backbone' in first
+    assert 'monitor/projector' in second
+
+
+def test_resumed_run_knows_what_was_seen(tmp_path):
+    """Highest values, sights and what was reported are in the checkpoint."""
+    options = dict(default_hooks=dict(
+        checkpoint=dict(type='CheckpointHook', interval=1)))
+    cfg = config(tmp_path, 'minent', 'half', hook(interval=1), **options)
+    cfg.train_cfg.max_epochs = 1
+    first = Runner.from_cfg(cfg)
+    first.train()
+    state = the_hook(first).alarms.state()
+    assert set(state) == {'highest', 'sights', 'reported'}
+    assert len(state['highest']) == 8 and state['sights']
+    # Goes on without measuring.
+    alarms = the_hook(
+        train(tmp_path, 'minent', 'half', hook(interval=100), resume=True,
+              **options)).alarms
+    assert alarms.state() == state
+    # Weights alone, for a new run, bring nothing along.
+    other = train(tmp_path, 'minent', 'new', hook(interval=100),
+                  load_from=str(tmp_path / 'half/epoch_2.pth'))
+    assert the_hook(other).alarms.highest == {}
+    restored = Alarms()
+    restored.load(dict(highest=dict(a=1.), sights=dict(b=2), reported=['c']))
+    assert restored.state() == dict(
+        highest=dict(a=1.), sights=dict(b=2), reported=['c'])
+
+
+@DATASETS.register_module()
+class LabelledStripes(Stripes):
+    """Classes of brightness, as many as ``classes``."""
+
+    def __init__(self, classes=2, **kwargs):
+        self.classes = classes
+        super().__init__(**kwargs)
+
+    def load_data_list(self):
+        infos = super().load_data_list()
+        order = np.argsort([info['img'].mean() for info in infos])
+        for rank, i in enumerate(order):
+            infos[i]['gt_label'] = rank * self.classes // len(order)
+        return infos
+
+
+def test_neighbours_of_labelled_images(tmp_path):
+    """Percent of held-out images that look like others of their class."""
+    data = dict(test=dict(type='LabelledStripes', size=40))
+    runner = train(tmp_path, 'simsiam', 'knn', hook(images=40),
+                   log_level='INFO', eval_datasets=data)
+    found = logged(runner)[4]
+    monitored = the_hook(runner)
+    labels = torch.tensor([
+        info['gt_label']
+        for info in LabelledStripes(size=40, pipeline=[]).load_data_list()
+    ])
+    views = monitor.encode(runner.model, monitored._held_out, project=True)
+    for part, rows in views.items():
+        assert found[f'monitor/{part}/knn'] == pytest.approx(
+            float(leave_one_out_knn(rows[0], labels)), abs=2.6)
+    assert found['monitor/backbone/knn'] > 60
+    assert 'monitor_train/backbone/knn' not in found
+    log = next(Path(runner.log_dir).glob('*.log')).read_text()
+    line = next(line for line in log.splitlines()
+                if 'monitor at iteration 4' in line)
+    assert re.search(
+        r'4: loss -?\d\.\d{4}; eta 0:00:00; backbone kNN '
+        rf'{found["monitor/backbone/knn"]:.1f} %, RankMe', line)
+    # Fewer than ten of a class say nothing.
+    data['test']['classes'] = 5
+    runner = train(tmp_path, 'simsiam', 'rare', hook(images=40),
+                   eval_datasets=data)
+    assert 'monitor/backbone/knn' not in logged(runner)[4]
 
 
 SAME = dict(type='Stripes', size=16, same=True, pipeline=[
@@ -527,6 +641,7 @@ def test_stop_ends_training(tmp_path, kwargs, warned, message):
         assert all(np.isfinite(value) for line in logged(runner).values()
                    for value in line.values())
     if warned > 1:
-        assert ('INFO - monitor at iteration 3: backbone RankMe 1.0 of 12, ER '
-                'bound 0.00 nats, std 0.000; projector RankMe 1.0 of 12, '
-               ) in log
+        assert re.search(
+            r'INFO - monitor at iteration 3: loss -?\d\.\d{4}; eta 0:00:\d\d; '
+            r'backbone RankMe 1\.0 of 12, entropy -50\.00 and ER bound 0\.00 '
+            r'nats, std 0\.000; projector RankMe 1\.0 of 12, ', log)

@@ -183,6 +183,7 @@ class MinEntHead(BaseModule):
                              f'>= 2, got {out_channels}')
         if num_layers < 2:
             raise ValueError(f'num_layers must be >= 2, got {num_layers}')
+        self.out_channels = list(out_channels)
         self.projectors = ParallelProjectors(in_channels, hid_channels,
                                              out_channels, num_layers,
                                              norm_cfg)

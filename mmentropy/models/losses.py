@@ -425,15 +425,9 @@ class MinEntLoss(BaseModule):
                                       local_rows(target2, len(g1)))
             return dict(
                 loss=loss,
-                target_entropy=self._balance(
+                target_entropy=F.class_balance(
                     torch.cat([target1, target2]), g1.size(1)))
 
     def forward(self, g1: Tensor, g2: Tensor) -> Tensor:
         """Scalar loss of :meth:`terms`."""
         return self.terms(g1, g2)['loss']
-
-    @staticmethod
-    def _balance(targets: Tensor, num_classes: int) -> Tensor:
-        share = targets.bincount(minlength=num_classes) / len(targets)
-        largest = torch.tensor(float(min(num_classes, len(targets)))).log()
-        return torch.special.entr(share).sum() / largest.to(share)
