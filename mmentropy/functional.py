@@ -30,13 +30,18 @@ AUTHORS_EPS = 1e-7
 # -- Checks ------------------------------------------------------------------
 
 
-def check_matrix(name: str, x: Tensor, square: bool = False) -> None:
+def check_matrix(name: str,
+                 x: Tensor,
+                 square: bool = False,
+                 check_finite: bool = True) -> None:
     """Raise unless ``x`` is a finite floating-point matrix.
 
     Args:
         name: What the message calls the tensor.
         x: (N, D).
         square: Whether N must equal D.
+        check_finite: Look at the entries too, for which the host waits for
+            the device.
 
     Raises:
         TypeError: ``x`` is not a floating-point tensor.
@@ -52,7 +57,7 @@ def check_matrix(name: str, x: Tensor, square: bool = False) -> None:
     if square and x.size(0) != x.size(1):
         raise ValueError(f'{name} must be square, got {tuple(x.shape)}')
     # A finite sum has finite terms; the converse fails for huge ones.
-    if torch.isfinite(x.detach().sum()):
+    if not check_finite or torch.isfinite(x.detach().sum()):
         return
     bad = x.numel() - int(torch.isfinite(x).sum())
     if bad:
@@ -203,7 +208,9 @@ def log_det_exact(c: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
+def spectral_norm(c: Tensor,
+                  iterations: int = 10,
+                  check_finite: bool = True) -> Tensor:
     """Estimate the largest singular value by power iteration on C^T C.
 
     Never above the true norm; starts from a fixed vector, so it draws no
@@ -212,11 +219,12 @@ def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
     Args:
         c: (N, N).
         iterations: Number of steps >= 1, each two products with a vector.
+        check_finite: See :func:`check_matrix`.
 
     Returns:
         Scalar without gradient; 0 for a zero matrix.
     """
-    check_matrix('c', c, square=True)
+    check_matrix('c', c, square=True, check_finite=check_finite)
     # Quasi-random signs and sizes: orthogonal to no structure met in practice
     # (a constant start would be, to centred features).
     v = torch.arange(1, len(c) + 1, dtype=c.dtype, device=c.device)
@@ -369,7 +377,8 @@ def kernel_entropy(kernel_sums: Tensor, estimator: str,
 def sphere_reconstruction(z1: Tensor,
                           z2: Tensor,
                           kappa: float = 10.,
-                          log_normalizer: float | None = None) -> Tensor:
+                          log_normalizer: float | None = None,
+                          check_finite: bool = True) -> Tensor:
     r"""Mean :math:`-\log q(z_2 | z_1)` with a vMF density around ``z1``.
 
     Args:
@@ -377,6 +386,7 @@ def sphere_reconstruction(z1: Tensor,
         z2: (N, D), likewise; row i belongs to row i of ``z1``.
         kappa: Concentration > 0.
         log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
+        check_finite: See :func:`check_matrix`.
 
     Returns:
         Scalar in nats, to be minimised. Gradient flows into both arguments.
@@ -385,8 +395,8 @@ def sphere_reconstruction(z1: Tensor,
         ValueError: Shapes differ or ``kappa`` is not positive.
         FloatingPointError: An argument is not finite.
     """
-    check_matrix('z1', z1)
-    check_matrix('z2', z2)
+    check_matrix('z1', z1, check_finite=check_finite)
+    check_matrix('z2', z2, check_finite=check_finite)
     check_same_shape('z1', z1, 'z2', z2)
     if log_normalizer is None:
         log_normalizer = vmf_log_normalizer(z1.size(1), kappa)
@@ -402,7 +412,8 @@ def _log(probs: Tensor, eps: float) -> Tensor:
 
 def discrete_entropy(probs: Tensor,
                      estimator: str = 'plug_in',
-                     eps: float = 0.) -> Tensor:
+                     eps: float = 0.,
+                     check_finite: bool = True) -> Tensor:
     r"""Entropy of a discrete assignment from its distribution per row.
 
     Args:
@@ -413,6 +424,7 @@ def discrete_entropy(probs: Tensor,
             entropy of the uniform distribution with :math:`\bar p`: at
             least log K, and smallest where the entropy is largest.
         eps: Numerical guard inside the logarithm, 1e-7 in the released code.
+        check_finite: See :func:`check_matrix`.
 
     Returns:
         Scalar in nats; for ``'plug_in'`` in [0, log K].
@@ -421,7 +433,7 @@ def discrete_entropy(probs: Tensor,
         ValueError: Unknown estimator or ``probs`` no matrix.
         FloatingPointError: ``probs`` is not finite.
     """
-    check_matrix('probs', probs)
+    check_matrix('probs', probs, check_finite=check_finite)
     check_choice('estimator', estimator, ESTIMATORS)
     mean = probs.mean(dim=0)
     if estimator == 'joe':
@@ -429,7 +441,10 @@ def discrete_entropy(probs: Tensor,
     return -(mean * _log(mean, eps)).sum()
 
 
-def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.) -> Tensor:
+def discrete_reconstruction(p1: Tensor,
+                            p2: Tensor,
+                            eps: float = 0.,
+                            check_finite: bool = True) -> Tensor:
     r"""Mean cross-entropy of two assignments, averaged over directions.
 
     .. math:: -\frac{1}{2N} \sum_i \sum_c
@@ -439,6 +454,7 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.) -> Tensor:
         p1: (N, K), rows in the simplex.
         p2: (N, K), likewise; row i belongs to row i of ``p1``.
         eps: Numerical guard inside the logarithm.
+        check_finite: See :func:`check_matrix`.
 
     Returns:
         Scalar in nats, >= 0. Gradient flows into both arguments.
@@ -447,8 +463,8 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.) -> Tensor:
         ValueError: Shapes differ.
         FloatingPointError: An argument is not finite.
     """
-    check_matrix('p1', p1)
-    check_matrix('p2', p2)
+    check_matrix('p1', p1, check_finite=check_finite)
+    check_matrix('p2', p2, check_finite=check_finite)
     check_same_shape('p1', p1, 'p2', p2)
     cross = p1 * _log(p2, eps) + p2 * _log(p1, eps)
     return -0.5 * cross.sum(dim=1).mean()
@@ -458,7 +474,9 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.) -> Tensor:
 
 
 @torch.no_grad()
-def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
+def nearest_min_entropy(logits: Tensor,
+                        norm: str = 'batch',
+                        check_finite: bool = True) -> Tensor:
     """Class of the one-hot (entropy 0) vector nearest to each row.
 
     The rows are normalised along the batch first, which is what keeps the
@@ -469,6 +487,7 @@ def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
         norm: ``'batch'`` (zero mean and unit variance per column, eps 1e-5),
             ``'softmax'`` (over the rows), ``'l2'`` (unit column) or
             ``'none'``.
+        check_finite: See :func:`check_matrix`.
 
     Returns:
         (N,) int64, without gradient.
@@ -478,7 +497,7 @@ def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
             a norm that needs several.
         FloatingPointError: ``logits`` is not finite.
     """
-    check_matrix('logits', logits)
+    check_matrix('logits', logits, check_finite=check_finite)
     check_choice('norm', norm, NORMS)
     if norm != 'none' and len(logits) < 2:
         raise ValueError(f'norm {norm!r} needs at least 2 rows, got 1')

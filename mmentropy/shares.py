@@ -176,7 +176,8 @@ def _exact(gram: Tensor, lambda_inv: Tensor | float,
     matrix = gram / lambda_inv
     matrix.diagonal().add_(1)
     sign, value = torch.linalg.slogdet(matrix)
-    if sign <= 0:
+    # Of what is not finite the caller will tell.
+    if sign <= 0 and torch.isfinite(gram).all():
         raise FloatingPointError(
             'det(I + C) is not positive, so its logarithm does not exist; '
             'raise the distortion or switch the norm guard on')

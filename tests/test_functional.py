@@ -353,10 +353,10 @@ def test_batch_norm_targets_ignore_scale_and_shift_of_columns():
 
 def test_target_entropy_metric():
     g = 9 * torch.eye(4).repeat(8, 1)
-    assert float(MinEntLoss('none').terms(g, g)['target_entropy']
+    assert float(MinEntLoss('none').terms((g, g))['target_entropy']
                  ) == pytest.approx(1)
     g = 9 * torch.eye(4)[:1].repeat(8, 1)
-    assert float(MinEntLoss('none').terms(g, g)['target_entropy']) == 0
+    assert float(MinEntLoss('none').terms((g, g))['target_entropy']) == 0
 
 
 # -- Diagnostics and input ---------------------------------------------------

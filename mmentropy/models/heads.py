@@ -191,7 +191,4 @@ class MinEntHead(BaseModule):
 
     def loss(self, f1: Tensor, f2: Tensor) -> dict[str, Tensor]:
         """Compare the pooled features (N, C) of two views."""
-        return mean_terms([
-            self.loss_module.terms(g1, g2)
-            for g1, g2 in self.projectors(f1, f2)
-        ])
+        return self.loss_module.terms(*self.projectors(f1, f2))

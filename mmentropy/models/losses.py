@@ -5,6 +5,7 @@ float64), normalises its input itself, and returns a scalar to be minimised.
 """
 
 import logging
+import math
 
 import torch
 import torch.nn.functional as torch_f
@@ -20,12 +21,29 @@ from ..shares import kernel_sums, log_det, transposed_gram
 
 
 def full_precision(**pair: Tensor) -> list[Tensor]:
-    """Two named (N, D) tensors, checked and widened to at least float32."""
+    """Two named (N, D) tensors of one shape, in at least float32."""
     (name1, x1), (name2, x2) = pair.items()
-    F.check_matrix(name1, x1)
-    F.check_matrix(name2, x2)
+    F.check_matrix(name1, x1, check_finite=False)
+    F.check_matrix(name2, x2, check_finite=False)
     F.check_same_shape(name1, x1, name2, x2)
     return [widened(x1), widened(x2)]
+
+
+def read(*scalars: Tensor, **inputs: Tensor) -> list[float]:
+    """Scalars on the host, which waits for the device once.
+
+    Call it after all collectives: a rank that raised before them would leave
+    the others waiting.
+
+    Raises:
+        FloatingPointError: A named input is not finite.
+    """
+    values = [*scalars, *(x.sum() for x in inputs.values())]
+    found = torch.stack([x.detach().float() for x in values]).tolist()
+    if not all(map(math.isfinite, found)):
+        for name, x in inputs.items():
+            F.check_matrix(name, x)
+    return found[:len(scalars)]
 
 
 def widened(x: Tensor) -> Tensor:
@@ -150,17 +168,19 @@ class MECLoss(BaseModule):
                 raise ValueError('MEC compares the images of a batch and '
                                  'needs at least 2, got 1')
             gram = transposed_gram(pred, target)
-            norm = F.spectral_norm(gram)
+            norm = F.spectral_norm(gram, check_finite=False)
             lambda_inv = m * self.distortion * self.warmup_scale()
             ratio = norm / lambda_inv
-            if not self._warned and ratio > 1:
-                self._warn(float(ratio))
             if self.guard:
                 lambda_inv = (norm / self.max_norm).clamp_min(lambda_inv)
             order = None if self.exact else self.taylor_order
             value = log_det(pred, target, gram, lambda_inv, order)
+            loss = -lambda_inv / m * value
+            _, found = read(loss, ratio, pred=pred, target=target)
+            if not self._warned and found > 1:
+                self._warn(found)
             return dict(
-                loss=-lambda_inv / m * value,
+                loss=loss,
                 coding_length=(m + d) / (2 * m) * value.detach(),
                 spectral_norm=ratio)
 
@@ -260,21 +280,23 @@ class ERLoss(BaseModule):
             FloatingPointError: Non-finite input.
         """
         with torch.autocast(z1.device.type, enabled=False):
-            z1, z2 = full_precision(z1=z1, z2=z2)
-            if len(z1) < 2:
+            x1, x2 = full_precision(z1=z1, z2=z2)
+            if len(x1) < 2:
                 raise ValueError('ER estimates the entropy of a batch and '
                                  'needs at least 2 images per rank, got 1')
-            z1 = self._to_support(z1, self.temperature)
+            z1 = self._to_support(x1, self.temperature)
             if distill:
-                z2 = self._to_support(z2.detach(), self.target_temperature)
+                z2 = self._to_support(x2.detach(), self.target_temperature)
             else:
-                z2 = self._to_support(z2, self.temperature)
+                z2 = self._to_support(x2, self.temperature)
             entropy = self._entropy(z1)
             if not distill:
                 entropy = 0.5 * (entropy + self._entropy(z2))
             reconstruction = self._reconstruction(z1, z2)
+            loss = reconstruction - entropy
+            read(loss, z1=x1, z2=x2)
             return dict(
-                loss=reconstruction - entropy,
+                loss=loss,
                 entropy=entropy,
                 reconstruction=reconstruction)
 
@@ -287,7 +309,8 @@ class ERLoss(BaseModule):
         if self.support == 'simplex':
             if self.gather:
                 z = all_sum(z.mean(dim=0, keepdim=True)) / get_world_size()
-            return F.discrete_entropy(z, self.estimator, self._eps)
+            return F.discrete_entropy(
+                z, self.estimator, self._eps, check_finite=False)
         sums = kernel_sums(z, self.kappa, self.gather)
         if self.gather:
             sums = gather(sums)
@@ -296,9 +319,11 @@ class ERLoss(BaseModule):
 
     def _reconstruction(self, z1: Tensor, z2: Tensor) -> Tensor:
         if self.support == 'sphere':
-            return F.sphere_reconstruction(z1, z2, self.kappa,
-                                           self._log_normalizer(z1.size(1)))
-        return F.discrete_reconstruction(z1, z2, self._eps)
+            return F.sphere_reconstruction(
+                z1, z2, self.kappa, self._log_normalizer(z1.size(1)),
+                check_finite=False)
+        return F.discrete_reconstruction(
+            z1, z2, self._eps, check_finite=False)
 
     @property
     def _eps(self) -> float:
@@ -365,12 +390,14 @@ class DINOLoss(BaseModule):
                              'it in DINO, or ERLoss here')
         with torch.autocast(z.device.type, enabled=False):
             z, target = full_precision(z=z, target=target)
-            z = z / self.temperature
+            logits = z / self.temperature
             t = (target.detach() / self._target_temperature()).softmax(dim=1)
-            loss = torch_f.cross_entropy(z, t)
+            loss = torch_f.cross_entropy(logits, t)
+            read(loss, z=z, target=target)
             return dict(
                 loss=loss,
-                entropy=F.discrete_entropy(z.detach().softmax(dim=1)),
+                entropy=F.discrete_entropy(
+                    logits.detach().softmax(dim=1), check_finite=False),
                 reconstruction=loss.detach())
 
     def _target_temperature(self) -> float:
@@ -400,34 +427,45 @@ class MinEntLoss(BaseModule):
         F.check_choice('norm', norm, F.NORMS)
         self.norm = norm
 
-    def terms(self, g1: Tensor, g2: Tensor) -> dict[str, Tensor]:
-        """The loss and the balance of its targets.
+    def terms(self, *heads: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """The loss and the balance of its targets, means over heads.
 
         Args:
-            g1: (N, K) raw logits of the first view, local rows.
-            g2: (N, K) likewise, of the second.
+            heads: Of each head (N, K) raw logits of the first view and of the
+                second, local rows; K may differ.
 
         Returns:
-            Scalars ``loss`` and ``target_entropy``: the entropy of the
-            classes over the batch as a share of the largest that the number
-            of rows and classes allows, in [0, 1], 0 for a collapse.
+            Scalars ``loss`` and ``target_entropy``:
+            :func:`~mmentropy.functional.class_balance` of the targets of both
+            views.
 
         Raises:
             ValueError: Shapes differ, or a single row in all.
             FloatingPointError: Non-finite input.
         """
-        with torch.autocast(g1.device.type, enabled=False):
-            g1, g2 = full_precision(g1=g1, g2=g2)
-            all1, all2 = gather(g1.detach()), gather(g2.detach())
-            target1 = F.nearest_min_entropy(all1, self.norm)
-            target2 = F.nearest_min_entropy(all2, self.norm)
-            loss = F.min_entropy_loss(g1, g2, local_rows(target1, len(g1)),
-                                      local_rows(target2, len(g1)))
+        with torch.autocast(heads[0][0].device.type, enabled=False):
+            pairs = [full_precision(g1=g1, g2=g2) for g1, g2 in heads]
+            views = [torch.cat(heads, dim=1) for heads in zip(*pairs)]
+            widths = [g1.size(1) for g1, _ in pairs]
+            # All heads and both views at once.
+            rows = gather(torch.stack([view.detach() for view in views], 1))
+            losses, balances = [], []
+            for (g1, g2), logits in zip(pairs, rows.split(widths, dim=2)):
+                targets = [
+                    F.nearest_min_entropy(
+                        view, self.norm, check_finite=False)
+                    for view in logits.unbind(1)
+                ]
+                losses.append(
+                    F.min_entropy_loss(
+                        g1, g2, *(local_rows(t, len(g1)) for t in targets)))
+                balances.append(
+                    F.class_balance(torch.cat(targets), g1.size(1)))
+            loss = torch.stack(losses).mean()
+            read(loss, g1=views[0], g2=views[1])
             return dict(
-                loss=loss,
-                target_entropy=F.class_balance(
-                    torch.cat([target1, target2]), g1.size(1)))
+                loss=loss, target_entropy=torch.stack(balances).mean())
 
     def forward(self, g1: Tensor, g2: Tensor) -> Tensor:
         """Scalar loss of :meth:`terms`."""
-        return self.terms(g1, g2)['loss']
+        return self.terms((g1, g2))['loss']

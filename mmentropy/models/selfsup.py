@@ -53,9 +53,9 @@ def over_ranks(terms: dict[str, Tensor]) -> dict[str, Tensor]:
                         for key, value in zip(terms, mean)
                         if not torch.isfinite(value))
         raise FloatingPointError(
-            f'{bad}, although the features are finite: the objective '
-            'overflowed; lower the learning rate or check the '
-            'hyper-parameters of the loss')
+            f'{bad}, although the features of this rank are finite: the '
+            'objective overflowed, or those of another are not; lower the '
+            'learning rate or check the hyper-parameters of the loss')
     return {
         key: value + (average - value.detach())
         for (key, value), average in zip(terms.items(), mean)
