@@ -104,10 +104,6 @@ class PausedLoop(EpochBasedTrainLoop):
         return self.runner.model
 
 
-def channels_of(cfg: Config) -> int:
-    return cfg.model.backbone.get('in_channels', 3)
-
-
 def runner_of(args: argparse.Namespace, name: str, folder: str) -> Runner:
     """A Runner of this variant, set to train."""
     changes = dict(VARIANTS[name])
@@ -117,7 +113,7 @@ def runner_of(args: argparse.Namespace, name: str, folder: str) -> Runner:
     data = dict(
         type='NoiseViews',
         size=args.batch * 100,
-        channels=channels_of(cfg),
+        channels=args.channels,
         pixels=args.pixels)
     cfg.train_dataloader = dict(
         batch_size=args.batch,
@@ -171,52 +167,86 @@ def floor_of(runner: Runner) -> Step:
     return step
 
 
-def lightly_of(args: argparse.Namespace) -> Step:
-    """BYOL of lightly, the loop of its example, around the same backbone."""
-    from lightly.loss import NegativeCosineSimilarity
-    from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
-    from lightly.models.utils import deactivate_requires_grad, update_momentum
-    cfg = Config.fromfile(NETWORKS[args.network]['byol'])
-    neck = cfg.model.neck
-    backbone = MODELS.build(cfg.model.backbone)
-    backbone.init_weights()
+class Projected(nn.Module):
+    """Backbone, pooled, and a projector of flat rows."""
 
-    class Pooled(nn.Module):
+    def __init__(self, backbone: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = projector
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone = backbone
-            self.pool = nn.AdaptiveAvgPool2d(1)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projector(self.backbone(x)[-1].mean((2, 3)))
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.pool(self.backbone(x)[-1]).flatten(1)
 
-    online = nn.Sequential(
-        Pooled(),
-        BYOLProjectionHead(neck.in_channels, neck.hid_channels,
-                           neck.out_channels))
-    target = copy.deepcopy(online)
-    deactivate_requires_grad(target)
-    predictor = BYOLPredictionHead(neck.out_channels, neck.hid_channels,
-                                   neck.out_channels)
-    criterion = NegativeCosineSimilarity()
+def plain_loop(args: argparse.Namespace, online: nn.Module,
+               predictor: nn.Module, update: Callable,
+               criterion: Callable[[Tensor, Tensor], Tensor]) -> Step:
+    """The loop of the others' scripts: float32, SGD, loss read each time."""
+    target = copy.deepcopy(online).requires_grad_(False)
     optimizer = torch.optim.SGD(
-        [*online.parameters(), *predictor.parameters()], lr=0.06)
-    views = torch.randn(2, args.batch, channels_of(cfg), args.pixels,
-                        args.pixels)
+        [*online.parameters(), *predictor.parameters()], lr=0.06, momentum=0.9)
+    size = (args.batch, args.channels, args.pixels, args.pixels)
+    views = torch.randn(2, *size)
 
     def step() -> None:
-        update_momentum(online, target, m=0.996)
+        update(online, target, 0.996)
         p1, p2 = (predictor(online(view)) for view in views)
         with torch.no_grad():
             t1, t2 = (target(view) for view in views)
         loss = 0.5 * (criterion(p1, t2) + criterion(p2, t1))
         loss.item()
+        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad()
 
     return step
+
+
+def official_of(args: argparse.Namespace) -> Step:
+    """MEC by its official code, xinliu20/MEC@35045dc:main_pretrain.py."""
+    from losses import official_mec
+    cfg = Config.fromfile(NETWORKS[args.network]['mec']).model
+    neck, predictor = (MODELS.build(dict(entry, with_avg_pool=False))
+                       for entry in (cfg.neck, cfg.head.predictor))
+
+    class Rows(nn.Module):
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner((x, ))[0]
+
+    @torch.no_grad()
+    def update(online: nn.Module, target: nn.Module, m: float) -> None:
+        for p, q in zip(online.parameters(), target.parameters()):
+            q.data = q.data * m + p.data * (1 - m)
+
+    return plain_loop(args, Projected(backbone_of(cfg), Rows(neck)),
+                      Rows(predictor), update, official_mec)
+
+
+def lightly_of(args: argparse.Namespace) -> Step:
+    """BYOL of lightly, the loop of its example, around the same backbone."""
+    from lightly.loss import NegativeCosineSimilarity
+    from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
+    from lightly.models.utils import update_momentum
+    cfg = Config.fromfile(NETWORKS[args.network]['byol']).model
+    widths = (cfg.neck.in_channels, cfg.neck.hid_channels,
+              cfg.neck.out_channels)
+    return plain_loop(
+        args, Projected(backbone_of(cfg), BYOLProjectionHead(*widths)),
+        BYOLPredictionHead(widths[2], widths[1], widths[2]), update_momentum,
+        NegativeCosineSimilarity())
+
+
+def backbone_of(cfg: Config) -> nn.Module:
+    """The backbone of a model's config, initialised."""
+    backbone = MODELS.build(cfg.backbone)
+    backbone.init_weights()
+    return backbone
 
 
 class Clock:
@@ -303,6 +333,8 @@ def alternate(steps: dict[str, Step], rounds: int,
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
+    args.channels = Config.fromfile(
+        NETWORKS[args.network]['mec']).model.backbone.get('in_channels', 3)
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
     logging.disable(logging.INFO)
@@ -315,6 +347,7 @@ def main() -> None:
         steps = {name: step_of(runner) for name, runner in runners.items()}
         for name in ('MEC', FASTEST):
             steps[f'floor of {name}'] = floor_of(runners[name])
+        steps["MEC's official loop"] = official_of(args)
         try:
             steps['lightly BYOL'] = lightly_of(args)
         except ImportError:
