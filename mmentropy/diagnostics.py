@@ -374,7 +374,8 @@ def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
     z = _unit('z', z)
     cosines = (z @ z.T).fill_diagonal_(-torch.inf)
     nearest, index = cosines.topk(min(k, len(z) - 1))
-    votes = torch.zeros(len(z), int(labels.max()) + 1, dtype=z.dtype)
+    labels = labels.to(z.device)
+    votes = z.new_zeros(len(z), int(labels.max()) + 1)
     votes.scatter_add_(1, labels[index], ((nearest - 1) / 0.07).exp())
     return 100 * (votes.argmax(1) == labels).double().mean()
 

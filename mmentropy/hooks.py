@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
+from torch import nn
 from torch.utils.data import Dataset
 
 from mmentropy.evaluation import (
@@ -174,6 +175,38 @@ class ChannelsLastHook(Hook):
         for key in checkpoint.keys() & {'state_dict', 'optimizer'}:
             checkpoint[key] = _laid_out(checkpoint[key],
                                         torch.contiguous_format)
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Train with the backbone compiled by ``torch.compile``.
+
+    For any algorithm; the backbone of an EMA copy is compiled too. What
+    costs little or waits for other ranks is left as it is, and so are the
+    keys of checkpoints. mmengine's ``compile=True`` takes the whole step with
+    its logging instead. The first iteration takes minutes.
+
+    Args:
+        options: Of ``torch.compile``, e.g. ``mode='reduce-overhead'``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self._compiled: list[nn.Module] = []
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        kind = type(model.backbone)
+        self._compiled = [m for m in model.modules() if type(m) is kind]
+        for module in self._compiled:
+            # Not the call itself, where hooks that are added later run.
+            module.forward = torch.compile(module.forward, **self.options)
+
+    def after_train(self, runner: Runner) -> None:
+        for module in self._compiled:
+            del module.forward
 
 
 def _laid_out(value: Any, layout: torch.memory_format) -> Any:

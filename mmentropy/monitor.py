@@ -396,10 +396,9 @@ def pooled(outputs: Any, backbone: nn.Module) -> Tensor:
 
 
 def gathered(features: Features) -> Features:
-    """Rows of all ranks, in rank order, on the CPU."""
+    """Rows of all ranks, in rank order, where they are."""
     return {
-        part:
-        [torch.cat(all_gather(view.contiguous())).cpu() for view in views]
+        part: [torch.cat(all_gather(view.contiguous())) for view in views]
         for part, views in features.items()
     }
 

@@ -274,7 +274,7 @@ class LayoutProbe(Hook):
         ]
 
 
-def train(folder, name, layout, method='MEC', epochs=2, resume=None):
+def train(folder, name, layout, method='MEC', epochs=2, resume=None, hooks=()):
     head, loss = dict(
         MEC=('MECHead', 'MECLoss'),
         SimSiam=('LatentPredictHead', 'CosineSimilarityLoss'))[method]
@@ -324,7 +324,7 @@ def train(folder, name, layout, method='MEC', epochs=2, resume=None):
                 checkpoint=dict(type='CheckpointHook', interval=1)),
             custom_hooks=[
                 dict(type='LayoutProbe'),
-                *([dict(type='ChannelsLastHook')] if layout else [])
+                *([dict(type='ChannelsLastHook')] if layout else []), *hooks
             ]))
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -406,3 +406,17 @@ def test_channels_last_of_one_tensor_of_images(runs):
         dict(inputs=torch.ones(2, 3, 4, 4), data_samples=None))['inputs']
     hook.after_train(runner)
     assert inner_channels(images)
+
+
+def test_compiled_backbones(runs, tmp_path):
+    """Both are compiled while training, seen by hooks, and nothing else."""
+    torch._dynamo.utils.counters.clear()
+    runner = train(tmp_path, 'compiled', False, hooks=[
+        dict(type='CompileHook', backend='eager', fullgraph=True),
+        dict(type='EntropyMonitorHook', interval=2, images=8)])
+    # Of the backbone that trains, of the EMA and of the monitor's eval mode.
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 3
+    same_state(runner.model, runs[1].model, 1e-6)
+    assert all('forward' not in vars(m) for m in runner.model.modules())
+    found = runner.message_hub.get_scalar('monitor_train/backbone/rankme')
+    assert found.current() > 1

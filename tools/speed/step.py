@@ -56,7 +56,8 @@ VARIANTS = {
     'MEC, bfloat16, channels_last, fused': dict(
         optim_wrapper=BFLOAT16 | FUSED, custom_hooks=LAYOUT),
     'MEC, bfloat16, channels_last, fused, compile': dict(
-        optim_wrapper=BFLOAT16 | FUSED, custom_hooks=LAYOUT, compile=True),
+        optim_wrapper=BFLOAT16 | FUSED,
+        custom_hooks=[*LAYOUT, dict(type='CompileHook')]),
 }
 FASTEST = 'MEC, bfloat16, channels_last, fused'
 BASELINE = 'mmpretrain BYOL'
