@@ -1,4 +1,5 @@
 """Features, the protocols and the tool that runs them."""
+import copy
 import json
 import math
 import re
@@ -447,6 +448,29 @@ def test_linear_rate_is_not_chosen_on_the_test_set(digits):
     assert other.accuracy < 30 < one.accuracy
 
 
+def test_linear_wd_chooses_a_weight_decay(digits):
+    """As it does where a twentieth of the labels is wrong."""
+    generator = torch.Generator().manual_seed(6)
+    x, y, test = digits[0][:400], digits[1][:400].clone(), digits[2:]
+    wrong = torch.rand(400, generator=generator) < .05
+    y[wrong] = torch.randint(10, (400, ), generator=generator)[wrong]
+    found = []
+    for seed in (0, 1):
+        plain, decayed = [
+            linear_probe(x, y, *test, weight_decays=decays, seed=seed)
+            for decays in ((0., ), (0., .001))
+        ]
+        names = dict(linear=plain.accuracy, linear_wd=decayed.accuracy)
+        for name, accuracy in names.items():
+            assert protocols._FROZEN[name]((x, y), test, seed) == accuracy
+        found.append((plain, decayed))
+    (plain, decayed), (other, _) = found
+    assert plain.learning_rate == decayed.learning_rate
+    assert decayed.weight_decay == .001
+    # Nothing of the above holds by chance.
+    assert plain.accuracy + 1 < decayed.accuracy < other.accuracy - 1
+
+
 def test_linear_held_out_rows_are_a_tenth_of_each_class():
     labels = torch.arange(400) % 4
     masks = [
@@ -469,10 +493,27 @@ def test_linear_probe_does_not_depend_on_the_scale_of_a_feature(digits):
     assert abs(one.accuracy - other.accuracy) <= 1
 
 
+def test_linear_class_that_only_the_test_rows_have(digits):
+    train_x, train_y, test_x, test_y = digits
+    few = train_y < 9
+    args = train_x[few], train_y[few]
+    known = test_y < 9
+    found = linear_probe(*args, test_x, test_y, epochs=5)
+    expected = linear_probe(*args, test_x[known], test_y[known], epochs=5)
+    share = known.double().mean().item()
+    assert found.accuracy == pytest.approx(share * expected.accuracy)
+    assert found[1:] == expected[1:]
+
+
 def test_linear_probe_says_when_nothing_converges(digits):
     with pytest.raises(ValueError, match='diverged'):
         linear_probe(*digits, learning_rates=[1e30], weight_decays=[1.],
                      epochs=2)
+    # On the test rows only.
+    huge = digits[2].clone()
+    huge[0, 0] = 3e38
+    with pytest.raises(ValueError, match='diverged'):
+        linear_probe(*digits[:2], huge, digits[3], epochs=2)
     x, y = torch.ones(4, 2), torch.tensor([0, 1, 0, 1])
     for args, message in [
         ((x, y, x[:, :1], y), r'\(4, 1\)'),
@@ -529,6 +570,15 @@ def test_minent_probe_has_the_schedule_of_the_code(digits, monkeypatch):
         seen.clear()
         minent_linear_probe(*digits, epochs=1, seed=seed)
         assert torch.equal(seen[0][2], first) == same
+    # The first step is by the first rows in the seed's order.
+    order = torch.randperm(1297, generator=torch.Generator().manual_seed(4))
+    torch.manual_seed(4)
+    layer = nn.Linear(64, 10)
+    nn.functional.cross_entropy(
+        layer(digits[0][order[:1000]]), digits[1][order[:1000]]).backward()
+    step(torch.optim.Adam(layer.parameters(), lr=1e-2, weight_decay=5e-6))
+    for expected, found in zip(layer.parameters(), seen[0][-1], strict=True):
+        torch.testing.assert_close(found, expected)
     with pytest.raises(ValueError, match='epochs'):
         minent_linear_probe(*digits, epochs=0)
 
@@ -862,7 +912,7 @@ def test_tool_scores_by_every_protocol(checkpoint, tmp_path, monkeypatch,
     # Few draws and steps.
     monkeypatch.setattr(low_shot, '__defaults__', ((1, 2), 2, 0))
     monkeypatch.setattr(finetune_accuracy, '__defaults__',
-                        (3, 256, .05, 1, 0, 0))
+                        (3, 8, .05, 1, 0, 0))
     out = tmp_path / 'results.json'
     option = '--cfg-options', 'eval_datasets.train.indices=400'
     assert run_tool(monkeypatch, checkpoint, '--protocols', ALL, '--pixels',
@@ -891,14 +941,24 @@ def test_tool_scores_by_every_protocol(checkpoint, tmp_path, monkeypatch,
             svm=svm_score(*data, seed=2))
         for k, value in low_shot(*data, seed=2).items():
             expected[f'lowshot{k}'] = value
-        few = DATASETS.build(
-            dict(type='LabelSubset', dataset=train, fraction=.01, seed=2))
-        # From here on the backbone is another.
-        expected['semi1'] = finetune_accuracy(
-            backbone, norm, few, DATASETS.build(test), seed=2)
+        for name, fraction in (('semi1', .01), ('semi10', .1)):
+            few = DATASETS.build(
+                dict(
+                    type='LabelSubset',
+                    dataset=train,
+                    fraction=fraction,
+                    seed=2))
+            expected[name] = finetune_accuracy(
+                copy.deepcopy(backbone),
+                norm,
+                few,
+                DATASETS.build(test),
+                seed=2)
         found = {name: results[row][name] for name in expected}
         assert found == pytest.approx(expected, abs=1e-6), row
-    assert results['checkpoint']['semi10'] != results['checkpoint']['semi1']
+    # 1 % of 40 rows a class are 2 % of them.
+    for name, fraction in protocols._TUNED.items():
+        assert name == f'semi{100 * fraction:.0f}'
 
 
 DATASETS.register_module(
@@ -1010,6 +1070,17 @@ def test_tool_takes_a_config_and_options(checkpoint, tmp_path, monkeypatch):
     assert run_tool(monkeypatch, checkpoint, *args, '--cfg-options',
                     'eval_datasets.train.indices=50') == 0
     assert json.loads(out.read_text()) != expected
+
+    seen = []
+
+    def spy(*args, num_workers):
+        seen.append((args[3], num_workers))
+        return extract_features(*args)
+
+    monkeypatch.setattr(protocols, 'extract_features', spy)
+    assert run_tool(monkeypatch, checkpoint, *args, '--batch-size', 90,
+                    '--workers', 2) == 0
+    assert seen == [(90, 2)] * 2
 
 
 def test_tool_fails_in_one_line(checkpoint, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ RATES, DECAYS = (.01, .1, 1.), (0., .01, .1)
 
 def rows(train=300, test=101, width=6):
     """Three classes that overlap; accuracies between 50 and 90 %."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(2)
     ys = [torch.arange(n) % 3 for n in (train, test)]
     xs = [
         torch.eye(3, width)[y] +
@@ -27,7 +27,7 @@ def rows(train=300, test=101, width=6):
 
 def probe():
     return linear_probe(
-        *rows(), learning_rates=RATES, weight_decays=DECAYS, epochs=5)
+        *rows(), learning_rates=RATES, weight_decays=DECAYS, epochs=5, seed=2)
 
 
 def count_work(work):
@@ -89,16 +89,18 @@ def test_linear_pair_is_the_best_on_the_held_out_rows():
     train_x, train_y, test_x, test_y = rows()
     out = linear_module.stratified_tenth(
         train_y,
-        torch.Generator().manual_seed(0))
-    fit = dict(num_classes=3, epochs=5, batch_size=256, seed=0)
+        torch.Generator().manual_seed(2))
+    fit = dict(num_classes=3, epochs=5, batch_size=256, seed=2)
     scores = {
         pair: linear_module._fit(train_x[~out], train_y[~out], train_x[out],
                                  train_y[out], [pair], **fit)[0]
         for pair in itertools.product(RATES, DECAYS)
     }
     best = max(scores, key=scores.get)
-    # Accuracy alone, or the first of equals, would choose otherwise.
-    assert best != max(scores, key=lambda pair: scores[pair][0])
+    # Accuracy alone, or the first of equals, would choose otherwise, and so
+    # would cross-entropy alone.
+    for i in range(2):
+        assert best != max(scores, key=lambda pair: scores[pair][i])
     found = probe()
     assert (found.learning_rate, found.weight_decay) == best
     assert found.val_accuracies == {p: s[0] for p, s in scores.items()}

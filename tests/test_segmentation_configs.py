@@ -225,10 +225,41 @@ def test_step_and_evaluation(devkit, pretrained, tmp_path):
     assert metrics['mIoU'] == pytest.approx(100 * iou.mean().item(), abs=.01)
 
 
-@pytest.mark.parametrize('name, section', [
-    (CITYSCAPES, 'cityscapes'), (VOC, 'pascal-voc-2012-for-segmentation')])
-def test_missing_data_is_found(name, section, tmp_path):
-    text = load(name).pretty_text.replace("'data/", f"'{tmp_path}/")
-    with pytest.raises(FileNotFoundError) as error:
-        check_data(Config.fromstring(text, '.py'))
-    assert f'docs/data.md#{section}' in str(error.value)
+# Folder, section, what is said of it, folders of images and lists.
+DATA = {
+    CITYSCAPES:
+    ('cityscapes', 'cityscapes',
+     'CityscapesDataset leftImg8bit/{train,val} gtFine/{train,val}',
+     [
+         'leftImg8bit/train', 'leftImg8bit/val', 'gtFine/train', 'gtFine/val'
+     ]),
+    VOC: ('VOCdevkit/VOC2012', 'pascal-voc-2012-for-segmentation',
+          'PascalVOCDataset SegmentationClass, SegmentationClassAug '
+          'ImageSets/Segmentation/{train,aug,val}.txt', [
+              'JPEGImages', 'SegmentationClass', 'SegmentationClassAug',
+              'ImageSets/Segmentation/train.txt',
+              'ImageSets/Segmentation/aug.txt',
+              'ImageSets/Segmentation/val.txt'
+          ])
+}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_missing_data_is_found(name, tmp_path):
+    """Every folder of images and list that the config reads, by its name."""
+    folder, section, words, entries = DATA[name]
+    cfg = Config.fromstring(
+        load(name).pretty_text.replace("'data/", f"'{tmp_path}/"), '.py')
+    root = tmp_path / folder
+    for entry in entries:
+        (root / entry).mkdir(parents=True)
+    check_data(cfg)
+    for missing in ('', *entries):
+        (root / missing).rename(tmp_path / 'elsewhere')
+        with pytest.raises(FileNotFoundError) as error:
+            check_data(cfg)
+        text = str(error.value)
+        assert f'{root}: {missing or "the folder"} is missing; ' in text
+        assert text.endswith(f' docs/data.md#{section}')
+        assert all(f'{word} ' in text for word in words.split())
+        (tmp_path / 'elsewhere').rename(root / missing)

@@ -57,11 +57,41 @@ def run(*command):
     done = subprocess.run(
         command, cwd=ROOT, env=env, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def losses(work_dir):
     lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
     return [json.loads(line)['loss'] for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize('tool, files', [
+    ('train', ['a config']),
+    ('test', ['a config', 'a checkpoint']),
+    ('evaluate', ['a checkpoint']),
+])
+def test_scripts_hand_on_their_arguments(tool, files, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    script = f'tools/dist_{tool}.sh'
+    done = subprocess.run(
+        ['bash', script, *files, '3', '--option', 'two words'],
+        cwd=ROOT,
+        env=dict(os.environ, PYTHON=str(python)),
+        text=True,
+        capture_output=True)
+    assert done.stdout.splitlines() == [
+        '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '3',
+        f'tools/{tool}.py', *files, '--option', 'two words', '--launcher',
+        'pytorch'
+    ]
+    done = subprocess.run(['bash', script, *files],
+                          cwd=ROOT,
+                          text=True,
+                          capture_output=True)
+    assert done.returncode == 2 and done.stderr.startswith(
+        f'usage: bash {script} ')
 
 
 @pytest.mark.parametrize('method', CONFIGS)
@@ -88,8 +118,10 @@ def test_two_processes_follow_one(method, tmp_path):
                         (sys.executable, 'tools/evaluate.py')):
             processes = ['2'] if 'bash' in command else []
             out = tmp_path / 'scores.json'
-            run(*command, one_dir / 'epoch_2.pth', *processes, '--protocols',
-                'knn,knn5,linear_wd', '--out', out)
+            printed = run(*command, one_dir / 'epoch_2.pth', *processes,
+                          '--protocols', 'knn,knn5,linear_wd', '--out', out)
+            # Of ranks that did not find each other, by every one.
+            assert printed.count('\ncheckpoint ') == 1
             scores.append(json.loads(out.read_text())['checkpoint'])
         assert scores[0] == scores[1]
         assert min(scores[0].values()) > 30

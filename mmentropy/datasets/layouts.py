@@ -10,7 +10,7 @@ class Layout(NamedTuple):
 
     ``entries`` must exist. In them '{split}' stands for the split, or for
     each part of 'train+unlabeled', '{prefix}' for ``data_prefix`` (of a dict
-    its first entry) or else the split, and '|' separates alternatives.
+    each entry) or else the split, and '|' separates alternatives.
     """
 
     entries: tuple[str, ...]
@@ -143,12 +143,11 @@ def check_dataset(cfg: dict | None) -> None:
     root = cfg.get('data_root') or '.'
     split = cfg.get('split') or layout.split
     prefix = cfg.get('data_prefix') or split
-    if isinstance(prefix, dict):
-        prefix = next(iter(prefix.values()), '')
-    prefix = prefix.rstrip('/')
+    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
     needed = [''] + [
-        entry.format(split=part, prefix=prefix) for entry in layout.entries
-        for part in split.split('+')
+        entry.format(split=part, prefix=folder.rstrip('/'))
+        for entry in layout.entries for part in split.split('+')
+        for folder in prefixes
     ]
     for entry in (*needed, cfg.get('ann_file') or ''):
         options = entry.split('|')
