@@ -9,4 +9,4 @@ model = dict(
         in_channels=128,
         loss=dict(type='CrossCorrelationLoss')))
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4))
+    optimizer=dict(type='SGD', lr=0.005, momentum=0.9, weight_decay=1e-4))

@@ -1,0 +1,144 @@
+"""How far healthy and collapsing runs are from the alarms; a figure of both.
+
+python tools/monitor/margins.py WORK_DIR --figure FILE
+
+WORK_DIR holds the runs of study.py.
+"""
+
+import argparse
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+from mmengine.config import Config
+from study import HEALTHY, RUNS, SICK
+
+from mmentropy.diagnostics import point_entropy
+from mmentropy.monitor import COLLAPSED_STD, ENTROPY_SHARE, RANK_SHARE
+from mmentropy.runlog import RunLog, read_scalars
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+# Of the iterations, within which an alarm should come.
+EARLY = 0.2
+NAMES = [f'{prefix}/{part}' for prefix in ('monitor', 'monitor_train')
+         for part in ('backbone', 'projector')]
+PAIRS = dict(
+    mec=('mec', 'mec_diverging', 'MEC, without guard'),
+    minent=('minent', 'minent_none', 'MinEnt, without normalisation'),
+    dino=('dino', 'dino_nocentring', 'DINO, without centring'),
+    simsiam=('simsiam', 'simsiam_attached', 'SimSiam, without stop-gradient'))
+
+
+def width(log: RunLog, name: str) -> int:
+    """Of the features."""
+    model = Config.fromfile(
+        log.folder / 'vis_data/config.py', import_custom_modules=False).model
+    if name.endswith('backbone'):
+        return 128
+    if model.type == 'MinEnt':
+        out = model.head.out_channels
+        return out if isinstance(out, int) else sum(out)
+    return model.neck.get('num_prototypes') or model.neck.out_channels
+
+
+def margins(log: RunLog, until: float) -> dict[str, float]:
+    """The lowest value of what the alarms look at, and where they rang."""
+    last = log.reached[-1]
+    lowest: dict[str, float] = defaultdict(lambda: 1.)
+    for name in NAMES:
+        point = point_entropy(width(log, name))
+        for key, offset in (('rankme', 0.), ('entropy', point)):
+            best = 0.
+            for step, value in zip(*log.curve(f'{name}/{key}')):
+                best = max(best, value - offset)
+                if step <= until * last and best > 0:
+                    lowest[key] = min(lowest[key], (value - offset) / best)
+        for step, value in zip(*log.curve(f'{name}/feature_std')):
+            if step <= until * last:
+                lowest['feature_std'] = min(lowest['feature_std'], value)
+    return lowest
+
+
+def kind(text: str) -> str:
+    return re.split('[:;,]', text)[0].split(' of ')[0]
+
+
+def table(root: Path) -> None:
+    """Lowest shares per run, and alarms with their iteration."""
+    print('| run, seeds | lowest RankMe, share of highest | lowest entropy, '
+          'share | lowest std | kNN | first alarms, iteration of 1000 |')
+    print('|---|---|---|---|---|---|')
+    for name in RUNS:
+        logs = [read_scalars(path) for path in sorted(root.glob(f'{name}_?'))
+                if (path / 'results.json').exists()]
+        if not logs:
+            continue
+        until = 1. if name in HEALTHY else EARLY
+        found = [margins(log, until) for log in logs]
+        cells = [
+            ' / '.join(f'{m[key]:.2f}' for m in found)
+            for key in ('rankme', 'entropy', 'feature_std')
+        ]
+        knn = ' / '.join(f'{log.curve("knn/top1")[1][-1]:.1f}' for log in logs)
+        rang = []
+        for log in logs:
+            first: dict[str, int] = {}
+            for step, text in log.alarms:
+                first.setdefault(kind(text), step)
+            rang.append(', '.join(f'{k} {s}' for k, s in first.items()) or '-')
+        print(f'| {name}, {len(logs)} | {" | ".join(cells)} | {knn} | '
+              f'{"; ".join(rang)} |')
+    print(f'\nAlarms: RankMe below {RANK_SHARE} of its highest, entropy below '
+          f'{ENTROPY_SHARE}, std below {COLLAPSED_STD}. Runs that collapse: '
+          f'lowest within {EARLY:.0%} of training.')
+
+
+def figure(root: Path, file: Path) -> None:
+    """A healthy and a sick run of each method, seed 0."""
+    rows = {
+        'rankme': 'RankMe of the projector',
+        'er_bound': "ER's bound, nats",
+        'knn/top1': 'kNN, %'
+    }
+    fig, axes = plt.subplots(
+        len(rows), len(PAIRS), figsize=(13, 7), sharex=True, squeeze=False)
+    for column, (good, bad, title) in zip(axes.T, PAIRS.values()):
+        for ax, key in zip(column, rows):
+            for run, style in ((good, dict(color='#0072B2')),
+                               (bad, dict(color='#D55E00', ls='--'))):
+                log = read_scalars(root / f'{run}_0')
+                name = key if '/' in key else f'monitor/projector/{key}'
+                steps, values = log.curve(name)
+                if key == 'knn/top1':
+                    per_epoch = log.reached[-1] / 50
+                    steps = [round(step * per_epoch) for step in steps]
+                ax.plot(steps, values, label='healthy' if run == good
+                        else title.split(', ')[1], **style)
+                if run == bad and log.alarms:
+                    ax.axvline(log.alarms[0][0], color='0.5', ls=':', lw=1.5)
+            ax.grid(alpha=0.3)
+        column[0].set_title(title.split(',')[0], weight='bold')
+        column[0].legend(frameon=False, fontsize=9)
+        column[-1].set_xlabel('iteration')
+    for ax, text in zip(axes[:, 0], rows.values()):
+        ax.set_ylabel(text)
+    fig.tight_layout()
+    fig.savefig(file, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('work_dir', type=Path)
+    parser.add_argument('--figure', type=Path)
+    args = parser.parse_args()
+    table(args.work_dir)
+    if args.figure:
+        figure(args.work_dir, args.figure)
+
+
+if __name__ == '__main__':
+    assert not HEALTHY.keys() & SICK.keys()
+    main()
