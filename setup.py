@@ -19,7 +19,10 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmentropy', 'mmentropy.*']),
-    package_data={'mmentropy.datasets': ['imagenet100.txt']},
+    package_data={
+        'mmentropy.datasets': ['imagenet100.txt'],
+        'mmentropy.report': ['page.html', 'script.js', 'style.css']
+    },
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require={

@@ -81,8 +81,14 @@ def start_cpu_ranks(cfg: Config) -> None:
         cfg: Config of a Runner; its DDP wrapper is set to one for the CPU.
     """
     torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(
+    cfg.model_wrapper_cfg = cpu_wrapper(
+        cfg.get('find_unused_parameters', False))
+
+
+def cpu_wrapper(find_unused_parameters: bool = False) -> dict:
+    """Config of a DDP wrapper without a GPU."""
+    return dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
+        find_unused_parameters=find_unused_parameters,
         device_ids=None)

@@ -15,6 +15,7 @@ from mmpretrain.registry import DATASETS, HOOKS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmentropy.best import check_save_best, save_best
 from mmentropy.evaluation import (
     METRICS,
     eval_datasets,
@@ -74,7 +75,12 @@ class KNNHook(Hook):
         self.by_epoch = by_epoch
         self.datasets: list[Dataset] | None = None
 
+    def scalar_names(self, runner: Runner) -> list[str]:
+        """What ``save_best`` of the CheckpointHook may name."""
+        return ['knn/top1']
+
     def before_train(self, runner: Runner) -> None:
+        check_save_best(runner)
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError('KNNHook counts epochs, but training counts '
                              'iterations: set by_epoch=False')
@@ -131,6 +137,7 @@ class KNNHook(Hook):
             f'kNN after {unit} {step}: top-1 {top1:.2f} % '
             f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train_y)} + '
             f'{len(test_y)} rows, {time.perf_counter() - start:.1f} s)')
+        save_best(runner, {'knn/top1': top1}, self.by_epoch)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from mmpretrain.registry import DATASETS, HOOKS
 from torch import Tensor, nn
 
 from . import functional as F
+from .best import check_save_best, save_best
 from .diagnostics import (
     assignment_entropy,
     leave_one_out_knn,
@@ -29,7 +30,6 @@ from .diagnostics import (
 )
 from .evaluation.features import eval_mode, pool
 from .hooks import random_state_kept
-from .models.heads import MinEntHead
 
 # Of the alarms in a checkpoint.
 STATE = 'entropy_monitor'
@@ -81,7 +81,8 @@ class EntropyMonitorHook(Hook):
     class, ``knn`` in percent. Scalars go to the visualizer and the message
     hub, the largest 64 values of the held-out spectra to
     ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "spectrum":
-    {"backbone": [...], ...}}``, a line to the log. Metrics that are not finite
+    {"backbone": [...], ...}, "width": {"backbone": D, ...}}``, a line to the
+    log. Metrics that are not finite
     are left out.
 
     Training goes on as if the hook were not there. A collapse, or a number
@@ -115,7 +116,17 @@ class EntropyMonitorHook(Hook):
         self._labels: Tensor | None = None
         self._tap: Tap | None = None
 
+    def scalar_names(self, runner: Runner) -> list[str]:
+        """What ``save_best`` of the CheckpointHook may name."""
+        model = unwrapped(runner.model)
+        parts = ['backbone']
+        if projects(model) or has_heads(model):
+            parts.append('projector')
+        names = [*measure([torch.eye(3)] * 2)[0], 'knn']
+        return [f'monitor/{part}/{name}' for part in parts for name in names]
+
     def before_train(self, runner: Runner) -> None:
+        check_save_best(runner)
         rank, world_size = get_dist_info()
         model = unwrapped(runner.model)
         with random_state_kept():
@@ -203,7 +214,12 @@ class EntropyMonitorHook(Hook):
         runner.visualizer.add_scalars(scalars, step=step)
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
-        line = dict(iter=step, epoch=runner.epoch + 1, spectrum=spectra)
+        line = dict(
+            iter=step,
+            epoch=runner.epoch + 1,
+            spectrum=spectra,
+            width={part: views[0].shape[1]
+                   for part, views in held_out.items()})
         file = Path(runner.log_dir, 'vis_data', 'monitor.jsonl')
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open('a') as stream:
@@ -215,6 +231,7 @@ class EntropyMonitorHook(Hook):
         warnings = self.alarms.given()
         for warning in warnings:
             runner.logger.warning(f'monitor at iteration {step}: {warning}')
+        save_best(runner, scalars)
         return bool(warnings)
 
 
@@ -231,7 +248,7 @@ def projects(model: BaseSelfSupervisor) -> bool:
 
 def has_heads(model: BaseSelfSupervisor) -> bool:
     """Whether the head projects to classes, as MinEnt's."""
-    return isinstance(getattr(model, 'head', None), MinEntHead)
+    return hasattr(getattr(model, 'head', None), 'projectors')
 
 
 def side_by_side(heads: Sequence[Tensor]) -> Tensor:
@@ -259,7 +276,7 @@ def of_classes(model: BaseSelfSupervisor, rows: Tensor) -> dict[str, float]:
         temperature = getattr(loss, 'temperature', 0.1)
         return dict(
             assignment_entropy=float(assignment_entropy(rows, temperature)))
-    if not isinstance(head, MinEntHead):
+    if not has_heads(model):
         return {}
     widths = head.out_channels
     return {
@@ -565,7 +582,7 @@ class Alarms:
         guarded = any(getattr(m, 'guard', False) for m in model.modules())
         self._sign(
             'train/spectral_norm', 'diverges', norm is not None and norm > 1
-            and not guarded, f'spectral_norm of MEC is {norm} on average, '
+            and not guarded, f'spectral_norm of MEC is {norm or 0:.2f} on average, '
             'above 1, where its Taylor series diverges; set guard=True or '
             'raise the distortion')
 

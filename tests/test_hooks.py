@@ -130,7 +130,7 @@ def test_eval_datasets_are_the_default():
         dict(
             eval_datasets=dict(
                 train=digits('train', 30), test=digits('test', 20))))
-    runner = SimpleNamespace(train_loop=None, cfg=cfg)
+    runner = SimpleNamespace(train_loop=None, cfg=cfg, hooks=[])
     for given, sizes in [({}, [30, 20]),
                          (dict(train=digits('train', 40)), [40, 20])]:
         knn = KNNHook(k=5, **given)
@@ -138,7 +138,7 @@ def test_eval_datasets_are_the_default():
         assert [len(dataset) for dataset in knn.datasets] == sizes
     with pytest.raises(ValueError, match='names no labelled data'):
         KNNHook(k=5).before_train(SimpleNamespace(
-            train_loop=None, cfg=Config(dict(model=dict()))))
+            train_loop=None, cfg=Config(dict(model=dict())), hooks=[]))
 
 
 def logged(runner):
@@ -197,7 +197,7 @@ def test_hook_builds_its_data_once(tmp_path, monkeypatch):
                         lambda cfg: built.append(cfg) or build(cfg))
     knn = KNNHook(digits('train', 100), digits('test', 50), interval=1)
     assert not built
-    runner = SimpleNamespace(train_loop=None)
+    runner = SimpleNamespace(train_loop=None, hooks=[])
     knn.before_train(runner)
     knn.before_train(runner)
     assert [cfg['split'] for cfg in built] == ['train', 'test']
@@ -226,6 +226,7 @@ def fake_runner(model):
     return seen, SimpleNamespace(
         model=model,
         train_loop=None,
+        hooks=[],
         message_hub=SimpleNamespace(update_scalar=seen.__setitem__),
         visualizer=SimpleNamespace(
             add_scalar=lambda name, value, step: seen.update({name: value})),

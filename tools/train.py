@@ -1,12 +1,14 @@
 """Train any OpenMMLab config, on one process or under torchrun or SLURM."""
 
 import argparse
+import subprocess
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmentropy.best import check_save_best
 from mmentropy.datasets import check_data
 from mmentropy.dist import start_cpu_ranks
 
@@ -72,6 +74,19 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
+def commit() -> str:
+    """Of mmentropy, with '-dirty' if it was changed; '' outside of git."""
+    try:
+        found = subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True)
+    except OSError:
+        return ''
+    return found.stdout.strip()
+
+
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
@@ -81,7 +96,14 @@ def main() -> None:
         raise SystemExit(f'error: {error}') from None
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
-    Runner.from_cfg(cfg).train()
+    # In the dumped config and in every checkpoint.
+    cfg.code = dict(commit=commit())
+    runner = Runner.from_cfg(cfg)
+    try:
+        check_save_best(runner)
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from None
+    runner.train()
 
 
 if __name__ == '__main__':

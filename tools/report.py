@@ -1,0 +1,56 @@
+"""One HTML page about one or several pre-training runs.
+
+python tools/report.py work_dirs/a work_dirs/b --markdown docs/runs
+"""
+
+import argparse
+from pathlib import Path
+
+from cli import errors_in_one_line
+
+from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.report.markdown import write_markdown
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('work_dirs', nargs='+', type=Path)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='default: report.html in the work directory, or, for several, '
+        'here')
+    parser.add_argument(
+        '--markdown',
+        type=Path,
+        metavar='DIR',
+        help='also write report.md with PNGs there')
+    parser.add_argument(
+        '--checkpoint', help='file name in the work directories; default: '
+        'the newest')
+    parser.add_argument(
+        '--no-features',
+        action='store_true',
+        help='do not load checkpoints and images')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    runs = read_runs(args.work_dirs)
+    out = args.out or Path(
+        args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
+    measured = None
+    if not args.no_features:
+        measured = measured_runs(runs, args.checkpoint)
+    page = report_html(runs, measured)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding='utf-8')
+    print(f'wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')
+    if args.markdown:
+        print(f'wrote {write_markdown(runs, measured, args.markdown)}')
+
+
+if __name__ == '__main__':
+    with errors_in_one_line():
+        main()
