@@ -42,8 +42,8 @@ SEED = 0
 # Images per class from which on neighbours are looked for.
 IMAGES_PER_CLASS = 10
 
-# An alarm is given when its sign is there in so many measurements in a row. The
-# numbers lie between those of runs that are healthy and those that collapse on
+# An alarm is given when its sign is there in so many measurements in a row.
+# The numbers lie between those of healthy runs and of runs that collapse on
 # purpose, tools/monitor/results.md.
 PATIENCE = 3
 # feature_std below this is a total collapse; 1 is isotropic.
@@ -582,9 +582,9 @@ class Alarms:
         guarded = any(getattr(m, 'guard', False) for m in model.modules())
         self._sign(
             'train/spectral_norm', 'diverges', norm is not None and norm > 1
-            and not guarded, f'spectral_norm of MEC is {norm or 0:.2f} on average, '
-            'above 1, where its Taylor series diverges; set guard=True or '
-            'raise the distortion')
+            and not guarded, f'spectral_norm of MEC is {norm or 0:.2f} on '
+            'average, above 1, where its Taylor series diverges; set '
+            'guard=True or raise the distortion')
 
     def not_finite(self, name: str) -> None:
         """At once, without patience."""

@@ -96,7 +96,7 @@ class TimedHook(EntropyMonitorHook):
 
 
 def seconds(name: str, rounds: int, launcher: str) -> list[float]:
-    """CPU seconds of a part, without, with and in the monitor, of all ranks."""
+    """CPU seconds of all ranks in a part: without, with, in the monitor."""
     with tempfile.TemporaryDirectory() as folder:
         loops = []
         for hooks in ([], [dict(type='TimedHook')]):
