@@ -1,9 +1,11 @@
-"""What the tools share: the arguments of a checkpoint, errors in one line."""
+"""What the tools share."""
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
@@ -22,6 +24,19 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
         choices=['student', 'teacher'],
         help='teacher: the EMA target of BYOL-like models')
     return parser
+
+
+def commit() -> str:
+    """Of mmentropy, with '-dirty' if it was changed; '' outside of git."""
+    try:
+        found = subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True)
+    except OSError:
+        return ''
+    return found.stdout.strip()
 
 
 @contextmanager

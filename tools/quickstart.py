@@ -1,7 +1,7 @@
 """Pre-train on scikit-learn's digits without labels and measure it.
 
-Writes the table as results.json and a picture of the embedding to
-work_dirs/quickstart.
+Writes the table as results.json, a picture of the embedding and a page about
+the runs, report.html, to work_dirs/quickstart.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from cli import commit
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
@@ -27,6 +28,7 @@ from mmentropy.evaluation import (
     linear_probe,
     pixel_features,
 )
+from mmentropy.report import measured_runs, read_runs, report_html
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -59,6 +61,8 @@ def pretrain(config: str, work_dir: Path, seed: int) -> tuple[Config, float]:
     cfg = Config.fromfile(ROOT / config)
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
+    cfg.code = dict(commit=commit())
+    cfg.custom_hooks.append(dict(type='EntropyMonitorHook', interval=50))
     # The Runner starts with hundreds of lines about environment and config;
     # here only its progress is wanted.
     cfg.log_level = 'WARNING'
@@ -144,10 +148,13 @@ def main() -> None:
          args.work_dir / 'embedding.png')
     path = args.work_dir / 'results.json'
     path.write_text(json.dumps(results, indent=2) + '\n')
+    runs = read_runs([args.work_dir / method for method in methods])
+    page = args.work_dir / 'report.html'
+    page.write_text(report_html(runs, measured_runs(runs)), encoding='utf-8')
     show(results)
     print(f'\nkNN: 20 nearest of 1,297 training digits by cosine; linear: a '
-          f'probe on frozen features; 500 test digits\nWrote {path} and '
-          f'{path.with_name("embedding.png")}')
+          f'probe on frozen features; 500 test digits\nWrote {path}, '
+          f'{path.with_name("embedding.png")} and {page}')
 
 
 if __name__ == '__main__':

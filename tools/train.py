@@ -1,10 +1,10 @@
 """Train any OpenMMLab config, on one process or under torchrun or SLURM."""
 
 import argparse
-import subprocess
 from pathlib import Path
 
 import torch
+from cli import commit
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
@@ -72,19 +72,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     return cfg
-
-
-def commit() -> str:
-    """Of mmentropy, with '-dirty' if it was changed; '' outside of git."""
-    try:
-        found = subprocess.run(
-            ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True)
-    except OSError:
-        return ''
-    return found.stdout.strip()
 
 
 def main() -> None:
