@@ -47,7 +47,7 @@ IMAGES_PER_CLASS = 10
 # purpose, tools/monitor/results.md.
 PATIENCE = 3
 # feature_std below this is a total collapse; 1 is isotropic.
-COLLAPSED_STD = 0.05
+COLLAPSED_STD = 0.02
 # Of the highest so far: RankMe below this share is a dimensional collapse, and
 # so is the entropy above that of one point.
 RANK_SHARE = 0.05

@@ -485,7 +485,7 @@ def test_alarms_wait_and_are_given_once():
 @pytest.mark.parametrize('key, low, sick, message', [
     ('rankme', 40 * .051, 40 * .049, 'dimensional collapse'),
     ('entropy', .21, .19, 'falling entropy'),
-    ('feature_std', .051, .049, 'total collapse'),
+    ('feature_std', .021, .019, 'total collapse'),
 ])
 def test_alarm_thresholds(key, low, sick, message):
     point = point_entropy(16)

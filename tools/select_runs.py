@@ -18,11 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cli import errors_in_one_line
-from mmengine.config import Config
 from scipy.stats import kendalltau, spearmanr
 
 from mmentropy.monitor import EntropyMonitorHook
-from mmentropy.runlog import RunLog, read_scalars
+from mmentropy.report.runs import Run, read_run
 
 # What is larger in better features.
 ORDER: dict[str, Callable[[float], float]] = dict(
@@ -53,6 +52,7 @@ class Choice:
         metrics: Of the held-out images, without those that are not finite.
         accuracy: In percent, by protocol.
         settings: What was measured, see :func:`settings`.
+        notes: What of the run's files could not be read.
     """
     name: str
     step: int
@@ -62,6 +62,7 @@ class Choice:
     accuracy: dict[str, float]
     alarms: list[tuple[int, str]]
     settings: dict[str, str]
+    notes: list[str]
 
 
 def score(metrics: dict[str, float], key: str) -> float:
@@ -79,20 +80,13 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
     Raises:
         ValueError: Not a run under the monitor; one line.
     """
-    log = read_scalars(work_dir)
+    run = read_run(work_dir)
     prefix = f'monitor/{part}/'
-    found: dict[int, dict[str, float]] = {}
-    for line in log.lines:
-        metrics = {
-            key.removeprefix(prefix): value
-            for key, value in line.items() if key.startswith(prefix)
-        }
-        if metrics:
-            found[line['step']] = metrics
+    found = measurements(run, prefix)
     if not found:
         raise ValueError(f'{work_dir} logged no {prefix}*: train with '
                          "custom_hooks=[dict(type='EntropyMonitorHook')]")
-    saved = checkpoints(work_dir, log)
+    saved = checkpoints(run)
     if best:
         step = max(found, key=lambda step: score(found[step], by))
     else:
@@ -100,7 +94,8 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
                       if not name.startswith('best_')), default=max(found))
         step = nearest(found, newest)
     name = min(saved, key=lambda name: abs(saved[name] - step), default='')
-    accuracy = knn_at(log, step)
+    knn = dict(zip(*run.curves.get('knn/top1', ([], []))))
+    accuracy = {'knn': knn[nearest(knn, step)]} if knn else {}
     if not best:
         accuracy |= accuracies(work_dir / results)
     return Choice(
@@ -110,36 +105,34 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
         offset=saved[name] - step if name else 0,
         metrics=found[step],
         accuracy=accuracy,
-        alarms=log.alarms,
-        settings=settings(log.folder / 'vis_data' / 'config.py', part))
+        alarms=run.alarms,
+        settings=settings(run, part),
+        notes=run.notes)
+
+
+def measurements(run: Run, prefix: str) -> dict[int, dict[str, float]]:
+    """By iteration, the values of the curves whose names start so."""
+    found: dict[int, dict[str, float]] = {}
+    for key, curve in run.curves.items():
+        if key.startswith(prefix):
+            for step, value in zip(*curve):
+                found.setdefault(step, {})[key.removeprefix(prefix)] = value
+    return dict(sorted(found.items()))
 
 
 def nearest(steps: Iterable[int], step: int) -> int:
     return min(steps, key=lambda other: abs(other - step))
 
 
-def checkpoints(work_dir: Path, log: RunLog) -> dict[str, int]:
+def checkpoints(run: Run) -> dict[str, int]:
     """Iterations of the files in a work directory."""
     found = {}
-    for file in sorted(Path(work_dir).glob('*.pth')):
+    for file in sorted(run.path.glob('*.pth')):
         match = re.search(r'(iter|epoch)_(\d+)\.pth$', file.name)
-        if match and match[1] == 'iter':
-            found[file.name] = int(match[2])
-        elif match:
-            found[file.name] = max(
-                (at for at, line in zip(log.reached, log.lines)
-                 if line.get('epoch', math.inf) <= int(match[2])),
-                default=0)
+        unit = match and (1 if match[1] == 'iter' else run.per_epoch)
+        if match and unit:
+            found[file.name] = int(match[2]) * unit
     return found
-
-
-def knn_at(log: RunLog, step: int) -> dict[str, float]:
-    """What KNNHook found nearest to an iteration."""
-    found = {
-        at: line['knn/top1']
-        for at, line in zip(log.reached, log.lines) if 'knn/top1' in line
-    }
-    return {'knn': found[nearest(found, step)]} if found else {}
 
 
 def accuracies(file: Path) -> dict[str, float]:
@@ -154,39 +147,38 @@ def accuracies(file: Path) -> dict[str, float]:
                          'writes') from None
 
 
-def settings(file: Path, part: str) -> dict[str, str]:
+def settings(run: Run, part: str) -> dict[str, str]:
     """What was measured how often: images, their source, views, network.
 
     Raises:
-        ValueError: No such config, a damaged one, or one without the hook.
+        ValueError: No config that can be read, or one without the hook.
     """
-    if not file.is_file():
-        raise ValueError(f'{file} is missing, so what was measured is unknown')
-    try:
-        cfg = Config.fromfile(file, import_custom_modules=False)
-    except SyntaxError:
-        raise ValueError(f'{file} is damaged') from None
+    if run.config is None:
+        raise ValueError('; '.join([
+            f'{run.path} holds no config to be read, so what was measured is '
+            'unknown', *run.notes
+        ]))
     hooks = [
-        hook for hook in cfg.get('custom_hooks') or []
+        hook for hook in run.get('custom_hooks') or []
         if hook['type'] == 'EntropyMonitorHook'
     ]
     if not hooks:
-        raise ValueError(f'{file} has no EntropyMonitorHook')
+        raise ValueError(f'{run.path}: the config has no EntropyMonitorHook')
     defaults = {
         key: value.default for key, value in inspect.signature(
             EntropyMonitorHook).parameters.items()
     }
-    train = cfg.train_dataloader.dataset
-    data = dict((cfg.get('eval_datasets') or {}).get('test', train))
+    train = run.get('train_dataloader', 'dataset') or {}
+    data = dict(run.get('eval_datasets', 'test') or train)
     data.pop('pipeline', None)
     return dict(
         images=str(hooks[0].get('images', defaults['images'])),
         data=str(data),
         interval=str(hooks[0].get('interval', defaults['interval'])),
         views=str((train.get('pipeline'),
-                   cfg.get('data_preprocessor', {}).get('pipeline'))),
-        network=str((cfg.model.backbone,
-                     part == 'projector' and cfg.model.get('neck'))))
+                   run.get('data_preprocessor', 'pipeline'))),
+        network=str((run.get('model', 'backbone'),
+                     part == 'projector' and run.get('model', 'neck'))))
 
 
 def check_comparable(choices: list[Choice]) -> list[str]:
@@ -343,7 +335,8 @@ def main() -> None:
     if not choices:
         raise ValueError(f'none of {len(args.work_dirs)} work directories can '
                          'be ranked')
-    for note in check_comparable(choices):
+    unread = [f'{c.name}: {note}' for c in choices for note in c.notes]
+    for note in unread + check_comparable(choices):
         print(f'note: {note}', file=sys.stderr)
     names = [Path(c.name).name for c in choices]
     if len(set(names)) == len(names):

@@ -11,12 +11,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
-from mmengine.config import Config
 from study import HEALTHY, RUNS, SICK
 
 from mmentropy.diagnostics import point_entropy
 from mmentropy.monitor import COLLAPSED_STD, ENTROPY_SHARE, RANK_SHARE
-from mmentropy.runlog import RunLog, read_scalars
+from mmentropy.report.runs import Run, read_run
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -32,10 +31,9 @@ PAIRS = dict(
     simsiam=('simsiam', 'simsiam_attached', 'SimSiam, without stop-gradient'))
 
 
-def width(log: RunLog, name: str) -> int:
+def width(run: Run, name: str) -> int:
     """Of the features."""
-    model = Config.fromfile(
-        log.folder / 'vis_data/config.py', import_custom_modules=False).model
+    model = run.get('model')
     if name.endswith('backbone'):
         return 128
     if model.type == 'MinEnt':
@@ -44,19 +42,24 @@ def width(log: RunLog, name: str) -> int:
     return model.neck.get('num_prototypes') or model.neck.out_channels
 
 
-def margins(log: RunLog, until: float) -> dict[str, float]:
+def points(run: Run, key: str) -> list[tuple[int, float]]:
+    """Steps and values of a curve; empty where it was not logged."""
+    return [*zip(*run.curves.get(key, ([], [])))]
+
+
+def margins(run: Run, until: float) -> dict[str, float]:
     """The lowest value of what the alarms look at, and where they rang."""
-    last = log.reached[-1]
+    last = run.last_iter
     lowest: dict[str, float] = defaultdict(lambda: 1.)
     for name in NAMES:
-        point = point_entropy(width(log, name))
+        point = point_entropy(width(run, name))
         for key, offset in (('rankme', 0.), ('entropy', point)):
             best = 0.
-            for step, value in zip(*log.curve(f'{name}/{key}')):
+            for step, value in points(run, f'{name}/{key}'):
                 best = max(best, value - offset)
                 if step <= until * last and best > 0:
                     lowest[key] = min(lowest[key], (value - offset) / best)
-        for step, value in zip(*log.curve(f'{name}/feature_std')):
+        for step, value in points(run, f'{name}/feature_std'):
             if step <= until * last:
                 lowest['feature_std'] = min(lowest['feature_std'], value)
     return lowest
@@ -72,24 +75,24 @@ def table(root: Path) -> None:
           'share | lowest std | kNN | first alarms, iteration of 1000 |')
     print('|---|---|---|---|---|---|')
     for name in RUNS:
-        logs = [read_scalars(path) for path in sorted(root.glob(f'{name}_?'))
+        runs = [read_run(path) for path in sorted(root.glob(f'{name}_?'))
                 if (path / 'results.json').exists()]
-        if not logs:
+        if not runs:
             continue
         until = 1. if name in HEALTHY else EARLY
-        found = [margins(log, until) for log in logs]
+        found = [margins(run, until) for run in runs]
         cells = [
             ' / '.join(f'{m[key]:.2f}' for m in found)
             for key in ('rankme', 'entropy', 'feature_std')
         ]
-        knn = ' / '.join(f'{log.curve("knn/top1")[1][-1]:.1f}' for log in logs)
+        knn = ' / '.join(f'{run.last("knn/top1"):.1f}' for run in runs)
         rang = []
-        for log in logs:
+        for run in runs:
             first: dict[str, int] = {}
-            for step, text in log.alarms:
+            for step, text in run.alarms:
                 first.setdefault(kind(text), step)
             rang.append(', '.join(f'{k} {s}' for k, s in first.items()) or '-')
-        print(f'| {name}, {len(logs)} | {" | ".join(cells)} | {knn} | '
+        print(f'| {name}, {len(runs)} | {" | ".join(cells)} | {knn} | '
               f'{"; ".join(rang)} |')
     print(f'\nAlarms: RankMe below {RANK_SHARE} of its highest, entropy below '
           f'{ENTROPY_SHARE}, std below {COLLAPSED_STD}. Runs that collapse: '
@@ -107,18 +110,14 @@ def figure(root: Path, file: Path) -> None:
         len(rows), len(PAIRS), figsize=(13, 7), sharex=True, squeeze=False)
     for column, (good, bad, title) in zip(axes.T, PAIRS.values()):
         for ax, key in zip(column, rows):
-            for run, style in ((good, dict(color='#0072B2')),
-                               (bad, dict(color='#D55E00', ls='--'))):
-                log = read_scalars(root / f'{run}_0')
-                name = key if '/' in key else f'monitor/projector/{key}'
-                steps, values = log.curve(name)
-                if key == 'knn/top1':
-                    per_epoch = log.reached[-1] / 50
-                    steps = [round(step * per_epoch) for step in steps]
-                ax.plot(steps, values, label='healthy' if run == good
+            for name, style in ((good, dict(color='#0072B2')),
+                                (bad, dict(color='#D55E00', ls='--'))):
+                run = read_run(root / f'{name}_0')
+                curve = key if '/' in key else f'monitor/projector/{key}'
+                ax.plot(*run.curves[curve], label='healthy' if name == good
                         else title.split(', ')[1], **style)
-                if run == bad and log.alarms:
-                    ax.axvline(log.alarms[0][0], color='0.5', ls=':', lw=1.5)
+                if name == bad and run.alarms:
+                    ax.axvline(run.alarms[0][0], color='0.5', ls=':', lw=1.5)
             ax.grid(alpha=0.3)
         column[0].set_title(title.split(',')[0], weight='bold')
         column[0].legend(frameon=False, fontsize=9)
