@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
+from test_monitor import config, hook
 
 from mmentropy.diagnostics import point_entropy
 from mmentropy.report import measured_runs, palette, read_runs, report_html
@@ -101,6 +102,8 @@ def start(folder: Path, stamp: str, first: int, last: int, *,
                 f'{resumed // PER_EPOCH}, iter: {resumed}\n')
     log += ('2026/11/22 14:27:42 - mmengine - INFO - Epoch(train)  [1]'
             f'[10/{PER_EPOCH}]  lr: 5.0e-02  loss: -0.0012\n')
+    log += ('2026/11/22 14:27:43 - mmengine - INFO - monitor at iteration '
+            f'{last}: backbone RankMe 40\n')
     for step, text in (alarms or {}).items():
         log += (f'2026/11/22 14:28:42 - mmengine - WARNING - monitor at '
                 f'iteration {step}: {text}\n')
@@ -303,6 +306,38 @@ def test_new_start_replaces_all(tmp_path):
     start(tmp_path, '20261122_152736', 30, 60)
     run, = read_runs([tmp_path])
     assert run.curves['loss'][0] == [30, 40, 50, 60]
+
+
+def test_starts_in_any_order(tmp_path):
+    start(tmp_path, '20261122_162736', 90, 120, resumed=80)
+    start(tmp_path, '20261122_142736', 10, 100, tag=5.)
+    start(tmp_path, '20261122_152736', 70, 100, resumed=60, tag=3.)
+    run, = read_runs([tmp_path])
+    assert run.curves['loss'] == ([*range(10, 121, 10)], [
+        loss(s) + (5. if s <= 60 else 3. * (s <= 80))
+        for s in range(10, 121, 10)])
+    # It did not reach again what was logged: of kNN, epoch 2, which is
+    # iteration 40, and what came after.
+    start(tmp_path, '20261122_172736', 30, 30, resumed=20)
+    run, = read_runs([tmp_path])
+    assert run.curves['loss'][0] == [10, 20, 30]
+    assert 'knn/top1' not in run.curves
+    assert run.points('knn/top1') == []
+
+
+def test_log_without_info(tmp_path):
+    """log_level='WARNING': the first line is where it went on."""
+    start(tmp_path, '20261122_142736', 10, 100, tag=5., alarms={60: 'early'})
+    start(tmp_path, '20261122_152736', 90, 120, resumed=80,
+          alarms={110: 'late'})
+    for log in tmp_path.glob('*/*.log'):
+        log.write_text(''.join(
+            line for line in log.open() if 'WARNING' in line))
+    run, = read_runs([tmp_path])
+    assert run.curves['loss'] == ([*range(10, 121, 10)], [
+        loss(s) + 5. * (s <= 80) for s in range(10, 121, 10)])
+    assert run.alarms == [(60, 'early'), (110, 'late')]
+    assert run.per_epoch == PER_EPOCH
 
 
 def test_start_that_logged_nothing_replaces_nothing(tmp_path):
@@ -702,6 +737,43 @@ def test_real_run(trained_dir, measured, tmp_path):
     for name in re.findall(r'!\[[^]]+\]\((.+?)\)', text):
         assert (tmp_path / 'md' / name).read_bytes()[:4] == b'\x89PNG'
     assert text.count('](') == 4
+
+
+def test_resumed_run(tmp_path):
+    """Ended in its third epoch, resumed from its second, trained to four."""
+    cfg = config(
+        tmp_path, 'simsiam', 'run', hook(interval=1, images=8),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=2),
+            logger=dict(type='LoggerHook', interval=1)),
+        log_level='INFO', train_cfg=dict(by_epoch=True, max_epochs=3))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    old = Path(runner.log_dir)
+    first = old.with_name('20000101_000000')
+    old.rename(first)
+    (first / f'{old.name}.log').rename(first / f'{first.name}.log')
+    cfg.merge_from_dict(
+        dict(
+            resume=True,
+            load_from=str(tmp_path / 'run' / 'epoch_2.pth'),
+            experiment_name=f'again_{tmp_path.name}',
+            train_cfg=dict(max_epochs=4)))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+
+    def logged(folder):
+        """The loss by iteration."""
+        lines = map(json.loads, (folder / 'vis_data/scalars.json').open())
+        return {line['step']: line['loss'] for line in lines if 'loss' in line}
+
+    before, after = logged(first), logged(Path(runner.log_dir))
+    assert [*before] == [1, 2, 3, 4, 5, 6] and [*after] == [5, 6, 7, 8]
+    run, = read_runs([tmp_path / 'run'])
+    assert dict(run.points('loss')) == before | after
+    assert run.curves['monitor/backbone/rankme'][0] == [*range(1, 9)]
+    assert (run.per_epoch, run.starts) == (2, 2)
+    assert run.get('train_cfg', 'max_epochs') == 4
 
 
 def test_views_are_the_same_in_any_report(trained_dir, measured):

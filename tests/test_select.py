@@ -5,7 +5,6 @@ import sys
 
 import pytest
 import select_runs
-from test_runlog import alarm, knn, loss, write
 
 METRICS = dict(rankme=40., lidar=50., alpha_req=1.5, entropy=-3.)
 CONFIG = """
@@ -19,6 +18,22 @@ eval_datasets = dict(test=dict(type='Digits', split='{}',
     pipeline=[dict(type='Crop', size={})]))
 """
 MONITOR = "type='EntropyMonitorHook', interval=10"
+
+
+def write(work_dir, time, *lines, log=''):
+    """A start that logged these lines, dicts or text."""
+    folder = work_dir / time
+    (folder / 'vis_data').mkdir(parents=True)
+    (folder / 'vis_data' / 'scalars.json').write_text(''.join(
+        line if isinstance(line, str) else json.dumps(line) + '\n'
+        for line in lines))
+    (folder / f'{time}.log').write_text(log)
+    return folder
+
+
+def alarm(step, text):
+    return ('2026/11/22 13:20:30 - mmengine - WARNING - monitor at iteration '
+            f'{step}: {text}\n')
 
 
 def monitor(step, part='backbone', **metrics):
@@ -45,7 +60,7 @@ def run(folder, *lines, results=None, log='', hook=MONITOR, crop=8,
 
 
 def train_line(step):
-    return dict(loss(step), epoch=(step + 19) // 20)
+    return dict(loss=1 / step, epoch=(step + 19) // 20, iter=step, step=step)
 
 
 def curve(*rankmes, **metrics):
@@ -55,7 +70,7 @@ def curve(*rankmes, **metrics):
         # The monitor writes before the logger does.
         lines += [monitor(10 * i, rankme=value, **metrics), train_line(10 * i)]
         if i % 2 == 0:
-            lines.append(knn(i // 2))
+            lines.append({'knn/top1': 5. * i, 'step': i // 2})
     return lines
 
 
@@ -172,12 +187,15 @@ def test_left_out(tmp_path, monkeypatch, capsys):
     bad = (bare, other, torn, wrong, empty, tmp_path / 'nowhere')
     lines, err, written = call(monkeypatch, capsys, good, *bad)
     assert names(written) == ['good']
-    reasons = err.splitlines()
+    *reasons, note = err.splitlines()
+    assert note == (f'note: {good}: 20260101_000000/scalars.json: 1 damaged '
+                    'line(s) left out')
     assert len(reasons) == len(bad)
     for folder, line, reason in zip(bad, reasons, (
-            'config.py is missing', 'has no EntropyMonitorHook', 'is damaged',
+            'holds no config', 'has no EntropyMonitorHook',
+            'config.py cannot be read',
             'results.json is not what tools/evaluate.py --out writes',
-            'holds no run', 'holds no run')):
+            'no training log', 'no training log')):
         assert line.startswith(f'left out: {folder}') and reason in line
     monkeypatch.setattr(sys, 'argv', ['select_runs.py', *map(str, bad)])
     with pytest.raises(ValueError, match='none of 6 work directories'):

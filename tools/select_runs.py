@@ -94,7 +94,7 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
                       if not name.startswith('best_')), default=max(found))
         step = nearest(found, newest)
     name = min(saved, key=lambda name: abs(saved[name] - step), default='')
-    knn = dict(zip(*run.curves.get('knn/top1', ([], []))))
+    knn = dict(run.points('knn/top1'))
     accuracy = {'knn': knn[nearest(knn, step)]} if knn else {}
     if not best:
         accuracy |= accuracies(work_dir / results)
@@ -113,9 +113,9 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
 def measurements(run: Run, prefix: str) -> dict[int, dict[str, float]]:
     """By iteration, the values of the curves whose names start so."""
     found: dict[int, dict[str, float]] = {}
-    for key, curve in run.curves.items():
+    for key in run.curves:
         if key.startswith(prefix):
-            for step, value in zip(*curve):
+            for step, value in run.points(key):
                 found.setdefault(step, {})[key.removeprefix(prefix)] = value
     return dict(sorted(found.items()))
 

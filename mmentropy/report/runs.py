@@ -63,6 +63,10 @@ class Run:
         """The last iteration that was logged."""
         return max((steps[-1] for steps, _ in self.curves.values()), default=0)
 
+    def points(self, key: str) -> list[tuple[int, float]]:
+        """Steps and values of a curve; empty where it was not logged."""
+        return [*zip(*self.curves.get(key, ([], [])))]
+
     def last(self, key: str) -> float | None:
         """The last value of a curve."""
         return self.curves[key][1][-1] if key in self.curves else None
@@ -110,10 +114,11 @@ def read_run(path: Path) -> Run:
         log = _read_log(run, start)
         found = list(_scalars(run, start))
         spectra = list(_spectra(run, start))
-        # It went on from here, or from nothing.
+        # It went on from here, or, where no log tells, from its first line.
         first = log.went_on_from
         if first is None:
-            first = min((step for step, _, _ in found), default=0) - 1
+            steps = [line[0] for line in found] + [a[0] for a in log.alarms]
+            first = min(steps, default=0) - 1
         if found or log.alarms:
             lines = [line for line in lines if line[0] <= first]
             run.alarms = [a for a in run.alarms if a[0] <= first]
@@ -125,11 +130,11 @@ def read_run(path: Path) -> Run:
         for step, part, shares in spectra:
             run.spectra.setdefault(part, []).append((step, shares))
     for step, key, value in sorted(lines, key=lambda line: line[0]):
-        steps, values = run.curves.setdefault(key, ([], []))
-        if steps and steps[-1] == step:
+        at, values = run.curves.setdefault(key, ([], []))
+        if at and at[-1] == step:
             values[-1] = value
         else:
-            steps.append(step)
+            at.append(step)
             values.append(value)
     if not run.curves:
         raise ValueError(f'{path}: the training log is empty; train longer '
@@ -171,12 +176,14 @@ def _read_log(run: Run, start: Path) -> _Log:
         run.notes.append(f'{start.name} has no log: alarms, time and '
                          'environment are not known')
         return log
-    log.went_on_from = 0
     stamps = []
     facts = None
     for line in file.open(errors='replace'):
         if stamp := _STAMP.match(line):
             stamps.append(datetime.strptime(stamp[1], '%Y/%m/%d %H:%M:%S'))
+        # Without log_level INFO, it does not say that it went on.
+        if log.went_on_from is None and ' - INFO - ' in line:
+            log.went_on_from = 0
         if resumed := _RESUMED.search(line):
             log.went_on_from = int(resumed[1])
         elif epoch := _EPOCH.search(line):

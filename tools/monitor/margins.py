@@ -14,7 +14,12 @@ import matplotlib
 from study import HEALTHY, RUNS, SICK
 
 from mmentropy.diagnostics import point_entropy
-from mmentropy.monitor import COLLAPSED_STD, ENTROPY_SHARE, RANK_SHARE
+from mmentropy.monitor import (
+    COLLAPSED_STD,
+    ENTROPY_SHARE,
+    RANK_SHARE,
+    Alarms,
+)
 from mmentropy.report.runs import Run, read_run
 
 matplotlib.use('Agg')
@@ -42,24 +47,19 @@ def width(run: Run, name: str) -> int:
     return model.neck.get('num_prototypes') or model.neck.out_channels
 
 
-def points(run: Run, key: str) -> list[tuple[int, float]]:
-    """Steps and values of a curve; empty where it was not logged."""
-    return [*zip(*run.curves.get(key, ([], [])))]
-
-
 def margins(run: Run, until: float) -> dict[str, float]:
-    """The lowest value of what the alarms look at, and where they rang."""
+    """The lowest value of what the alarms look at."""
     last = run.last_iter
     lowest: dict[str, float] = defaultdict(lambda: 1.)
     for name in NAMES:
         point = point_entropy(width(run, name))
         for key, offset in (('rankme', 0.), ('entropy', point)):
             best = 0.
-            for step, value in points(run, f'{name}/{key}'):
+            for step, value in run.points(f'{name}/{key}'):
                 best = max(best, value - offset)
                 if step <= until * last and best > 0:
                     lowest[key] = min(lowest[key], (value - offset) / best)
-        for step, value in points(run, f'{name}/feature_std'):
+        for step, value in run.points(f'{name}/feature_std'):
             if step <= until * last:
                 lowest['feature_std'] = min(lowest['feature_std'], value)
     return lowest
@@ -67,6 +67,31 @@ def margins(run: Run, until: float) -> dict[str, float]:
 
 def kind(text: str) -> str:
     return re.split('[:;,]', text)[0].split(' of ')[0]
+
+
+def alarms(run: Run) -> dict[str, int]:
+    """Kinds that today's thresholds report, with their first iteration.
+
+    The runs may have been watched with others. MEC's norm is as it was.
+    """
+    watch, first = Alarms(), dict[str, int]()
+    for step, text in run.alarms:
+        if kind(text) == 'spectral_norm':
+            first.setdefault(kind(text), step)
+    steps = [step for step, _ in run.points('monitor/backbone/rankme')]
+    measured = {
+        key: dict(run.points(key)) for key in run.curves if 'monitor' in key}
+    for step in steps:
+        for name in NAMES:
+            found = {
+                key.rpartition('/')[2]: values[step]
+                for key, values in measured.items()
+                if key.rpartition('/')[0] == name and step in values
+            }
+            watch.look(name, found, width(run, name))
+        for text in watch.given():
+            first.setdefault(kind(text), step)
+    return first
 
 
 def table(root: Path) -> None:
@@ -86,17 +111,16 @@ def table(root: Path) -> None:
             for key in ('rankme', 'entropy', 'feature_std')
         ]
         knn = ' / '.join(f'{run.last("knn/top1"):.1f}' for run in runs)
-        rang = []
-        for run in runs:
-            first: dict[str, int] = {}
-            for step, text in run.alarms:
-                first.setdefault(kind(text), step)
-            rang.append(', '.join(f'{k} {s}' for k, s in first.items()) or '-')
+        rang = [
+            ', '.join(f'{text} {step}' for text, step in alarms(run).items())
+            or '-' for run in runs
+        ]
         print(f'| {name}, {len(runs)} | {" | ".join(cells)} | {knn} | '
               f'{"; ".join(rang)} |')
-    print(f'\nAlarms: RankMe below {RANK_SHARE} of its highest, entropy below '
-          f'{ENTROPY_SHARE}, std below {COLLAPSED_STD}. Runs that collapse: '
-          f'lowest within {EARLY:.0%} of training.')
+    print('\nAlarms, given after three measurements: RankMe below '
+          f'{RANK_SHARE} of its highest, entropy below {ENTROPY_SHARE}, std '
+          f'below {COLLAPSED_STD}. Runs that collapse: lowest within '
+          f'{EARLY:.0%} of training.')
 
 
 def figure(root: Path, file: Path) -> None:
@@ -116,8 +140,9 @@ def figure(root: Path, file: Path) -> None:
                 curve = key if '/' in key else f'monitor/projector/{key}'
                 ax.plot(*run.curves[curve], label='healthy' if name == good
                         else title.split(', ')[1], **style)
-                if name == bad and run.alarms:
-                    ax.axvline(run.alarms[0][0], color='0.5', ls=':', lw=1.5)
+                if name == bad and alarms(run):
+                    ax.axvline(
+                        min(alarms(run).values()), color='0.5', ls=':', lw=1.5)
             ax.grid(alpha=0.3)
         column[0].set_title(title.split(',')[0], weight='bold')
         column[0].legend(frameon=False, fontsize=9)

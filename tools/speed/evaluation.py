@@ -145,6 +145,8 @@ def linear_runner(cfg: Config, probe: Probe, args: argparse.Namespace,
     del linear.model.head['topk']
     linear.data_preprocessor = dict(
         cfg.data_preprocessor, type='ClsDataPreprocessor')
+    # Of BatchViews.
+    linear.data_preprocessor.pop('pipeline', None)
     loader = dict(
         batch_size=256,
         num_workers=0,
