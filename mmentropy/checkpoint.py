@@ -280,6 +280,8 @@ def read_checkpoint(path: PathLike) -> dict:
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     # torch.serialization.safe_globals does the same, from torch 2.5 on.
     known = torch.serialization.get_safe_globals()
+    # mmengine adds the real ones, and of two with one name either may win.
+    torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(_SAFE)
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)

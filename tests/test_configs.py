@@ -222,9 +222,10 @@ def shrink(node, features):
         elif key == 'num_prototypes':
             node[key] = OUT
         elif key == 'in_channels':
-            # A predictor's and the prototypes' input is a projection.
-            pooled = node.get('type') == 'PrototypeNeck' or (
-                not node.get('with_avg_pool', True))
+            # The input of predictor, prototypes and loss is a projection.
+            pooled = node.get('type') in (
+                'PrototypeNeck', 'LatentCrossCorrelationHead') or (
+                    not node.get('with_avg_pool', True))
             node[key] = OUT if pooled else features
         else:
             shrink(value, features)
