@@ -484,7 +484,7 @@ def test_alarms_wait_and_are_given_once():
 
 @pytest.mark.parametrize('key, low, sick, message', [
     ('rankme', 40 * .051, 40 * .049, 'dimensional collapse'),
-    ('entropy', .21, .19, 'falling entropy'),
+    ('entropy', .16, .14, 'falling entropy'),
     ('feature_std', .021, .019, 'total collapse'),
 ])
 def test_alarm_thresholds(key, low, sick, message):
