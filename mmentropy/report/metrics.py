@@ -25,9 +25,10 @@ MONITORED = dict(
         'How many directions the features use: 1 if all images fall together, '
         'at most the smaller of images and width.'),
     lidar=Metric(
-        'LiDAR', 'dimensions', 'higher',
+        'LiDAR', 'dimensions', '',
         'How many directions tell images apart rather than views of one '
-        'image: from 1 to images less one or the width.'),
+        'image: from 1 to images less one or the width. Higher in a good '
+        'network, and in one that collapsed.'),
     er_bound=Metric(
         'ER bound', 'nats', 'higher',
         'Entropy minus reconstruction, a lower bound on the information that '
