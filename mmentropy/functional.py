@@ -521,7 +521,10 @@ def class_balance(classes: Tensor, num_classes: int) -> Tensor:
         Scalar in [0, 1], no unit: 1 if min(N, K) classes are used alike, 0 if
         one is.
     """
-    share = classes.bincount(minlength=num_classes) / len(classes)
+    # bincount would wait for the device.
+    ones = torch.ones(len(classes), device=classes.device)
+    share = ones.new_zeros(num_classes).index_add_(0, classes, ones)
+    share /= len(classes)
     return torch.special.entr(share).sum() / math.log(
         min(num_classes, len(classes)))
 

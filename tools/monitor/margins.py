@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
-from study import HEALTHY, RUNS, SICK
+from study import HEALTHY, RUNS
 
 from mmentropy.diagnostics import point_entropy
 from mmentropy.monitor import (
@@ -164,5 +164,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    assert not HEALTHY.keys() & SICK.keys()
     main()
