@@ -13,6 +13,9 @@ check_stack()
 accept_fork_of_mmseg()
 install_ops()
 
-from . import datasets, hooks, models, monitor, optim  # noqa: E402
+from . import datasets, hooks, models, monitor, optim, resident  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'hooks', 'models', 'monitor', 'optim']
+__all__ = [
+    '__version__', 'datasets', 'hooks', 'models', 'monitor', 'optim',
+    'resident'
+]

@@ -786,7 +786,8 @@ def test_mmcv_was_imported_before():
         else:
             raise SystemExit('mmcv.ops was there')
         # What takes long to import, and is not needed here.
-        for name in ('datasets', 'hooks', 'models', 'monitor', 'optim'):
+        for name in ('datasets', 'hooks', 'models', 'monitor', 'optim',
+                     'resident'):
             sys.modules[f'mmentropy.{name}'] = types.ModuleType(name)
         import mmentropy
         import mmcv.ops
