@@ -4,6 +4,11 @@ Nothing here knows about modules, devices or ranks. ``N`` is the number of
 rows that arrive, ``D`` their width, ``K`` the number of classes of a discrete
 assignment. Entropies and coding lengths are in nats.
 
+Tensors are float32 or float64; half precision, in which gradients overflow,
+is a ``TypeError``. Where the entries are not looked at, for that the host
+would wait for the device, NaN goes on into the result, and infinity where the
+formula has no limit there. Values hold to rounding.
+
 Sources:
     MEC: arXiv 2210.11464, xinliu20/MEC@35045dc:main_pretrain.py#L365-L390.
     ER: arXiv 2307.10907,
@@ -13,6 +18,7 @@ Sources:
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +31,10 @@ NORMS = ('batch', 'softmax', 'l2', 'none')
 
 # Added by ER's released code to the Bessel function and inside logarithms.
 AUTHORS_EPS = 1e-7
+# The largest concentration: work and rounding of its constant grow with it.
+MAX_KAPPA = 1e6
+# Rows are divided by no less.
+MIN_LENGTH = 1e-12
 
 
 # -- Checks ------------------------------------------------------------------
@@ -33,7 +43,8 @@ AUTHORS_EPS = 1e-7
 def check_matrix(name: str,
                  x: Tensor,
                  square: bool = False,
-                 check_finite: bool = True) -> None:
+                 check_finite: bool = True,
+                 half: bool = True) -> None:
     """Raise unless ``x`` is a finite floating-point matrix.
 
     Args:
@@ -42,15 +53,14 @@ def check_matrix(name: str,
         square: Whether N must equal D.
         check_finite: Look at the entries too, for which the host waits for
             the device.
+        half: Whether less than float32 will do.
 
     Raises:
-        TypeError: ``x`` is not a floating-point tensor.
+        TypeError: ``x`` is not a floating-point tensor, or too narrow a one.
         ValueError: ``x`` has no rows, is no matrix, or is not square.
         FloatingPointError: ``x`` has infinite or NaN entries.
     """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
+    check_float(name, x, half)
     if x.dim() != 2 or x.numel() == 0:
         raise ValueError(f'{name} must be a non-empty matrix (N, D), got '
                          f'shape {tuple(x.shape)}')
@@ -64,6 +74,55 @@ def check_matrix(name: str,
         raise FloatingPointError(
             f'{name} has {bad} non-finite of {x.numel()} entries; lower the '
             'learning rate, warm it up longer, or replace fp16 by bf16')
+
+
+_check = partial(check_matrix, half=False)
+
+
+def check_float(name: str, x: Tensor, half: bool = False) -> None:
+    """Raise ``TypeError`` unless floating-point, of 16 bits if ``half``."""
+    bits = 16 if half else 32
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
+    if 8 * x.element_size() < bits:
+        raise TypeError(f'{name} must be at least float{bits}, got {x.dtype}: '
+                        'convert it by .float()')
+
+
+def check_pair(check_finite: bool = True, **pair: Tensor) -> None:
+    """:func:`check_matrix` of two, float32 or float64 both, of one shape."""
+    (name1, x1), (name2, x2) = pair.items()
+    _check(name1, x1, check_finite=check_finite)
+    _check(name2, x2, check_finite=check_finite)
+    check_same_shape(name1, x1, name2, x2)
+    if x1.dtype != x2.dtype:
+        raise TypeError(f'{name1} and {name2} must have one dtype, got '
+                        f'{x1.dtype} and {x2.dtype}')
+
+
+def check_simplex(name: str, probs: Tensor, check_finite: bool) -> None:
+    """:func:`check_matrix`, whose entries must be distributions too.
+
+    Raises:
+        ValueError: A row has a negative entry or does not sum to 1.
+    """
+    _check(name, probs, check_finite=check_finite)
+    if check_finite and not (probs.min() >= 0 and
+                             (probs.sum(dim=1) - 1).abs().max() < 1e-3):
+        raise ValueError(f'the rows of {name} must be distributions, >= 0 '
+                         'with a sum of 1: take the softmax of logits first')
+
+
+def check_classes(name: str, classes: Tensor, rows: int | None = None) -> None:
+    """Raise unless these are int64 in a vector, of that length if given."""
+    if not isinstance(classes, Tensor) or classes.dtype != torch.int64:
+        raise TypeError(f'{name} must be an int64 tensor, got '
+                        f'{getattr(classes, "dtype", type(classes).__name__)}')
+    if classes.dim() != 1 or rows not in (None, len(classes)):
+        size = 'N' if rows is None else rows
+        raise ValueError(f'{name} must have shape ({size},), got '
+                         f'{tuple(classes.shape)}')
 
 
 def check_same_shape(name1: str, x1: Tensor, name2: str, x2: Tensor) -> None:
@@ -80,6 +139,33 @@ def check_positive(**values: float) -> None:
             raise ValueError(f'{name} must be a positive number, got {value}')
 
 
+def check_kappa(**values: float) -> None:
+    """Raise ``ValueError`` for the first value not in (0, MAX_KAPPA]."""
+    check_positive(**values)
+    for name, value in values.items():
+        if value > MAX_KAPPA:
+            raise ValueError(f'{name} must be at most {MAX_KAPPA:g}, got '
+                             f'{value}')
+
+
+def check_integer(least: int, /, **values: int) -> None:
+    """Raise ``ValueError`` for the first value not an integer >= ``least``.
+
+    One that a tensor could not have as its size, 2**63 on, is refused too.
+    """
+    for name, value in values.items():
+        if not (isinstance(value, int) and least <= value < 2**63):
+            raise ValueError(f'{name} must be an integer >= {least}, got '
+                             f'{value}')
+
+
+def check_number(**values: float) -> None:
+    """Raise ``ValueError`` for the first value that is no finite number."""
+    for name, value in values.items():
+        if not (isinstance(value, (int, float)) and math.isfinite(value)):
+            raise ValueError(f'{name} must be a finite number, got {value}')
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
     if value not in choices:
@@ -94,8 +180,10 @@ class _UnitRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        norm = norm.clamp_min(1e-12)
+        # Squares of huge or tiny entries would leave float32.
+        norm = torch.linalg.vector_norm(
+            x, dim=1, keepdim=True, dtype=torch.float64)
+        norm = norm.clamp_min(MIN_LENGTH).to(x.dtype)
         unit = x / norm
         ctx.save_for_backward(unit, norm)
         return unit
@@ -105,20 +193,29 @@ class _UnitRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         unit, norm = ctx.saved_tensors
         along = torch.linalg.vecdot(grad, unit).unsqueeze(1)
+        # A constant divides the shortest rows.
+        along = along * (norm > MIN_LENGTH)
         return torch.addcmul(grad, unit, along, value=-1).div_(norm)
 
 
 def unit_rows(x: Tensor) -> Tensor:
     """Rows divided by their Euclidean norm, or by 1e-12 if that is smaller.
 
-    ``F.normalize``, in fewer passes over memory.
+    ``F.normalize``, in fewer passes over memory, and of long rows too. The
+    entries are not looked at: a row with NaN or infinity has NaN.
 
     Args:
         x: (N, D).
 
     Returns:
-        (N, D). Gradient flows, once: it cannot be differentiated again.
+        (N, D), rows of length 1, of zeros where ``x`` has them. Gradient
+        flows, once: it cannot be differentiated again.
+
+    Raises:
+        TypeError: ``x`` is not float32 or float64.
+        ValueError: ``x`` is no matrix.
     """
+    _check('x', x, check_finite=False)
     return _UnitRows.apply(x)
 
 
@@ -140,14 +237,15 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         ValueError: Shapes differ, or an argument is no matrix.
-        FloatingPointError: An argument is not finite.
+        FloatingPointError: An argument is not finite, or their product.
     """
-    check_matrix('pred', pred)
-    check_matrix('target', target)
-    check_same_shape('pred', pred, 'target', target)
+    check_pair(pred=pred, target=target)
     if pred.size(0) <= pred.size(1):
-        return pred @ target.T
-    return target.T @ pred
+        gram = pred @ target.T
+    else:
+        gram = target.T @ pred
+    check_matrix('the product of pred and target', gram)
+    return gram
 
 
 def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
@@ -167,11 +265,18 @@ def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
 
     Raises:
         ValueError: ``c`` is not square or ``order`` is no positive integer.
-        FloatingPointError: ``c`` is not finite.
+        FloatingPointError: ``c`` is not finite, or so large that its powers
+            may not be.
     """
-    check_matrix('c', c, square=True)
-    if not isinstance(order, int) or order < 1:
-        raise ValueError(f'order must be an integer >= 1, got {order}')
+    _check('c', c, square=True)
+    check_integer(1, order=order)
+    # The Frobenius norm bounds that of every power and the trace of products.
+    norm = float(torch.linalg.vector_norm(c.detach(), dtype=torch.float64))
+    largest = math.log(torch.finfo(c.dtype).max / order)
+    if order * math.log(max(norm, 1)) > largest:
+        raise FloatingPointError(
+            f'c has norm {norm:.3g}, of which power {order} overflows '
+            f'{c.dtype}: the series diverges above 1')
     powers = [c]
     value = torch.trace(c)
     for k in range(2, order + 1):
@@ -195,15 +300,16 @@ def log_det_exact(c: Tensor) -> Tensor:
     Raises:
         ValueError: ``c`` is not square.
         FloatingPointError: ``c`` is not finite, or det(I + C) is not
-            positive, which a spectral norm of C below 1 rules out.
+            positive, which a spectral norm of C below 1 rules out, or leaves
+            the dtype when it is found.
     """
-    check_matrix('c', c, square=True)
+    _check('c', c, square=True)
     eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
     sign, value = torch.linalg.slogdet(eye + c)
-    if sign <= 0:
+    if not (sign > 0 and value < math.inf):
         raise FloatingPointError(
-            'det(I + C) is not positive, so its logarithm does not exist; '
-            'raise the distortion or switch the norm guard on')
+            'det(I + C) is not positive and finite, so its logarithm does not '
+            'exist; raise the distortion or switch the norm guard on')
     return value
 
 
@@ -223,15 +329,25 @@ def spectral_norm(c: Tensor,
 
     Returns:
         Scalar without gradient; 0 for a zero matrix.
+
+    Raises:
+        ValueError: ``c`` is not square or ``iterations`` not positive.
+        FloatingPointError: ``c`` is not finite.
     """
-    check_matrix('c', c, square=True, check_finite=check_finite)
+    _check('c', c, square=True, check_finite=check_finite)
+    check_integer(1, iterations=iterations)
+    tiny = torch.finfo(c.dtype).tiny
     # Quasi-random signs and sizes: orthogonal to no structure met in practice
     # (a constant start would be, to centred features).
     v = torch.arange(1, len(c) + 1, dtype=c.dtype, device=c.device)
     v = F.normalize((v * v).cos(), dim=0)
+    # Squares of huge or tiny entries would leave float32.
+    scale = torch.linalg.vector_norm(c @ v, dtype=torch.float64)
+    scale = scale.to(c.dtype).clamp_min(tiny)
+    c = c / scale
     for _ in range(iterations):
-        v = F.normalize(c.T @ (c @ v), dim=0, eps=torch.finfo(c.dtype).tiny)
-    return torch.linalg.vector_norm(c @ v)
+        v = F.normalize(c.T @ (c @ v), dim=0, eps=tiny)
+    return torch.linalg.vector_norm(c @ v) * scale
 
 
 def coding_length(z: Tensor, distortion: float) -> Tensor:
@@ -250,10 +366,11 @@ def coding_length(z: Tensor, distortion: float) -> Tensor:
 
     Raises:
         ValueError: ``z`` is no matrix or ``distortion`` not positive.
-        FloatingPointError: ``z`` is not finite.
+        FloatingPointError: ``z`` is not finite, or so long, or
+            ``distortion`` so small, that I + C is singular or overflows.
     """
     check_positive(distortion=distortion)
-    check_matrix('z', z)
+    _check('z', z)
     n, d = z.shape
     return (n + d) / 2 * log_det_exact(cross_gram(z, z) / (n * distortion))
 
@@ -268,13 +385,18 @@ def log_bessel_i(order: float, x: float) -> float:
     is no cancellation and nothing under- or overflows.
 
     Args:
-        order: :math:`\nu >= 0`.
-        x: Argument > 0; time and memory grow linearly with it.
+        order: :math:`\nu` in [0, 2**62].
+        x: Argument in (0, 1e6]; time and memory grow linearly with it.
 
     Returns:
-        The logarithm; relative error about 1e-14.
+        The logarithm, to about 1e-14 of its largest term, or of 1.
+
+    Raises:
+        ValueError: ``order`` or ``x`` is out of range.
     """
-    check_positive(x=x)
+    check_kappa(x=x)
+    if not 0 <= order <= 2**62:
+        raise ValueError(f'order must be in [0, 2**62], got {order}')
     # Terms shrink from k = x / 2 on, at least fourfold per step at k = x.
     k = torch.arange(int(x) + 100, dtype=torch.float64)
     terms = ((2 * k + order) * math.log(x / 2) - torch.lgamma(k + 1) -
@@ -286,7 +408,11 @@ def log_sphere_area(dim: int) -> float:
     """Log of the area of the unit sphere in ``dim`` dimensions, in nats.
 
     The largest differential entropy a density on the sphere can have.
+
+    Raises:
+        ValueError: ``dim`` is no positive integer.
     """
+    check_integer(1, dim=dim)
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
@@ -298,7 +424,7 @@ def vmf_log_normalizer(dim: int,
 
     Args:
         dim: d >= 2, the dimension of the space around the sphere.
-        kappa: Concentration > 0.
+        kappa: Concentration in (0, 1e6].
         authors_constant: Add 1e-7 to the Bessel function as ER's released
             code does. Above some 50 dimensions that is no density any more
             (271 nats off at d = 256, kappa = 10); gradients do not change.
@@ -307,11 +433,10 @@ def vmf_log_normalizer(dim: int,
         The logarithm in nats.
 
     Raises:
-        ValueError: ``dim`` below 2 or ``kappa`` not positive.
+        ValueError: ``dim`` below 2 or ``kappa`` out of range.
     """
-    check_positive(kappa=kappa)
-    if not isinstance(dim, int) or dim < 2:
-        raise ValueError(f'dim must be an integer >= 2, got {dim}')
+    check_kappa(kappa=kappa)
+    check_integer(2, dim=dim)
     order = dim / 2 - 1
     log_bessel = log_bessel_i(order, kappa)
     if authors_constant:
@@ -332,7 +457,7 @@ def sphere_entropy(z: Tensor,
 
     Args:
         z: (N, D), rows of unit length; gradient flows through every factor.
-        kappa: Concentration of the kernel > 0.
+        kappa: Concentration of the kernel, in (0, 1e6].
         estimator: ``'joe'``, the mean of :math:`-\log \hat p(z_i)`, or
             ``'plug_in'``, that mean weighted by :math:`\hat p(z_i)`.
         log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
@@ -344,13 +469,17 @@ def sphere_entropy(z: Tensor,
 
     Raises:
         ValueError: Unknown estimator, bad ``kappa``, or ``z`` no matrix.
-        FloatingPointError: ``z`` is not finite.
+        FloatingPointError: ``z`` is not finite, or too long for the kernel.
     """
-    check_matrix('z', z)
-    check_choice('estimator', estimator, ESTIMATORS)
+    _check('z', z)
+    check_kappa(kappa=kappa)
     if log_normalizer is None:
         log_normalizer = vmf_log_normalizer(z.size(1), kappa)
     kernel_sums = torch.logsumexp(kappa * z @ z.T, dim=1)
+    # Further up the gradient overflows, and then the value. NaN fails too.
+    if not kernel_sums.detach().max() < 1e18:
+        raise FloatingPointError('the rows of z are too long for a kernel on '
+                                 'the sphere: divide them by their length')
     return kernel_entropy(kernel_sums, estimator, log_normalizer)
 
 
@@ -365,7 +494,18 @@ def kernel_entropy(kernel_sums: Tensor, estimator: str,
 
     Returns:
         Scalar in nats.
+
+    Raises:
+        TypeError: The sums are not float32 or float64.
+        ValueError: They are no vector, the estimator is unknown, or
+            ``log_normalizer`` is not finite.
     """
+    check_float('kernel_sums', kernel_sums)
+    if kernel_sums.dim() != 1 or not len(kernel_sums):
+        raise ValueError('kernel_sums must be a non-empty vector (N,), got '
+                         f'shape {tuple(kernel_sums.shape)}')
+    check_choice('estimator', estimator, ESTIMATORS)
+    check_number(log_normalizer=log_normalizer)
     if estimator == 'joe':
         mean = kernel_sums.mean()
     else:
@@ -384,7 +524,7 @@ def sphere_reconstruction(z1: Tensor,
     Args:
         z1: (N, D), rows of unit length.
         z2: (N, D), likewise; row i belongs to row i of ``z1``.
-        kappa: Concentration > 0.
+        kappa: Concentration in (0, 1e6].
         log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
         check_finite: See :func:`check_matrix`.
 
@@ -392,21 +532,29 @@ def sphere_reconstruction(z1: Tensor,
         Scalar in nats, to be minimised. Gradient flows into both arguments.
 
     Raises:
-        ValueError: Shapes differ or ``kappa`` is not positive.
-        FloatingPointError: An argument is not finite.
+        ValueError: Shapes differ or ``kappa`` is out of range.
+        FloatingPointError: An argument is not finite, or the result.
     """
-    check_matrix('z1', z1, check_finite=check_finite)
-    check_matrix('z2', z2, check_finite=check_finite)
-    check_same_shape('z1', z1, 'z2', z2)
+    check_pair(check_finite, z1=z1, z2=z2)
+    check_kappa(kappa=kappa)
     if log_normalizer is None:
         log_normalizer = vmf_log_normalizer(z1.size(1), kappa)
-    return -kappa * (z1 * z2).sum(dim=1).mean() - log_normalizer
+    check_number(log_normalizer=log_normalizer)
+    value = -kappa * (z1 * z2).sum(dim=1).mean() - log_normalizer
+    if check_finite and not torch.isfinite(value):
+        raise FloatingPointError('the rows of z1 and z2 are too long for a '
+                                 'density on the sphere: divide them by '
+                                 'their length')
+    return value
 
 
 def _log(probs: Tensor, eps: float) -> Tensor:
-    """Logarithm, finite at 0, where its gradient is 0 for ``eps`` = 0."""
+    """Logarithm, finite at 0, where its gradient is 0 for a tiny ``eps``."""
+    check_number(eps=eps)
+    if eps < 0:
+        raise ValueError(f'eps must not be negative, got {eps}')
     if eps:
-        return (probs + eps).log()
+        probs = probs + eps
     return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
 
 
@@ -427,13 +575,14 @@ def discrete_entropy(probs: Tensor,
         check_finite: See :func:`check_matrix`.
 
     Returns:
-        Scalar in nats; for ``'plug_in'`` in [0, log K].
+        Scalar in nats; for ``'plug_in'`` in [0, log K] less K ``eps``.
 
     Raises:
-        ValueError: Unknown estimator or ``probs`` no matrix.
+        ValueError: Unknown estimator, ``eps`` negative, ``probs`` no matrix
+            or, with ``check_finite``, rows outside the simplex.
         FloatingPointError: ``probs`` is not finite.
     """
-    check_matrix('probs', probs, check_finite=check_finite)
+    check_simplex('probs', probs, check_finite)
     check_choice('estimator', estimator, ESTIMATORS)
     mean = probs.mean(dim=0)
     if estimator == 'joe':
@@ -457,15 +606,17 @@ def discrete_reconstruction(p1: Tensor,
         check_finite: See :func:`check_matrix`.
 
     Returns:
-        Scalar in nats, >= 0. Gradient flows into both arguments.
+        Scalar in nats, >= 0 for ``eps`` = 0. Gradient flows into both
+        arguments.
 
     Raises:
-        ValueError: Shapes differ.
+        ValueError: Shapes differ, ``eps`` is negative or, with
+            ``check_finite``, a row is outside the simplex.
         FloatingPointError: An argument is not finite.
     """
-    check_matrix('p1', p1, check_finite=check_finite)
-    check_matrix('p2', p2, check_finite=check_finite)
-    check_same_shape('p1', p1, 'p2', p2)
+    check_pair(False, p1=p1, p2=p2)
+    check_simplex('p1', p1, check_finite)
+    check_simplex('p2', p2, check_finite)
     cross = p1 * _log(p2, eps) + p2 * _log(p1, eps)
     return -0.5 * cross.sum(dim=1).mean()
 
@@ -485,28 +636,31 @@ def nearest_min_entropy(logits: Tensor,
     Args:
         logits: (N, K), rows of all ranks.
         norm: ``'batch'`` (zero mean and unit variance per column, eps 1e-5),
-            ``'softmax'`` (over the rows), ``'l2'`` (unit column) or
-            ``'none'``.
-        check_finite: See :func:`check_matrix`.
+            ``'softmax'`` (over the rows), ``'l2'`` (unit column, or divided
+            by 1e-12 if that is longer) or ``'none'``.
+        check_finite: See :func:`check_matrix`. Without, the class of a row
+            that is not finite means nothing.
 
     Returns:
-        (N,) int64, without gradient.
+        (N,) int64 in [0, K), without gradient.
 
     Raises:
         ValueError: Unknown norm, ``logits`` no matrix, or a single row with
             a norm that needs several.
         FloatingPointError: ``logits`` is not finite.
     """
-    check_matrix('logits', logits, check_finite=check_finite)
+    _check('logits', logits, check_finite=check_finite)
     check_choice('norm', norm, NORMS)
     if norm != 'none' and len(logits) < 2:
         raise ValueError(f'norm {norm!r} needs at least 2 rows, got 1')
+    # In float64: squares of huge or tiny logits would leave float32.
     if norm == 'batch':
-        logits = F.batch_norm(logits, None, None, training=True)
+        logits = F.batch_norm(logits.double(), None, None, training=True)
     elif norm == 'softmax':
-        logits = logits.softmax(dim=0)
+        # The logarithm has the same order, and does not underflow.
+        logits = logits.log_softmax(dim=0)
     elif norm == 'l2':
-        logits = F.normalize(logits, dim=0)
+        logits = F.normalize(logits.double(), dim=0)
     return logits.argmax(dim=1)
 
 
@@ -520,7 +674,17 @@ def class_balance(classes: Tensor, num_classes: int) -> Tensor:
     Returns:
         Scalar in [0, 1], no unit: 1 if min(N, K) classes are used alike, 0 if
         one is.
+
+    Raises:
+        TypeError: ``classes`` are not int64.
+        ValueError: They are no vector, or N or K is below 2.
+        IndexError: A class is outside [0, K), where the host knows.
     """
+    check_classes('classes', classes)
+    check_integer(2, num_classes=num_classes)
+    if len(classes) < 2:
+        raise ValueError('classes must be those of at least 2 rows, got '
+                         f'{len(classes)}')
     # bincount would wait for the device.
     ones = torch.ones(len(classes), device=classes.device)
     share = ones.new_zeros(num_classes).index_add_(0, classes, ones)
@@ -536,10 +700,20 @@ def min_entropy_loss(g1: Tensor, g2: Tensor, target1: Tensor,
     Args:
         g1: (N, K) raw logits of the first view.
         g2: (N, K) raw logits of the second.
-        target1: (N,) int64 classes of the first view.
-        target2: (N,) int64 classes of the second.
+        target1: (N,) int64 classes in [0, K) of the first view.
+        target2: (N,) int64 classes in [0, K) of the second.
 
     Returns:
         Scalar in nats, >= 0, mean over rows and the two directions.
+
+    Raises:
+        TypeError: Logits are not float32 or float64, or classes not int64.
+        ValueError: Shapes differ, or the logits are no matrices.
+        IndexError: A class is outside [0, K), where the host knows.
     """
-    return 0.5 * (F.cross_entropy(g1, target2) + F.cross_entropy(g2, target1))
+    check_pair(False, g1=g1, g2=g2)
+    check_classes('target1', target1, len(g1))
+    check_classes('target2', target2, len(g1))
+    # No class is ignored, as torch does with -100.
+    cross = partial(F.cross_entropy, ignore_index=torch.iinfo(torch.int64).min)
+    return 0.5 * (cross(g1, target2) + cross(g2, target1))

@@ -39,11 +39,12 @@ def transposed_gram(pred: Tensor, target: Tensor) -> Tensor:
     check_same_shape('pred', pred, 'target', target)
     pred, target = pred.detach(), target.detach()
     if len(pred) * get_world_size() > pred.size(1):
-        gram = pred.T @ (target / (_lengths(pred) * _lengths(target)))
+        # One after the other: the product may leave float32.
+        gram = pred.T @ (target / _lengths(target) / _lengths(pred))
         all_reduce(gram)
         return gram
     rows = _all_rows(pred)
-    gram = (target @ rows.T).div_(_lengths(target)).div_(_lengths(rows).T)
+    gram = (target / _lengths(target) @ rows.T).div_(_lengths(rows).T)
     return _all_rows(gram)
 
 
@@ -121,8 +122,9 @@ def _solve(pred: Tensor, target: Tensor, gram: Tensor,
         all_reduce(value)
     # From unit rows to rows.
     length = _lengths(pred)
-    along = torch.bmm(slope.unsqueeze(1), pred.unsqueeze(2))[:, 0] / length**2
-    return value, slope.addcmul_(pred, along, value=-1).div_(length)
+    unit = pred / length
+    along = torch.bmm(slope.unsqueeze(1), unit.unsqueeze(2))[:, 0]
+    return value, slope.addcmul_(unit, along, value=-1).div_(length)
 
 
 def _derivative(gram: Tensor, rows: slice, lambda_inv: Tensor | float,
@@ -186,7 +188,10 @@ def _exact(gram: Tensor, lambda_inv: Tensor | float,
 
 def _lengths(x: Tensor) -> Tensor:
     """Lengths of rows (n, 1), those of zeros as in F.normalize."""
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
+    # Squares of huge or tiny entries would leave float32.
+    norm = torch.linalg.vector_norm(
+        x, dim=1, keepdim=True, dtype=torch.float64)
+    return norm.clamp_min(1e-12).to(x.dtype)
 
 
 # -- Kernel density of ER ----------------------------------------------------
