@@ -248,6 +248,7 @@ VARIANTS = categories.FGVCAIRCRAFT_CATEGORIES
 ALL_SPLITS = ('train', 'val', 'trainval', 'test')
 WRITERS = dict(
     ImageNet=imagenet,
+    ImageNet1k=imagenet,
     ImageNet100=imagenet100,
     TinyImageNet=tiny_imagenet,
     STL10=stl10,
@@ -259,6 +260,7 @@ WRITERS = dict(
     LocalFashionMNIST=fashion_mnist,
     ImageFolder=image_folder,
     CustomDataset=class_folders,
+    ClassFolders=class_folders,
     Food101=listed(('train', 'test'), '{name}/{i}',
                    categories.FOOD101_CATEGORIES, 'images/{name}/{i}.jpg'),
     SUN397=listed(('Training', 'Testing'), '/a/{name}/{i}.jpg',

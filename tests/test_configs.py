@@ -43,8 +43,8 @@ DATA = dict(
     stl10='STL10',
     tiny_imagenet='TinyImageNet',
     imagenet100='ImageNet100',
-    places365='CustomDataset',
-    in1k='ImageNet',
+    places365='ClassFolders',
+    in1k='ImageNet1k',
     folder='ImageFolder')
 # Learning rate at batch 256, by data set and optimiser, where it is linear in
 # the batch.

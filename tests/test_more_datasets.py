@@ -361,6 +361,7 @@ def test_make_subset(tmp_path, monkeypatch, capsys):
 
 SPLIT = dict(
     ImageNet='val',
+    ImageNet1k='val',
     ImageNet100='val',
     Food101='test',
     FGVCAircraft='test',
@@ -372,11 +373,13 @@ ELSEWHERE = ('CocoDataset', 'VOCDataset', 'PascalVOCDataset',
              'CityscapesDataset')
 CASES = [
     dict(type=name, split=SPLIT.get(name, 'train')) for name in LAYOUTS
-    if name not in ('CustomDataset', 'ImageFolder', *ELSEWHERE)
+    if name not in ('ClassFolders', 'CustomDataset', 'ImageFolder',
+                    *ELSEWHERE)
 ]
 CASES += [
     dict(type='ImageFolder'),
     dict(type='CustomDataset', data_prefix='val'),
+    dict(type='ClassFolders', data_prefix='val'),
     dict(type='ImageNet', data_prefix='train', ann_file='meta/train.txt'),
     dict(
         type='ImageNet',
@@ -387,12 +390,14 @@ CASES += [
 # What else the check must miss, beside the folder itself.
 MISSING = dict(
     ImageNet=['{}'],
+    ImageNet1k=['{}'],
     ImageNet100=['{}'],
     TinyImageNet=['wnids.txt', 'train', 'val/val_annotations.txt'],
     STL10=['stl10_binary/{}_X.bin'],
     CIFAR10=['cifar-10-batches-py'],
     CIFAR100=['cifar-100-python'],
     CustomDataset=['{}'],
+    ClassFolders=['{}'],
     Food101=['images', 'meta/{}.txt'],
     SUN397=['SUN397', 'Partitions'],
     StanfordCars=['car_ims', 'cars_annos.mat'],
@@ -578,9 +583,9 @@ def test_fake_data_does_not_change_the_config(tmp_path):
 def test_fake_data_is_read(name, tmp_path):
     """By the class itself, with images of its kind and two rows a class."""
     dataset = fake_data.make(dict(type=name), tmp_path, n=10)
-    if name == 'CustomDataset':
+    if name in ('ClassFolders', 'CustomDataset'):
         dataset['data_prefix'] = ''
-    if name == 'ImageNet':
+    if name in ('ImageNet', 'ImageNet1k'):
         dataset['split'] = 'train'
     with fake_data.any_checksum():
         dataset = DATASETS.build(dataset)

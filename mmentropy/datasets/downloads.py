@@ -7,6 +7,8 @@ from pathlib import Path
 from mmpretrain.datasets import CIFAR10, CIFAR100, FashionMNIST
 from mmpretrain.registry import DATASETS
 
+from ..rules import PATH, require
+
 
 def _load_or_explain(load: Callable[[], list[dict]], dataset,
                      remedy: str) -> list[dict]:
@@ -42,6 +44,7 @@ class LocalFashionMNIST(FashionMNIST):
     package_folder = '/usr/share/datasets/fashion-mnist'
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
+        require(PATH, data_root=data_root)
         # The base class chooses the files by `test_mode`, not by `split`.
         super().__init__(
             data_root=data_root,

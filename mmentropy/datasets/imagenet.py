@@ -1,17 +1,27 @@
-"""The two small ImageNets: ImageNet-100 and Tiny ImageNet."""
+"""ImageNet-1k, ImageNet-100 and Tiny ImageNet."""
 import os.path as osp
 from pathlib import Path
 
 from mmengine.fileio import isdir, join_path, list_from_file
-from mmpretrain.datasets import CustomDataset
-from mmpretrain.datasets.custom import get_samples
+from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
+from ..rules import PATH, or_none, require
+from .bad_images import ReplacesUnreadable
 from .layouts import LAYOUTS, check_dataset
 
 
 @DATASETS.register_module()
-class ImageNet100(CustomDataset):
+class ImageNet1k(ReplacesUnreadable, ImageNet):
+    """mmpretrain's ``ImageNet`` that can replace unreadable images.
+
+    A sample is ``dict(img_path, gt_label)``. The arguments are those of both
+    bases.
+    """
+
+
+@DATASETS.register_module()
+class ImageNet100(ReplacesUnreadable):
     """A hundred classes of ImageNet-1k.
 
     A sample is ``dict(img_path, gt_label)``; labels number the classes from
@@ -23,7 +33,7 @@ class ImageNet100(CustomDataset):
         classes_file (str, optional): Names of the class folders, one a line.
             Default: the list in common use, from
             HobbitLong/CMC@bc687a26:imagenet100.txt.
-        **kwargs: Arguments of :class:`mmpretrain.datasets.CustomDataset`.
+        **kwargs: Arguments of :class:`ReplacesUnreadable`.
 
     Raises:
         ValueError: If ``split`` is something else.
@@ -35,6 +45,8 @@ class ImageNet100(CustomDataset):
                  split: str = 'train',
                  classes_file: str | None = None,
                  **kwargs) -> None:
+        require(PATH, data_root=data_root)
+        require(or_none(PATH), classes_file=classes_file)
         if split not in ('train', 'val'):
             raise ValueError(f"split must be 'train' or 'val', not {split!r}")
         self.split = split
@@ -57,8 +69,9 @@ class ImageNet100(CustomDataset):
             for name, label in self.class_to_idx.items()
             if isdir(join_path(root, name))
         }
-        samples, empty = get_samples(root, folders, self.is_valid_file)
-        missing = sorted(set(self.CLASSES) - set(folders) | empty)
+        found = {name: self._find_images(name) for name in folders}
+        missing = sorted(
+            name for name in self.CLASSES if not found.get(name))
         if missing:
             name = type(self).__name__
             raise FileNotFoundError(
@@ -67,7 +80,7 @@ class ImageNet100(CustomDataset):
                 f'{missing[0]}; see docs/data.md#{LAYOUTS[name].section}')
         return [
             dict(img_path=join_path(root, path), gt_label=label)
-            for path, label in samples
+            for name, label in folders.items() for path in found[name]
         ]
 
     def extra_repr(self) -> list[str]:
@@ -85,7 +98,7 @@ class TinyImageNet(ImageNet100):
     Args:
         data_root (str): The folder ``tiny-imagenet-200``.
         split (str): 'train' (100,000 images) or 'val' (10,000).
-        **kwargs: Arguments of :class:`mmpretrain.datasets.CustomDataset`.
+        **kwargs: Arguments of :class:`ReplacesUnreadable`.
 
     Raises:
         ValueError: If ``split`` is something else.
@@ -93,6 +106,7 @@ class TinyImageNet(ImageNet100):
     """
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
+        require(PATH, data_root=data_root)
         super().__init__(
             data_root,
             split,

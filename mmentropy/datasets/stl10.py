@@ -5,6 +5,7 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
+from ..rules import PATH, require
 from .layouts import check_dataset
 
 SPLITS = ('train', 'test', 'unlabeled', 'train+unlabeled')
@@ -42,6 +43,7 @@ class STL10(BaseDataset):
                  split: str = 'train',
                  fold: int | None = None,
                  **kwargs) -> None:
+        require(PATH, data_root=data_root)
         if split not in SPLITS:
             raise ValueError(f'split must be one of {SPLITS}, not {split!r}')
         if fold is not None and (split != 'train' or fold not in range(10)):

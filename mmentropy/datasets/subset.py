@@ -7,6 +7,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmpretrain.registry import DATASETS
 
+from ..rules import COUNT, DICT, INDEX, PATH, is_number, or_none, require
 from .layouts import check_dataset
 
 
@@ -43,10 +44,14 @@ def label_subset(dataset: dict,
     if len(given) != 1:
         raise ValueError('LabelSubset takes exactly one of fraction, shots '
                          f"and names, got {' and '.join(given) or 'none'}")
-    if fraction is not None and not 0 < fraction <= 1:
+    require(DICT, dataset=dataset)
+    if fraction is not None and not (is_number(fraction)
+                                     and 0 < fraction <= 1):
         raise ValueError(f'fraction must be in (0, 1], not {fraction!r}')
-    if shots is not None and shots < 1:
+    if shots is not None and not COUNT.test(shots):
         raise ValueError(f'shots must be at least 1, not {shots!r}')
+    require(or_none(PATH), names=names)
+    require(INDEX, seed=seed)
     check_dataset(dict(type='LabelSubset', names=names))
     dataset = DATASETS.build(dataset)
     if not isinstance(dataset, BaseDataset):

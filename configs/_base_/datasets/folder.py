@@ -19,8 +19,7 @@ train_dataloader = dict(
         type='ImageFolder',
         data_root='data/images',
         pipeline=[
-            # OpenCV 4 fills up truncated JPEGs without a word.
-            dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+            dict(type='CheckedLoadImageFromFile', imdecode_backend='pillow'),
             dict(
                 type='MultiView',
                 num_views=[1, 1],

@@ -6,7 +6,7 @@ first, second = _base_.view_pipeline1, _base_.view_pipeline2
 first[0].crop_ratio_range = second[0].crop_ratio_range = (0.08, 1.)
 train_dataloader = dict(
     dataset=dict(pipeline=[
-        dict(type='LoadImageFromFile'),
+        dict(type='CheckedLoadImageFromFile'),
         dict(
             type='MultiView',
             num_views=[1, 1],

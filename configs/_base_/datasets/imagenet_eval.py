@@ -1,6 +1,6 @@
 # Both labelled sets of ImageNet-1k, as kNN and linear probe see them.
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='CheckedLoadImageFromFile'),
     dict(
         type='ResizeEdge',
         scale=256,
@@ -11,12 +11,12 @@ eval_pipeline = [
 ]
 eval_datasets = dict(
     train=dict(
-        type='ImageNet',
+        type='ImageNet1k',
         data_root='data/imagenet/',
         split='train',
         pipeline=eval_pipeline),
     test=dict(
-        type='ImageNet',
+        type='ImageNet1k',
         data_root='data/imagenet/',
         split='val',
         pipeline=eval_pipeline))

@@ -39,7 +39,7 @@ local_view = [
 
 train_dataloader = dict(
     dataset=dict(pipeline=[
-        dict(type='LoadImageFromFile'),
+        dict(type='CheckedLoadImageFromFile'),
         dict(
             type='MultiView',
             num_views=[1, 1, 6],

@@ -6,4 +6,11 @@ _base_ = [
 
 # mmengine would pass the scope of the base to the collate function.
 train_dataloader = dict(
-    drop_last=True, collate_fn=dict(_delete_=True, type='default_collate'))
+    drop_last=True,
+    collate_fn=dict(_delete_=True, type='default_collate'),
+    dataset=dict(
+        type='ImageNet1k',
+        on_unreadable='skip',
+        pipeline=[
+            dict(type='CheckedLoadImageFromFile'), *_base_.train_pipeline[1:]
+        ]))

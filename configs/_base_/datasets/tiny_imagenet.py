@@ -6,7 +6,7 @@ data_preprocessor = dict(
     mean=[122.4, 114.24, 101.49], std=[70.635, 68.595, 71.91])
 
 load = [
-    dict(type='LoadImageFromFile'),
+    dict(type='CheckedLoadImageFromFile'),
     dict(type='NumpyToPIL', to_rgb=True),
 ]
 eval_pipeline = [*load, dict(type='PackInputs')]
@@ -16,6 +16,7 @@ train_dataloader = dict(
         type='TinyImageNet',
         data_root='data/tiny-imagenet-200',
         split='train',
+        on_unreadable='skip',
         pipeline=[
             *load,
             dict(type='MultiView', num_views=[2], transforms=[_base_.view]),
