@@ -2,13 +2,16 @@
 
 python tools/speed/evaluation.py                   # Digits, random weights
 python tools/speed/evaluation.py CHECKPOINT --full # and mmpretrain's accuracy
+python tools/speed/evaluation.py CHECKPOINT --rates 0.3 1.0    # that alone
 
 The linear probe: mmpretrain's linear config (ImageClassifier with a frozen
 backbone, LinearClsHead, LARS, 90 epochs, in its Runner) with the images,
 backbone and preprocessing of ours, one learning rate, without validation and
 checkpoints. Its epochs are timed by turns with our whole probe: features of
 both splits, the sweep, the test. Only --full trains all epochs; else their
-time is the median of a few times 90.
+time is the median of a few times 90. --rates trains its head by SGD at
+several learning rates on features computed once, which the frozen backbone
+does not change: same accuracy, not its time.
 
 kNN: each method in a process of its own, on random features. Memory is the
 peak during the call over what was there before. With one thread the clock is
@@ -35,9 +38,11 @@ from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import DATASETS
+from mmpretrain.structures import DataSample
 from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmentropy.checkpoint import config_of, load_backbone
 from mmentropy.evaluation import (
@@ -66,6 +71,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument(
         '--full', action='store_true', help='train all of its epochs')
+    parser.add_argument(
+        '--rates',
+        type=float,
+        nargs='+',
+        help="only mmpretrain's accuracy at these learning rates of SGD")
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -171,11 +181,56 @@ def linear_runner(cfg: Config, probe: Probe, args: argparse.Namespace,
     return Runner.from_cfg(linear)
 
 
-def report_linear(args: argparse.Namespace) -> None:
+class Same(nn.Module):
+    """A backbone of images that are features already."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (x, )
+
+
+def report_rates(args: argparse.Namespace) -> None:
+    """Accuracy of the linear config by learning rate, on cached features."""
+    cfg, probe = probe_of(args)
+    splits = []
+    for data in (probe.train, probe.test):
+        rows = extract_features(probe.backbone, data, probe.preprocessor)
+        splits.append([
+            dict(
+                inputs=x[:, None, None],
+                data_samples=DataSample().set_gt_label(int(y)))
+            for x, y in zip(*rows, strict=True)
+        ])
+    args.full = True
+    options = dict(args.cfg_options or {})
+    print(f'{len(probe.train)} + {len(probe.test)} images\n\n'
+          '| SGD, learning rate | top-1 % |\n|---|---|')
+    for rate in args.rates:
+        args.cfg_options = options | {
+            'optim_wrapper.optimizer.type': 'SGD',
+            'optim_wrapper.optimizer.lr': rate,
+            'randomness.seed': 0
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            runner = linear_runner(cfg, probe, args, folder)
+            runner.model.backbone = Same()
+            runner.model.data_preprocessor = ClsDataPreprocessor()
+            # Still configs: a Runner builds its loaders in train().
+            runner._train_dataloader['dataset'] = splits[0]
+            runner._val_dataloader['dataset'] = splits[1]
+            runner.train()
+            top1 = runner.message_hub.log_scalars[KEY].current()
+        print(f'| {rate} | {top1:.2f} |', flush=True)
+
+
+def probe_of(args: argparse.Namespace) -> tuple[Config, Probe]:
     cfg = (
         config_of(args.checkpoint)
         if args.checkpoint else Config.fromfile(DIGITS))
-    probe = Probe(cfg, args.checkpoint, args.images)
+    return cfg, Probe(cfg, args.checkpoint, args.images)
+
+
+def report_linear(args: argparse.Namespace) -> None:
+    cfg, probe = probe_of(args)
     probe()
     with tempfile.TemporaryDirectory() as folder:
         runner = linear_runner(cfg, probe, args, folder)
@@ -308,6 +363,9 @@ def main() -> None:
           f'{os.cpu_count()} cores {platform.machine()}, '
           f'{torch.backends.cpu.get_cpu_capability()}, torch '
           f'{torch.__version__}')
+    if args.rates:
+        report_rates(args)
+        return
     report_linear(args)
     if args.rows:
         report_knn(args)

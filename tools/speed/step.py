@@ -243,6 +243,42 @@ def lightly_of(args: argparse.Namespace) -> Step:
         NegativeCosineSimilarity())
 
 
+def stable_of(args: argparse.Namespace) -> Step:
+    """BYOL of stable-pretraining in a plain loop, around the same backbone.
+
+    Its forward, loss and EMA, and the rest as in :func:`plain_loop`, without
+    the hooks of its trainer.
+    """
+    from stable_pretraining.methods.byol import BYOL
+    cfg = Config.fromfile(NETWORKS[args.network]['byol']).model
+
+    class Encoder(Projected):
+        """Takes as many channels as there are: BYOL probes it with three."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x[:, :args.channels])
+
+    widths = cfg.neck.hid_channels, cfg.neck.out_channels
+    model = BYOL(
+        Encoder(backbone_of(cfg), nn.Identity()), widths, widths, 0.996)
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=0.06,
+        momentum=0.9)
+    views = torch.randn(2, args.batch, args.channels, args.pixels, args.pixels)
+
+    def step() -> None:
+        loss = model(*views).loss
+        loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.backbone.update_teacher()
+        model.projector.update_teacher()
+
+    return step
+
+
 def backbone_of(cfg: Config) -> nn.Module:
     """The backbone of a model's config, initialised."""
     backbone = MODELS.build(cfg.backbone)
@@ -349,10 +385,12 @@ def main() -> None:
         for name in ('MEC', FASTEST):
             steps[f'floor of {name}'] = floor_of(runners[name])
         steps["MEC's official loop"] = official_of(args)
-        try:
-            steps['lightly BYOL'] = lightly_of(args)
-        except ImportError:
-            print('lightly is not installed: left out')
+        for library, peer in (('lightly', lightly_of),
+                              ('stable-pretraining', stable_of)):
+            try:
+                steps[f'{library} BYOL'] = peer(args)
+            except ImportError as error:
+                print(f'{library} is left out: {error}')
         seconds = alternate(steps, args.rounds, now)
         report(args, seconds)
         for name in ('MEC, EMA of mmpretrain', FASTEST):
