@@ -13,9 +13,17 @@ check_stack()
 accept_fork_of_mmseg()
 install_ops()
 
-from . import datasets, hooks, models, monitor, optim, resident  # noqa: E402
+from . import (  # noqa: E402
+    datasets,
+    hooks,
+    models,
+    monitor,
+    optim,
+    resident,
+    safety,
+)
 
 __all__ = [
     '__version__', 'datasets', 'hooks', 'models', 'monitor', 'optim',
-    'resident'
+    'resident', 'safety'
 ]

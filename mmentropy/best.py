@@ -6,6 +6,7 @@ pre-training does not have.
 """
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -13,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from .checkpoint import read_checkpoint
+from .safety.checkpoints import SafeCheckpointHook
 
 
 def check_save_best(runner: Runner) -> None:
@@ -78,20 +80,24 @@ def save_best(runner: Runner,
             continue
         name = f'{_stem(key)}_{unit}_{step}.pth'
         path = hook.file_backend.join_path(hook.out_dir, name)
-        _remember(runner, hook, key, path, score)
-        runner.save_checkpoint(
-            hook.out_dir,
-            name,
-            save_optimizer=False,
-            save_param_scheduler=False,
-            by_epoch=by_epoch,
-            backend_args=hook.backend_args)
-        runner.logger.info(f'The best checkpoint with {score:0.4f} {key} at '
-                           f'{step} {unit} is saved to {name}.')
-        # A run resumed from elsewhere leaves the best one there.
-        if previous not in (None, path) and previous == \
-                hook.file_backend.join_path(hook.out_dir, Path(previous).name):
-            hook.file_backend.remove(previous)
+        safe = isinstance(hook, SafeCheckpointHook)
+        with hook.or_go_on(runner, name) if safe else nullcontext():
+            _remember(runner, hook, key, path, score)
+            runner.save_checkpoint(
+                hook.out_dir,
+                name,
+                save_optimizer=False,
+                save_param_scheduler=False,
+                by_epoch=by_epoch,
+                backend_args=hook.backend_args)
+            runner.logger.info(
+                f'The best checkpoint with {score:0.4f} {key} at {step} '
+                f'{unit} is saved to {name}.')
+            # A run resumed from elsewhere leaves the best one there.
+            if previous not in (None, path) and previous == \
+                    hook.file_backend.join_path(hook.out_dir,
+                                                Path(previous).name):
+                hook.file_backend.remove(previous)
 
 
 def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:

@@ -11,6 +11,8 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
+from .files import check_seal
+
 PathLike = str | os.PathLike
 
 _PREFIXES = dict(student='backbone.', teacher='target_net.module.0.')
@@ -274,10 +276,7 @@ def read_checkpoint(path: PathLike) -> dict:
         FileNotFoundError, IsADirectoryError, ValueError: unreadable, unsafe,
             or not a dict; one line.
     """
-    if os.path.isdir(path):
-        raise IsADirectoryError(f'{path} is a directory, not a checkpoint')
-    if not os.path.exists(path):
-        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    check_file(path)
     # torch.serialization.safe_globals does the same, from torch 2.5 on.
     known = torch.serialization.get_safe_globals()
     # mmengine adds the real ones, and of two with one name either may win.
@@ -287,14 +286,7 @@ def read_checkpoint(path: PathLike) -> dict:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     # A damaged file can fail at any place of the reader.
     except Exception as error:
-        text = str(error)
-        if 'Unsupported global' in text or 'Trying to load' in text:
-            name = text.split('GLOBAL ')[-1].split(' ')[0]
-            raise ValueError(f'{path} refused: it holds {name}, which is '
-                             'neither a weight nor written by mmengine'
-                             ) from error
-        raise ValueError(f'{path} is no checkpoint of torch, or a damaged '
-                         f'one ({type(error).__name__})') from error
+        raise refused(path, error) from error
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(known)
@@ -302,6 +294,33 @@ def read_checkpoint(path: PathLike) -> dict:
         raise ValueError(f'{path} holds a {type(checkpoint).__name__}, not a '
                          'checkpoint')
     return checkpoint
+
+
+def check_file(path: PathLike) -> None:
+    """Whether there is a file, as it was written if it tells.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: one line.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f'{path} is a directory, not a checkpoint')
+    if not os.path.exists(path):
+        raise FileNotFoundError(f'checkpoint {path} does not exist')
+    check_seal(path)
+
+
+def refused(path: PathLike, error: Exception) -> ValueError:
+    """Why torch did not read a checkpoint, in one line."""
+    text = str(error)
+    if 'Unsupported global' in text or 'Trying to load' in text:
+        name = text.split('GLOBAL ')[-1].split(' ')[0]
+        return ValueError(
+            f'{path} refused: it holds {name}, which is neither a weight nor '
+            'written by mmengine, and could run anything when it is read. If '
+            'you trust its source, write its weights anew, torch.save('
+            "torch.load(FILE, weights_only=False)['state_dict'], NEW)")
+    return ValueError(f'{path} is no checkpoint of torch, or a damaged one '
+                      f'({type(error).__name__})')
 
 
 def _cause(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:

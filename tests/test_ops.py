@@ -787,7 +787,7 @@ def test_mmcv_was_imported_before():
             raise SystemExit('mmcv.ops was there')
         # What takes long to import, and is not needed here.
         for name in ('datasets', 'hooks', 'models', 'monitor', 'optim',
-                     'resident'):
+                     'resident', 'safety'):
             sys.modules[f'mmentropy.{name}'] = types.ModuleType(name)
         import mmentropy
         import mmcv.ops

@@ -17,5 +17,5 @@ else
     # A free port is picked, so several runs share a machine.
     RENDEZVOUS=(--standalone)
 fi
-exec "$PYTHON" -m torch.distributed.run "${RENDEZVOUS[@]}" \
+exec "$PYTHON" "$(dirname "${BASH_SOURCE[0]}")/launch.py" "${RENDEZVOUS[@]}" \
     --nproc-per-node "$PROCESSES" "$@" --launcher pytorch

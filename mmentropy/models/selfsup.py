@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MessageHub
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..dist import all_sum
+from ..rules import BELOW_ONE, is_number, or_none, require
 from .ema import ForeachEMA
 from .heads import mean_terms
-from .losses import widened
+from .losses import errors_kept, widened
 
 
 def check_views(name: str, views: list[Tensor], exactly_two: bool) -> None:
@@ -27,39 +28,67 @@ def check_views(name: str, views: list[Tensor], exactly_two: bool) -> None:
 
 
 @contextmanager
-def named_errors(name: str) -> Iterator[None]:
-    """Say in which method and iteration a number ceased to be finite."""
+def named_errors(name: str) -> Iterator[list[FloatingPointError]]:
+    """Say in which method and iteration a number ceased to be finite.
+
+    Yields:
+        What the loss modules found, for :func:`over_ranks` to raise.
+    """
     try:
-        yield
+        with errors_kept() as errors:
+            yield errors
     except FloatingPointError as error:
         step = MessageHub.get_current_instance().get_info('iter')
         where = '' if step is None else f' at iteration {step + 1}'
         raise FloatingPointError(f'{name}{where}: {error}') from None
 
 
-def over_ranks(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+def over_ranks(terms: dict[str, Tensor],
+               errors: list[FloatingPointError]) -> dict[str, Tensor]:
     """Each term averaged over ranks; ``loss`` keeps this rank's gradient.
 
-    So every rank logs the loss of the whole batch, and a term that is not
-    finite on one rank stops all of them.
+    So every rank logs the loss of the whole batch, and all ranks raise where
+    one of them has something that is not finite.
+
+    Args:
+        terms: Of this rank.
+        errors: Of this rank.
 
     Raises:
-        FloatingPointError: Names the terms that are not finite.
+        FloatingPointError: The first of ``errors``; or names the terms that
+            are not finite, and the ranks with errors.
     """
+    world_size = get_world_size()
     local = torch.stack([value.detach() for value in terms.values()])
-    mean = all_sum(local) / get_world_size()
-    if not torch.isfinite(mean).all():
+    faults = local.new_zeros(world_size)
+    if errors:
+        faults[get_rank()] = 1
+    mean, faults = (all_sum(torch.cat([local, faults])) / world_size).split(
+        [len(terms), world_size])
+    if not torch.isfinite(mean).all() & ~faults.any():
+        if errors:
+            raise errors[0]
         bad = ', '.join(f'{key} is {float(value)}'
                         for key, value in zip(terms, mean)
                         if not torch.isfinite(value))
+        ranks = faults.nonzero().flatten().tolist()
+        where = (f'the features of rank {ranks[0]} are not finite'
+                 if ranks else 'although all features are finite: the '
+                 'objective overflowed')
         raise FloatingPointError(
-            f'{bad}, although the features of this rank are finite: the '
-            'objective overflowed, or those of another are not; lower the '
-            'learning rate or check the hyper-parameters of the loss')
+            ', '.join(filter(None, [bad, where])) + '; lower the learning '
+            'rate or check the hyper-parameters of the loss')
     return {
         key: value + (average - value.detach())
         for (key, value), average in zip(terms.items(), mean)
     }
+
+
+def check_parts(model: BaseSelfSupervisor) -> None:
+    """Raise ``ValueError`` unless the model has a neck and a head."""
+    for name in ('neck', 'head'):
+        if getattr(model, name, None) is None:
+            raise ValueError(f'{type(model).__name__} needs a {name}')
 
 
 def ema_of(model: BaseSelfSupervisor,
@@ -67,9 +96,9 @@ def ema_of(model: BaseSelfSupervisor,
     """An averaged copy of backbone and neck, or None for none."""
     if base_momentum is None:
         return None
-    if not 0 < base_momentum < 1:
+    if not is_number(base_momentum) or not 0 < base_momentum < 1:
         raise ValueError('base_momentum is 1 - the EMA coefficient, in (0, 1),'
-                         f' or None for no EMA; got {base_momentum}')
+                         f' or None for no EMA; got {base_momentum!r}')
     return ForeachEMA(
         nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
 
@@ -122,6 +151,7 @@ class MEC(BaseSelfSupervisor):
                  base_momentum: float | None = 0.004,
                  **kwargs) -> None:
         super().__init__(**kwargs)
+        check_parts(self)
         self.target_net = ema_of(self, base_momentum)
 
     def loss(self,
@@ -142,8 +172,9 @@ class MEC(BaseSelfSupervisor):
             FloatingPointError: A term is not finite.
         """
         check_views('MEC', inputs, exactly_two=False)
-        with named_errors('MEC'):
-            return over_ranks(compare(self.head, *project(self, inputs)))
+        with named_errors('MEC') as errors:
+            return over_ranks(
+                compare(self.head, *project(self, inputs)), errors)
 
 
 @MODELS.register_module()
@@ -163,6 +194,7 @@ class ER(BaseSelfSupervisor):
                  base_momentum: float | None = None,
                  **kwargs) -> None:
         super().__init__(**kwargs)
+        check_parts(self)
         self.target_net = ema_of(self, base_momentum)
 
     def loss(self,
@@ -184,12 +216,13 @@ class ER(BaseSelfSupervisor):
         """
         symmetric = self.target_net is None
         check_views('ER', inputs, exactly_two=symmetric)
-        with named_errors('ER'):
+        with named_errors('ER') as errors:
             if not symmetric:
                 return over_ranks(
-                    compare(self.head, *project(self, inputs), distill=True))
+                    compare(self.head, *project(self, inputs), distill=True),
+                    errors)
             z1, z2 = (self.neck(self.backbone(x))[0] for x in inputs)
-            return over_ranks(mean_terms([self.head.loss(z1, z2)]))
+            return over_ranks(mean_terms([self.head.loss(z1, z2)]), errors)
 
 
 @MODELS.register_module()
@@ -213,10 +246,9 @@ class DINO(BaseSelfSupervisor):
                  center_momentum: float | None = 0.9,
                  **kwargs) -> None:
         super().__init__(**kwargs)
-        if center_momentum is not None and not (isinstance(
-                center_momentum, (int, float)) and 0 <= center_momentum < 1):
-            raise ValueError('center_momentum must be in [0, 1), or None for '
-                             f'no centring, got {center_momentum}')
+        check_parts(self)
+        # None: no centring.
+        require(or_none(BELOW_ONE), center_momentum=center_momentum)
         if base_momentum is None:
             raise ValueError('DINO needs a target network: base_momentum in '
                              '(0, 1)')
@@ -244,10 +276,10 @@ class DINO(BaseSelfSupervisor):
             FloatingPointError: A term is not finite.
         """
         check_views('DINO', inputs, exactly_two=False)
-        with named_errors('DINO'):
+        with named_errors('DINO') as errors:
             z, t = project(self, inputs)
             return over_ranks(
-                compare(self.head, z, self._centred(t), distill=True))
+                compare(self.head, z, self._centred(t), distill=True), errors)
 
     @torch.no_grad()
     def _centred(self, targets: list[Tensor]) -> list[Tensor]:
@@ -268,6 +300,10 @@ class MinEnt(BaseSelfSupervisor):
     The neck pools, the head projects: no EMA, predictor or negatives.
     """
 
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        check_parts(self)
+
     def loss(self,
              inputs: list[Tensor],
              data_samples: list | None = None) -> dict[str, Tensor]:
@@ -285,6 +321,6 @@ class MinEnt(BaseSelfSupervisor):
             FloatingPointError: A term is not finite.
         """
         check_views('MinEnt', inputs, exactly_two=True)
-        with named_errors('MinEnt'):
+        with named_errors('MinEnt') as errors:
             f1, f2 = (self.neck(self.backbone(x))[0] for x in inputs)
-            return over_ranks(self.head.loss(f1, f2))
+            return over_ranks(self.head.loss(f1, f2), errors)

@@ -1,0 +1,195 @@
+"""Steps that would ruin the network are left out."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import Tensor, nn
+
+from ..files import put_whole, serialized
+
+# Of the counts in a checkpoint.
+STATE = 'non_finite'
+
+
+@HOOKS.register_module()
+class NonFiniteHook(Hook):
+    """Leave out iterations whose loss or gradient is not finite.
+
+    For any algorithm, on all ranks together: a term of our losses is averaged
+    over ranks, and so is the gradient. The optimiser does not step, buffers
+    (batch statistics, centres) are put back, the iteration counts, and the
+    images are kept in ``bad_batches/iter_{n}_rank_{r}.pt``, which
+    ``torch.load`` reads: ``inputs``, the ``samples`` they are of and the
+    ``error``. With a loss scaler, which skips overflows itself, only the loss
+    is looked at. Costs one wait for the device an iteration, and a collective
+    with a loss scaler.
+
+    Args:
+        patience: Left out in a row before training stops.
+        keep: Batches that are kept at most.
+
+    Raises:
+        ValueError: An argument is wrong.
+        FloatingPointError: While training, after ``patience`` in a row.
+    """
+
+    def __init__(self, patience: int = 10, keep: int = 20) -> None:
+        for name, value, least in (('patience', patience, 1), ('keep', keep,
+                                                               0)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f'NonFiniteHook: {name} must be an int of at '
+                                 f'least {least}, got {value!r}')
+        self.patience = patience
+        self.keep = keep
+        self.in_a_row = 0
+        self.total = 0
+
+    def before_train(self, runner: Runner) -> None:
+        state = runner.message_hub.get_info(STATE, {})
+        resumed = runner.iter > 0
+        self.total = state.get('total', 0) if resumed else 0
+        self.in_a_row = state.get('in_a_row', 0) if resumed else 0
+        self._buffers = Buffers(runner.model)
+        runner.model.train_step = self._guarded(
+            runner.model.train_step, runner)
+        wrapper = runner.optim_wrapper
+        self._scaled = hasattr(wrapper, 'loss_scaler')
+        if not self._scaled:
+            wrapper.step = checked(wrapper.step, runner.model)
+
+    def after_train(self, runner: Runner) -> None:
+        vars(runner.model).pop('train_step', None)
+        vars(runner.optim_wrapper).pop('step', None)
+
+    def _guarded(self, train_step: Callable[..., dict],
+                 runner: Runner) -> Callable[..., dict]:
+
+        def step(data: Any, optim_wrapper: Any) -> dict:
+            self._buffers.keep()
+            try:
+                outputs = train_step(data, optim_wrapper=optim_wrapper)
+                if self._scaled:
+                    check_loss(outputs)
+            except FloatingPointError as error:
+                optim_wrapper.zero_grad()
+                self._buffers.put_back()
+                self._left_out(runner, data, error)
+                return {}
+            self.in_a_row = 0
+            return outputs
+
+        return step
+
+    def _left_out(self, runner: Runner, data: Any,
+                  error: FloatingPointError) -> None:
+        self.in_a_row += 1
+        self.total += 1
+        runner.message_hub.update_info(
+            STATE, dict(total=self.total, in_a_row=self.in_a_row))
+        name = Path(
+            'bad_batches', f'iter_{runner.iter + 1}_rank_{get_rank()}.pt')
+        kept = ''
+        if self.total <= self.keep:
+            try:
+                put_whole(
+                    serialized(dict(kept_of(data), error=str(error))),
+                    Path(runner.work_dir, name))
+                kept = f', its images are in {name}'
+            except OSError as problem:
+                kept = f', its images could not be kept ({problem})'
+        counts = f'{self.in_a_row} in a row, {self.total} in all'
+        message = f'iteration {runner.iter + 1} is left out ({counts}){kept}: '
+        if self.in_a_row < self.patience:
+            runner.logger.warning(f'{message}{error}')
+            return
+        raise FloatingPointError(
+            f'{message}{error}. Training stops; lower the learning rate, warm '
+            'it up longer, clip the gradient, '
+            'optim_wrapper.clip_grad=dict(max_norm=1.), use bfloat16 in place '
+            'of float16, or look at the images; then --resume from a '
+            'checkpoint before') from error
+
+
+class Buffers:
+    """A copy of what a forward pass may change besides parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        kinds: dict[Any, list[Tensor]] = defaultdict(list)
+        for buffer in model.buffers():
+            kinds[buffer.dtype, buffer.device].append(buffer)
+        self.pairs = [(buffers, [torch.empty_like(b) for b in buffers])
+                      for buffers in kinds.values()]
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        for buffers, copies in self.pairs:
+            torch._foreach_copy_(copies, buffers)
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        for buffers, copies in self.pairs:
+            torch._foreach_copy_(buffers, copies)
+
+
+def checked(step: Callable[..., None],
+            model: nn.Module) -> Callable[..., None]:
+    """``step`` of an optimiser, not taken if a gradient is not finite."""
+
+    def checked_step(*args: Any, **kwargs: Any) -> None:
+        named = [(name, p.grad) for name, p in unwrapped(model)
+                 if p.grad is not None]
+        if named:
+            # The largest value, because a sum of squares may overflow.
+            most = torch._foreach_norm([g for _, g in named], float('inf'))
+            bad = ~torch.isfinite(torch.stack(most))
+            if bad.any():
+                names = [name for (name, _), b in zip(named, bad) if b]
+                raise FloatingPointError(
+                    f'the gradient of {len(names)} of {len(named)} parameters '
+                    f'is not finite, e.g. of {names[0]}')
+        step(*args, **kwargs)
+
+    return checked_step
+
+
+def unwrapped(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    """Parameters by the names that a checkpoint gives them."""
+    if is_model_wrapper(model):
+        model = model.module
+    return model.named_parameters()
+
+
+def check_loss(outputs: dict) -> None:
+    """Raise on all ranks if the loss of one is not finite."""
+    loss = outputs.get('loss')
+    if isinstance(loss, Tensor):
+        bad = (~torch.isfinite(loss.detach())).float().sum()
+        all_reduce(bad)
+        if bad > 0:
+            raise FloatingPointError(f'the loss of {int(bad)} of the '
+                                     'processes is not finite')
+
+
+def kept_of(data: Any) -> dict:
+    """What is worth a look, as tensors, texts and numbers."""
+    if not isinstance(data, dict):
+        return {}
+    samples = data.get('data_samples') or []
+    return dict(
+        inputs=data.get('inputs'),
+        shapes=data.get('shapes'),
+        samples=[
+            {
+                key: value
+                for key, value in getattr(sample, 'metainfo', {}).items()
+                if isinstance(value, (str, int))
+            } for sample in samples
+        ])

@@ -1,0 +1,619 @@
+"""Nothing is lost: checkpoints, draws, bad numbers, signals, ranks."""
+import errno
+import os
+import pickle
+import random
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain.registry import DATASETS, HOOKS
+from mmpretrain.structures import DataSample
+from ranks import on_ranks
+from torch.utils.data import Dataset
+
+from mmentropy import files
+from mmentropy.checkpoint import read_checkpoint
+from mmentropy.dist import cpu_wrapper
+from mmentropy.files import check_seal, put_whole, sealed, serialized
+from mmentropy.safety import checkpoints
+from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
+from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
+from mmentropy.safety.ranks import Watch, leaves
+
+NORM = dict(type='GlobalBN')
+
+
+@DATASETS.register_module()
+class DrawnViews(Dataset):
+    """Two views of noise, drawn from all three generators."""
+
+    def __init__(self, size=16, spoilt=(), moment=None):
+        self.size = size
+        self.spoilt = spoilt
+        self.calls = 0
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        noise = np.random.rand(2, 1, 1, 1) + random.random()
+        views = torch.from_numpy(noise).float() + torch.rand(2, 3, 8, 8)
+        if index in self.spoilt:
+            views[:] = float('nan')
+        sample = DataSample()
+        sample.set_field(int(index), 'sample_idx', field_type='metainfo')
+        return dict(inputs=list(views), data_samples=sample)
+
+
+@HOOKS.register_module()
+class Disturb(Hook):
+    """Calls ``ACTIONS[action](runner)`` after an iteration, or after each."""
+
+    def __init__(self, action, at=None):
+        self.action = action
+        self.at = at
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if self.at in (None, runner.iter + 1):
+            ACTIONS[self.action](runner)
+
+
+# Configs hold nothing but texts and numbers.
+ACTIONS = dict(
+    terminate=lambda runner: os.kill(os.getpid(), signal.SIGTERM),
+    warn=lambda runner: os.kill(os.getpid(), signal.SIGUSR1))
+
+
+def disturb(action, at=None):
+    """The hook's config."""
+    ACTIONS[action.__name__] = action
+    return dict(type='Disturb', action=action.__name__, at=at)
+
+
+def config(folder, epochs=3, hooks=(), algorithm='MEC', **dataset):
+    """Four iterations an epoch, a checkpoint after each epoch."""
+    head, loss = dict(
+        MEC=('MECHead', 'MECLoss'),
+        SimSiam=('LatentPredictHead', 'CosineSimilarityLoss'))[algorithm]
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            work_dir=str(folder),
+            experiment_name=f'{folder.parent.name}_{folder.name}'
+            f'_{time.monotonic_ns()}',
+            randomness=dict(seed=1),
+            model=dict(
+                type=algorithm,
+                backbone=dict(
+                    type='ResNet_CIFAR',
+                    depth=18,
+                    base_channels=4,
+                    stem_channels=4,
+                    norm_cfg=NORM),
+                neck=dict(
+                    type='NonLinearNeck',
+                    in_channels=32,
+                    hid_channels=8,
+                    out_channels=8,
+                    norm_cfg=NORM),
+                head=dict(
+                    type=head,
+                    loss=dict(type=loss),
+                    predictor=dict(
+                        type='NonLinearNeck',
+                        in_channels=8,
+                        hid_channels=8,
+                        out_channels=8,
+                        with_avg_pool=False,
+                        norm_cfg=NORM))),
+            train_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+                dataset=dict(type='DrawnViews', **dataset)),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(
+                optimizer=dict(type='SGD', lr=.05, momentum=.9)),
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=1),
+                checkpoint=dict(
+                    type='SafeCheckpointHook', interval=1, max_keep_ckpts=1),
+                draws=dict(type='ExactResumeHook'),
+                numbers=dict(type='NonFiniteHook', patience=3, keep=2),
+                ranks=dict(type='RanksHook', patience=20),
+                signals=dict(type='SignalHook', interval=1)),
+            custom_hooks=list(hooks)))
+
+
+def train(cfg):
+    choose_checkpoint(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def weights(runner):
+    model = getattr(runner.model, 'module', runner.model)
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert torch.equal(value, theirs[key]), key
+
+
+def log_of(runner):
+    return Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+
+
+# -- Files -------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path):
+    for n in (1, 2):
+        put_whole(
+            serialized(
+                dict(state_dict=dict(w=torch.full((500, ), float(n))),
+                     meta=dict(iter=10 * n))), tmp_path / f'epoch_{n}.pth')
+    return tmp_path
+
+
+def test_sealed_files_are_checkpoints_of_torch(two_checkpoints):
+    path = two_checkpoints / 'epoch_2.pth'
+    assert check_seal(path)
+    assert torch.load(path, weights_only=True)['state_dict']['w'][0] == 2
+    data = path.read_bytes()
+    plain = data[:-73] + b'\0\0'
+    path.write_bytes(plain)
+    assert not check_seal(path)
+    assert sealed(plain) == data and sealed(b'text') == b'text'
+
+
+@pytest.mark.parametrize('kind', ['truncated', 'flipped'])
+def test_torn_checkpoints_are_reported_and_not_read(two_checkpoints, kind,
+                                                    monkeypatch):
+    reports = []
+    monkeypatch.setattr(checkpoints, 'print_log',
+                        lambda text, **kwargs: reports.append(text))
+    path = two_checkpoints / 'epoch_2.pth'
+    data = path.read_bytes()
+    rng = random.Random(0)
+    # What a random place would hardly hit: the seal and the end of the zip.
+    places = [rng.randrange(len(data)) for _ in range(20)]
+    places += range(len(data) - 95, len(data))
+    for place in [0, *places]:
+        if kind == 'truncated':
+            path.write_bytes(data[:place])
+        else:
+            torn = bytearray(data)
+            torn[place] ^= 1 << rng.randrange(8)
+            path.write_bytes(torn)
+        for reader in (read_checkpoint, CheckpointLoader.load_checkpoint):
+            with pytest.raises(ValueError) as error:
+                reader(str(path))
+            assert str(path) in str(error.value)
+        assert newest_checkpoint(two_checkpoints).name == 'epoch_1.pth'
+        report, = reports
+        assert report.startswith(f'{path} is ')
+        reports.clear()
+    (two_checkpoints / 'epoch_1.pth').write_bytes(data[:100])
+    with pytest.raises(ValueError, match='all 2 checkpoints in'):
+        newest_checkpoint(two_checkpoints)
+
+
+def test_newest_is_by_iteration(two_checkpoints):
+    """Not by name or date; what has another name is another's."""
+    put_whole(
+        serialized(dict(meta=dict(iter=15))),
+        two_checkpoints / 'interrupted_15.pth')
+    (two_checkpoints / 'epoch_x.pth').touch()
+    (two_checkpoints / 'best_epoch_3.pth').touch()
+    assert newest_checkpoint(two_checkpoints).name == 'epoch_2.pth'
+    put_whole(
+        serialized(dict(meta=dict(iter=25))),
+        two_checkpoints / 'iter_25.pth')
+    assert newest_checkpoint(two_checkpoints).name == 'iter_25.pth'
+    assert newest_checkpoint(two_checkpoints / 'none') is None
+
+
+def test_writing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / 'file'
+    put_whole(b'old', path)
+
+    def full(file):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(files.os, 'fsync', full)
+    with pytest.raises(OSError, match='No space'):
+        put_whole(b'new', path)
+    assert path.read_bytes() == b'old' and len(list(tmp_path.iterdir())) == 1
+
+
+def test_mmengine_runs_nothing_in_a_checkpoint(tmp_path):
+    """onedl-mmengine alone would read the first with a warning."""
+    path, mark = tmp_path / 'harmful.pth', tmp_path / 'was_run'
+
+    class Harmful:
+
+        def __reduce__(self):
+            return os.mkdir, (str(mark), )
+
+    torch.save(dict(state_dict=Harmful()), path)
+    with pytest.raises(ValueError, match='posix.mkdir.*write its weights'):
+        CheckpointLoader.load_checkpoint(str(path))
+    path.write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(ValueError, match='harmful.pth'):
+        CheckpointLoader.load_checkpoint(str(path))
+    torch.save(dict(meta=dict(config='import os', epoch=1)), path)
+    found = CheckpointLoader.load_checkpoint(str(path))
+    # mmengine would run it on resume.
+    assert found == dict(meta=dict(epoch=1))
+    assert not mark.exists()
+
+
+# -- Saving ------------------------------------------------------------------
+
+
+def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
+    write, tries = files.put_whole, []
+
+    def fill(runner):
+        def full(data, path):
+            tries.append(Path(path).name)
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        monkeypatch.setattr(files, 'put_whole', full)
+
+    def empty(runner):
+        assert sorted(p.name for p in tmp_path.glob('run/*.pth')) == [
+            'epoch_1.pth'
+        ]
+        monkeypatch.setattr(files, 'put_whole', write)
+
+    runner = train(
+        config(
+            tmp_path / 'run',
+            hooks=[
+                disturb(fill, at=5),
+                disturb(empty, at=9)
+            ]))
+    assert tries == ['epoch_2.pth']
+    assert 'epoch_2.pth was not saved' in log_of(runner)
+    assert 'No space left' in log_of(runner)
+    assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
+    hub = read_checkpoint(tmp_path / 'run/epoch_3.pth')['message_hub']
+    assert hub['runtime_info']['keep_ckpt_ids'] == [3]
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith(
+        'epoch_3.pth')
+
+
+def test_a_folder_that_vanishes(tmp_path):
+
+    def remove(runner):
+        os.rename(runner.work_dir, tmp_path / 'gone')
+        # Where the folder was is now a file.
+        Path(runner.work_dir).touch()
+
+    def give_back(runner):
+        Path(runner.work_dir).unlink()
+
+    runner = train(
+        config(
+            tmp_path / 'run',
+            hooks=[
+                disturb(remove, at=5),
+                disturb(give_back, at=9)
+            ]))
+    assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
+    # One line of scalars an iteration, but for those that were not written.
+    scalars = Path(runner.log_dir, 'vis_data', 'scalars.json')
+    assert len(scalars.read_text().splitlines()) == 4
+    log = next((tmp_path / 'gone').glob('*/*.log')).read_text()
+    assert log.count('scalars were not written') == 1
+    assert 'epoch_2.pth was not saved' in log
+
+
+def test_older_ones_are_removed_after_the_newest_is_whole(
+        tmp_path, monkeypatch):
+    write, there = files.put_whole, []
+
+    def look(data, path):
+        if str(path).endswith('.pth'):
+            there.append(sorted(p.name for p in tmp_path.glob('run/*.pth')))
+        write(data, path)
+
+    monkeypatch.setattr(files, 'put_whole', look)
+    train(config(tmp_path / 'run'))
+    assert there == [[], ['epoch_1.pth'], ['epoch_2.pth']]
+
+
+# -- Draws -------------------------------------------------------------------
+
+
+def batches(first=0, done=0, seed=3, rows=((1, 2), (3, 4), (5, 6))):
+    return NumberedBatches([list(r) for r in rows], seed, first, done)
+
+
+def drawn(numbered):
+    dataset = DrawnViews()
+    return [
+        torch.stack([item['inputs'][0] for item in items(dataset, rows)])
+        for rows in numbered
+    ]
+
+
+def test_draws_depend_on_iteration_and_place_only():
+    whole = batches()
+    passes = drawn(whole), drawn(whole)
+    assert not torch.equal(passes[0][0], passes[1][0])
+    assert not torch.equal(passes[0][0][0], passes[0][0][1])
+    rest = batches(first=1, done=1)
+    assert torch.equal(drawn(rest)[0], passes[0][1])
+    # The next pass is whole again.
+    assert torch.equal(drawn(rest)[0], passes[1][0])
+    assert not torch.equal(drawn(batches(seed=4))[0], passes[0][0])
+    # What else is in the batch does not matter.
+    other = drawn(batches(rows=((9, 2), (3, 8), (5, 6))))
+    assert torch.equal(other[0][1], passes[0][0][1])
+
+
+def test_plain_rows_are_not_seeded():
+    torch.manual_seed(5)
+    first = items(DrawnViews(), [1])[0]['inputs'][0]
+    torch.manual_seed(5)
+    random.seed(9)
+    assert isinstance(SeededIndex.of(4, 1), int)
+    assert not torch.equal(items(DrawnViews(), [1])[0]['inputs'][0], first)
+
+
+def draws_of_ranks(rank, world):
+    return torch.stack(drawn(batches()))
+
+
+def test_ranks_draw_differently(tmp_path):
+    zero, one = on_ranks(draws_of_ranks, 2, tmp_path)
+    assert torch.equal(zero, torch.stack(drawn(batches())))
+    assert not (zero == one).all((2, 3, 4)).any()
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_resumed_within_an_epoch(workers, tmp_path):
+    """From a checkpoint after iteration 6 of 12, whatever the workers."""
+    expected = weights(train(config(tmp_path / 'whole')))
+    cfg = config(
+        tmp_path / 'run',
+        hooks=[
+            dict(type='Disturb', action='terminate', at=6)
+        ])
+    with pytest.raises(SystemExit) as left:
+        train(cfg)
+    assert left.value.code == 75
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert {p.name for p in tmp_path.glob('run/*.pth')} == {
+        'epoch_1.pth', 'interrupted_6.pth'
+    }
+    cfg = config(tmp_path / 'run')
+    cfg.train_dataloader.num_workers = workers
+    cfg.resume = True
+    runner = train(cfg)
+    same(weights(runner), expected)
+    assert 'Epoch(train) [2][3/4]' in log_of(runner)
+    assert 'Epoch(train) [3][1/4]' in log_of(runner)
+    assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
+
+
+def test_resumed_at_the_last_iteration_of_an_epoch(tmp_path):
+    expected = weights(train(config(tmp_path / 'whole')))
+    with pytest.raises(SystemExit):
+        train(
+            config(
+                tmp_path / 'run',
+                hooks=[
+                    dict(type='Disturb', action='warn', at=8)
+                ]))
+    cfg = config(tmp_path / 'run')
+    cfg.resume = True
+    same(weights(train(cfg)), expected)
+
+
+def test_resumed_with_another_batch(tmp_path):
+    train(config(tmp_path / 'run', epochs=1))
+    cfg = config(tmp_path / 'run', size=24)
+    cfg.resume = True
+    with pytest.raises(ValueError, match='4 batches an epoch, this run 6'):
+        train(cfg)
+
+
+def test_resume_with_nothing_to_resume(tmp_path):
+    cfg = config(tmp_path / 'run', epochs=1)
+    cfg.resume = True
+    assert train(cfg).iter == 4
+    cfg.resume = True
+    cfg.load_from = str(tmp_path / 'absent.pth')
+    with pytest.raises(FileNotFoundError, match='absent.pth'):
+        choose_checkpoint(cfg)
+
+
+# -- Bad numbers -------------------------------------------------------------
+
+
+@pytest.mark.parametrize('algorithm', ['MEC', 'SimSiam'])
+def test_a_bad_batch_is_left_out(algorithm, tmp_path):
+    runner = train(
+        config(
+            tmp_path / 'run', epochs=2, algorithm=algorithm, spoilt=(5, )))
+    state = weights(runner)
+    assert all(torch.isfinite(value).all() for value in state.values())
+    log = log_of(runner)
+    assert log.count('is left out') == 2 and '2 in all' in log
+    kept = sorted((tmp_path / 'run/bad_batches').iterdir())
+    assert len(kept) == 2
+    bad = torch.load(kept[0], weights_only=True)
+    rows = [sample['sample_idx'] for sample in bad['samples']]
+    assert bad['inputs'][0][rows.index(5)].isnan().all()
+    assert bad['inputs'][0].isnan().sum() == 3 * 64
+    assert 'finite' in bad['error']
+
+
+def test_left_out_means_that_nothing_moved(tmp_path):
+    states = []
+
+    def note(runner):
+        states.append(weights(runner))
+
+    runner = train(
+        config(
+            tmp_path / 'run', epochs=2, hooks=[disturb(note)], spoilt=(5, )))
+    bad = [int(line.split('iteration ')[1].split()[0])
+           for line in log_of(runner).splitlines() if 'is left out' in line]
+    for n in bad:
+        for key, value in states[n - 1].items():
+            # The target moves before the loss is known.
+            if n > 1 and 'target_net.module' not in key:
+                assert torch.equal(value, states[n - 2][key]), key
+    good = next(n for n in range(2, 9) if n not in bad)
+    assert not torch.equal(states[good - 1]['backbone.conv1.weight'],
+                           states[good - 2]['backbone.conv1.weight'])
+
+
+def test_gradients_are_looked_at(tmp_path):
+
+    def spoil(runner):
+        weight = runner.model.backbone.conv1.weight
+        weight.register_hook(lambda grad: grad * float('inf'))
+
+    with pytest.raises(FloatingPointError) as error:
+        train(
+            config(
+                tmp_path / 'run',
+                hooks=[disturb(spoil, at=2)]))
+    text = str(error.value)
+    assert 'iteration 5 is left out (3 in a row, 3 in all)' in text
+    assert 'backbone.conv1.weight' in text and 'clip_grad' in text
+    # Two were asked for.
+    assert len(list((tmp_path / 'run/bad_batches').iterdir())) == 2
+
+
+def bad_on_one_rank(folder, algorithm, rank, world):
+    cfg = config(
+        folder / 'run', epochs=2, algorithm=algorithm, spoilt=(5, ))
+    cfg.experiment_name = 'bad'
+    cfg.train_dataloader.batch_size = 2
+    cfg.launcher = 'pytorch'
+    cfg.model_wrapper_cfg = cpu_wrapper()
+    os.environ['LOCAL_RANK'] = str(rank)
+    runner = train(cfg)
+    hook = next(hook for hook in runner.hooks
+                if type(hook).__name__ == 'NonFiniteHook')
+    return hook.total, weights(runner)
+
+
+@pytest.mark.parametrize('algorithm', ['MEC', 'SimSiam'])
+def test_a_bad_batch_of_one_rank_is_left_out_by_all(algorithm, tmp_path):
+    (total, zero), (other, one) = on_ranks(
+        partial(bad_on_one_rank, tmp_path, algorithm), 2, tmp_path)
+    assert total == other == 2
+    same(zero, one)
+    assert all(torch.isfinite(value).all() for value in zero.values())
+    kept = {p.name for p in (tmp_path / 'run/bad_batches').iterdir()}
+    assert len(kept) == 4
+
+
+# -- Ranks -------------------------------------------------------------------
+
+
+def unequal(folder, what, rank, world):
+    cfg = config(folder / f'run{rank}')
+    if rank == 1 and what == 'config':
+        cfg.optim_wrapper.optimizer.lr = 0.1
+    if rank == 1 and what == 'data':
+        DrawnViews.__len__ = lambda self: 20
+    cfg.experiment_name = 'unequal'
+    cfg.launcher = 'pytorch'
+    cfg.model_wrapper_cfg = cpu_wrapper()
+    os.environ['LOCAL_RANK'] = str(rank)
+    try:
+        train(cfg)
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize('what, words', [
+    ('config', 'the config, optim_wrapper.optimizer.lr: 0.1 instead of 0.05;'),
+    ('data', 'the number of batches: 3 instead of 2;'),
+])
+def test_ranks_that_differ(what, words, tmp_path):
+    for text in on_ranks(partial(unequal, tmp_path, what), 2, tmp_path):
+        assert text.startswith('rank 1 differs from rank 0 in ')
+        assert words.rstrip(';') in text
+
+
+def test_leaves():
+    assert dict(leaves(dict(a=dict(b=1), c=[2, dict(d=3)]))) == {
+        'a.b': 1, 'c.0': 2, 'c.1.d': 3
+    }
+
+
+class Store(dict):
+    """Of a process group."""
+
+    def set(self, key, value):
+        self[key] = value.encode()
+
+    def check(self, keys):
+        return all(key in self for key in keys)
+
+    def get(self, key):
+        return self[key]
+
+
+@pytest.mark.parametrize('silent', [1, None])
+def test_a_rank_without_a_sign_of_life(silent, capfd):
+    store, left = Store(), threading.Event()
+    names = ['rank 0', 'rank 1 (process 7)', 'rank 2']
+    watch = Watch(store, names, 1., leave=lambda status: left.set())
+    watch.start()
+    end = time.monotonic() + 2
+    beat = 0
+    while time.monotonic() < end and not left.is_set():
+        beat += 1
+        for rank in (1, 2):
+            if rank != silent:
+                store.set(f'mmentropy/beat/{rank}', str(beat))
+        time.sleep(0.05)
+    watch.stop()
+    assert left.is_set() == (silent is not None)
+    printed = capfd.readouterr().err
+    assert printed.startswith('rank 1 (process 7): no sign of life for 1 s') \
+        == (silent is not None)
+
+
+def test_a_store_that_stopped(capfd):
+    left = threading.Event()
+    blocked = SimpleNamespace(set=lambda key, value: time.sleep(1e6))
+    Watch(blocked, ['rank 0', 'rank 1'], 1., lambda _: left.set()).start()
+    assert left.wait(3)
+    assert 'store of the process group' in capfd.readouterr().err
+
+
+def test_wrong_arguments():
+    for cfg, words in ((dict(type='SignalHook', interval=0), 'interval'),
+                       (dict(type='NonFiniteHook', patience=0), 'patience'),
+                       (dict(type='NonFiniteHook', keep=-1), 'keep'),
+                       (dict(type='RanksHook', patience='x'), 'patience')):
+        with pytest.raises(ValueError, match=f'{cfg["type"]}: {words}'):
+            HOOKS.build(cfg)
+
