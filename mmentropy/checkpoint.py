@@ -11,7 +11,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
-from .files import check_seal
+from .seal import check_seal
 
 PathLike = str | os.PathLike
 

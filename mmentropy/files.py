@@ -1,121 +1,33 @@
-"""Files that are whole or absent, checkpoints that carry their checksum.
+"""Files that are whole or not there."""
 
-torch's checkpoints are zip files. The seal is their comment, ``sha256:`` and
-the digest of everything before it, so it travels with the file, and torch,
-mmengine and other readers are not aware of it.
-"""
-
-import hashlib
-import io
 import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
-from mmengine.fileio import LocalBackend, register_backend
-
-# Zip's record of the end, without its comment, and where in it the length of
-# the comment is; PKWARE's APPNOTE 6.3.10, section 4.3.16.
-_END, _END_SIZE = b'PK\x05\x06', 22
-_SEAL = b'sha256:'
-_SEAL_SIZE = len(_SEAL) + 64
-# Written aside under this name, and left behind only by a process that died.
-PART = '.part'
 
 
-def sealed(data: bytes) -> bytes:
-    """A zip file with its checksum as comment.
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder, which becomes ``path`` when the block ends well.
+
+    Several processes may do so at once, and any may be killed: one of them
+    wins, and nothing half-written has that name.
 
     Args:
-        data: of a zip file without comment; anything else is returned as it
-            is.
+        path: not there, or made by another process meanwhile. Its parents
+            are made.
     """
-    if data[-_END_SIZE:][:4] != _END or data[-2:] != b'\0\0':
-        return data
-    body = data[:-2] + _SEAL_SIZE.to_bytes(2, 'little')
-    return body + _SEAL + hashlib.sha256(body).hexdigest().encode()
-
-
-def check_seal(path: str | os.PathLike) -> bool:
-    """Whether a file has a seal, which then is right.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it was changed or cut off after it was sealed; one line.
-    """
-    damaged = ValueError(f'{path} is damaged: its checksum does not fit its '
-                         'content')
-    with open(path, 'rb') as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _END_SIZE - _SEAL_SIZE))
-        tail = file.read()
-        end = tail.rfind(_END)
-        if end < 0 or len(tail) < end + _END_SIZE:
-            return False
-        comment = tail[end + _END_SIZE:]
-        length = tail[end + _END_SIZE - 2:end + _END_SIZE]
-        if int.from_bytes(length, 'little') != len(comment):
-            raise damaged
-        if not comment:
-            return False
-        file.seek(0)
-        digest = hashlib.sha256()
-        left = size - len(comment)
-        while left:
-            chunk = file.read(min(left, 2**20))
-            digest.update(chunk)
-            left -= len(chunk)
-    if comment != _SEAL + digest.hexdigest().encode():
-        raise damaged
-    return True
-
-
-def put_whole(data: bytes, path: str | os.PathLike) -> None:
-    """Write a file that, whatever happens, is the old or the new one.
-
-    Raises:
-        OSError: the old one is still there.
-    """
-    part = Path(f'{path}{PART}')
-    part.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+    aside.mkdir()
     try:
-        with part.open('wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    # The new name, too, must outlive a loss of power.
-    folder = os.open(part.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        yield aside
+        try:
+            os.replace(aside, path)
+        except OSError:
+            if not path.is_dir():
+                raise
     finally:
-        os.close(folder)
-
-
-def serialized(value: Any) -> bytes:
-    """What ``torch.save`` writes, sealed."""
-    with io.BytesIO() as stream:
-        torch.save(value, stream)
-        return sealed(stream.getvalue())
-
-
-class WholeFiles(LocalBackend):
-    """mmengine's local files, written aside, sealed and renamed.
-
-    ``backend_args=dict(backend='whole')``.
-    """
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        put_whole(sealed(obj), filepath)
-
-    def put_text(self,
-                 obj: str,
-                 filepath: str | Path,
-                 encoding: str = 'utf-8') -> None:
-        put_whole(obj.encode(encoding), filepath)
-
-
-register_backend('whole', WholeFiles, force=True)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -22,6 +22,15 @@ from mmentropy.evaluation import (
     extract_features,
     knn_predict,
 )
+from mmentropy.rules import (
+    COUNT,
+    DICT,
+    FLAG,
+    INDEX,
+    POSITIVE,
+    or_none,
+    require,
+)
 
 
 @HOOKS.register_module()
@@ -62,8 +71,11 @@ class KNNHook(Hook):
                  batch_size: int = 256,
                  by_epoch: bool = True,
                  num_workers: int = 0) -> None:
-        if interval < 1:
-            raise ValueError(f'interval must be at least 1, got {interval}')
+        require(COUNT, interval=interval, k=k, batch_size=batch_size)
+        require(POSITIVE, temperature=temperature)
+        require(INDEX, num_workers=num_workers)
+        require(FLAG, by_epoch=by_epoch)
+        require(or_none(DICT), train=train, test=test)
         if metric not in METRICS:
             raise ValueError(f'metric must be one of {METRICS}, got '
                              f'{metric!r}')

@@ -30,7 +30,9 @@ from .diagnostics import (
 )
 from .evaluation.features import eval_mode, pool
 from .hooks import random_state_kept
+from .rules import COUNT, FLAG, Rule, is_integer, require
 
+IMAGES = Rule('an integer >= 2', lambda x: is_integer(x) and x >= 2)
 # Of the alarms in a checkpoint.
 STATE = 'entropy_monitor'
 # Singular values kept of a spectrum.
@@ -105,9 +107,9 @@ class EntropyMonitorHook(Hook):
                  interval: int = 100,
                  images: int = 256,
                  stop: bool = False) -> None:
-        if interval < 1 or images < 2:
-            raise ValueError('interval must be at least 1 and images at least '
-                             f'2, got {interval} and {images}')
+        require(COUNT, interval=interval)
+        require(IMAGES, images=images)
+        require(FLAG, stop=stop)
         self.interval = interval
         self.images = images
         self.stop = stop
@@ -221,9 +223,13 @@ class EntropyMonitorHook(Hook):
             width={part: views[0].shape[1]
                    for part, views in held_out.items()})
         file = Path(runner.log_dir, 'vis_data', 'monitor.jsonl')
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open('a') as stream:
-            stream.write(json.dumps(line) + '\n')
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open('a') as stream:
+                stream.write(json.dumps(line) + '\n')
+        except OSError as error:
+            runner.logger.error(f'the spectrum was not written: {error}; '
+                                'training goes on')
         runner.logger.info(
             f'monitor at iteration {step}: {progress(runner)}'
             f'{summary(scalars, held_out)} '

@@ -12,6 +12,8 @@ from mmpretrain.engine.optimizers import LARS
 from mmpretrain.registry import OPTIMIZERS
 from torch import Tensor, nn
 
+from .rules import FLAG, NOT_NEGATIVE, require
+
 _SETTINGS = ('lr', 'momentum', 'dampening', 'weight_decay', 'nesterov', 'eta',
              'lars_exclude')
 
@@ -44,6 +46,12 @@ class ForeachLARS(LARS):
         arXiv 1708.03888;
         mmpretrain@ee7f2e8:mmpretrain/engine/optimizers/lars.py.
     """
+
+    def __init__(self, params: Any, lr: float, **kwargs: Any) -> None:
+        require(FLAG, nesterov=kwargs.get('nesterov', False))
+        numbers = kwargs.keys() - {'nesterov'}
+        require(NOT_NEGATIVE, lr=lr, **{n: kwargs[n] for n in numbers})
+        super().__init__(params, lr, **kwargs)
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:

@@ -22,10 +22,10 @@ from mmpretrain.structures import DataSample
 from ranks import on_ranks
 from torch.utils.data import Dataset
 
-from mmentropy import files
+from mmentropy import seal
 from mmentropy.checkpoint import read_checkpoint
 from mmentropy.dist import cpu_wrapper
-from mmentropy.files import check_seal, put_whole, sealed, serialized
+from mmentropy.seal import check_seal, put_whole, sealed, serialized
 from mmentropy.safety import checkpoints
 from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
 from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
@@ -237,7 +237,7 @@ def test_writing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def full(file):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(files.os, 'fsync', full)
+    monkeypatch.setattr(seal.os, 'fsync', full)
     with pytest.raises(OSError, match='No space'):
         put_whole(b'new', path)
     assert path.read_bytes() == b'old' and len(list(tmp_path.iterdir())) == 1
@@ -269,19 +269,19 @@ def test_mmengine_runs_nothing_in_a_checkpoint(tmp_path):
 
 
 def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
-    write, tries = files.put_whole, []
+    write, tries = seal.put_whole, []
 
     def fill(runner):
         def full(data, path):
             tries.append(Path(path).name)
             raise OSError(errno.ENOSPC, 'No space left on device')
-        monkeypatch.setattr(files, 'put_whole', full)
+        monkeypatch.setattr(seal, 'put_whole', full)
 
     def empty(runner):
         assert sorted(p.name for p in tmp_path.glob('run/*.pth')) == [
             'epoch_1.pth'
         ]
-        monkeypatch.setattr(files, 'put_whole', write)
+        monkeypatch.setattr(seal, 'put_whole', write)
 
     runner = train(
         config(
@@ -328,14 +328,14 @@ def test_a_folder_that_vanishes(tmp_path):
 
 def test_older_ones_are_removed_after_the_newest_is_whole(
         tmp_path, monkeypatch):
-    write, there = files.put_whole, []
+    write, there = seal.put_whole, []
 
     def look(data, path):
         if str(path).endswith('.pth'):
             there.append(sorted(p.name for p in tmp_path.glob('run/*.pth')))
         write(data, path)
 
-    monkeypatch.setattr(files, 'put_whole', look)
+    monkeypatch.setattr(seal, 'put_whole', look)
     train(config(tmp_path / 'run'))
     assert there == [[], ['epoch_1.pth'], ['epoch_2.pth']]
 
@@ -614,6 +614,6 @@ def test_wrong_arguments():
                        (dict(type='NonFiniteHook', patience=0), 'patience'),
                        (dict(type='NonFiniteHook', keep=-1), 'keep'),
                        (dict(type='RanksHook', patience='x'), 'patience')):
-        with pytest.raises(ValueError, match=f'{cfg["type"]}: {words}'):
+        with pytest.raises(ValueError, match=f'{words} must be'):
             HOOKS.build(cfg)
 

@@ -82,7 +82,7 @@ def test_scripts_hand_on_their_arguments(tool, files, tmp_path):
         text=True,
         capture_output=True)
     assert done.stdout.splitlines() == [
-        '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '3',
+        'tools/launch.py', '--standalone', '--nproc-per-node', '3',
         f'tools/{tool}.py', *files, '--option', 'two words', '--launcher',
         'pytorch'
     ]
@@ -125,3 +125,82 @@ def test_two_processes_follow_one(method, tmp_path):
             scores.append(json.loads(out.read_text())['checkpoint'])
         assert scores[0] == scores[1]
         assert min(scores[0].values()) > 30
+
+
+def digits(*options):
+    """A run of four iterations an epoch, by the command line."""
+    return subprocess.run(
+        [
+            sys.executable, 'tools/train.py', CONFIGS['mec'], *options,
+            '--cfg-options', 'train_dataloader.dataset.indices=64',
+            'train_dataloader.batch_size=16', 'model.backbone.base_channels=4',
+            'model.neck.in_channels=16', 'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            'param_scheduler.0.end=1', 'param_scheduler.1.begin=1',
+            'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1'
+        ],
+        cwd=ROOT,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        text=True,
+        capture_output=True)
+
+
+def test_check_plans_and_leaves_nothing(tmp_path):
+    work_dir = tmp_path / 'run'
+    done = digits('--check', '--work-dir', work_dir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not list(tmp_path.iterdir())
+    plan = done.stdout.splitlines()[-9:]
+    assert plan[0] == ('data: 64 images, 1 process x batch 16 = 16, 4 '
+                       'iterations an epoch')
+    assert plan[1].startswith('batch: the config is meant for 64, this is 16')
+    assert plan[2] == 'training: 2 epochs = 8 iterations'
+    assert f'each in {work_dir}, every 1 epochs, 2 kept' in '\n'.join(plan)
+    assert plan[-1] == 'nothing was trained or kept'
+    assert digits('--work-dir', work_dir).returncode == 0
+    done = digits('--check', '--work-dir', work_dir, '--resume')
+    assert 'training: 2 epochs = 8 iterations, 0 of them left' in done.stdout
+    done = digits('--check', '--resume', tmp_path / 'absent.pth')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f'error: checkpoint {tmp_path}/absent.pth does not exist')
+
+
+SRUN = """#!/bin/sh
+echo "$@" >> calls
+[ "$(wc -l < calls)" -ge {ends} ] || exit 75
+exit {status}
+"""
+
+
+@pytest.mark.parametrize('inside', [False, True])
+def test_slurm_queues_an_interrupted_run_again(inside, tmp_path):
+    for name, text in (('srun', SRUN.format(ends=3, status=4)),
+                       ('scontrol', '#!/bin/sh\necho "$@" > requeued\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='2')
+    if inside:
+        env['SLURM_JOB_ID'] = '17'
+    script = ROOT / 'tools/slurm_train.sh'
+    done = subprocess.run(['bash', script, 'part', 'job', 'c.py', '--amp'],
+                          cwd=tmp_path,
+                          env=env,
+                          text=True,
+                          capture_output=True)
+    calls = (tmp_path / 'calls').read_text().splitlines()
+    assert '--signal USR1@120' in calls[0] and '--resume' not in calls[0]
+    assert calls[0].endswith('train.py c.py --launcher slurm --amp')
+    if inside:
+        # In a batch job, which begins anew.
+        assert done.returncode == 75 and len(calls) == 1
+        assert (tmp_path / 'requeued').read_text() == 'requeue 17\n'
+        env['SLURM_RESTART_COUNT'] = '1'
+        subprocess.run(['bash', script, 'part', 'job', 'c.py'],
+                       cwd=tmp_path,
+                       env=env)
+        calls = (tmp_path / 'calls').read_text().splitlines()
+        assert calls[1].endswith('--launcher slurm --resume')
+    else:
+        assert done.returncode == 4 and len(calls) == 3
+        assert [call.count('--resume') for call in calls] == [0, 1, 1]

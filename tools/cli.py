@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,11 @@ def errors_in_one_line() -> Iterator[None]:
         # str() of a KeyError is in quotes.
         text = error.args[0] if isinstance(error, KeyError) and error.args \
             else error
-        lines = str(text).strip().splitlines() or [repr(error)]
+        lines = str(text).strip().splitlines()
+        if not lines:
+            # Of a bare assertion its source names what is wrong.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            lines = [f'{type(error).__name__}: {where.line}']
         # Errors of loader processes end with the line that counts.
         line = lines[-1] if lines[0].startswith('Caught ') else lines[0]
         sys.exit(f'error: {line}')

@@ -1,16 +1,21 @@
 """Train any OpenMMLab config, on one process or under torchrun or SLURM."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import torch
-from cli import commit
+from cli import commit, errors_in_one_line
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmentropy.best import check_save_best
+from mmentropy.config_check import check_config
 from mmentropy.datasets import check_data
 from mmentropy.dist import start_cpu_ranks
+from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
+from mmentropy.safety.plan import plan
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 
@@ -35,6 +40,11 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the actual over the base batch')
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='build everything, step a few times, print what training would '
+        'do, and leave nothing behind')
     parser.add_argument('--seed', type=int)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     parser.add_argument(
@@ -74,22 +84,48 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = merge_args(Config.fromfile(args.config), args)
-    try:
-        check_data(cfg)
-    except FileNotFoundError as error:
-        raise SystemExit(f'error: {error}') from None
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+def build(cfg: Config) -> Runner:
+    """The Runner of a config, with all that a config can break."""
+    check_config(cfg)
+    check_data(cfg)
+    choose_checkpoint(cfg)
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
     # In the dumped config and in every checkpoint.
     cfg.code = dict(commit=commit())
     runner = Runner.from_cfg(cfg)
-    try:
-        check_save_best(runner)
-    except ValueError as error:
-        raise SystemExit(f'error: {error}') from None
+    check_save_best(runner)
+    # The Runner would build data and optimiser when training starts.
+    if runner.train_loop is None:
+        raise ValueError('the config has no train_cfg: nothing to train')
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    return runner
+
+
+def show_plan(cfg: Config) -> None:
+    """Print what training would do, tried in a folder that is removed."""
+    work_dir = cfg.work_dir
+    if cfg.get('resume') and not cfg.get('load_from'):
+        newest = newest_checkpoint(work_dir)
+        cfg.load_from = newest and str(newest)
+        cfg.resume = newest is not None
+    cfg.log_level = 'WARNING'
+    with tempfile.TemporaryDirectory() as cfg.work_dir:
+        runner = build(cfg)
+        lines = plan(runner, work_dir)
+    if runner.rank == 0:
+        print('\n'.join(['', *lines, 'nothing was trained or kept']))
+
+
+# torchrun shows the traceback of the first rank that failed.
+@record
+def main() -> None:
+    args = parse_args()
+    with errors_in_one_line():
+        cfg = merge_args(Config.fromfile(args.config), args)
+        if args.check:
+            return show_plan(cfg)
+        runner = build(cfg)
     runner.train()
 
 

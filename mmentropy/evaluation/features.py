@@ -10,6 +10,8 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..rules import COUNT, INDEX, require
+
 # Stands for an absent label until all ranks have seen it: if only the rank
 # that met it raised, the others would wait for ever.
 _ABSENT = torch.iinfo(torch.int64).min
@@ -167,6 +169,8 @@ def check_finite(name: str, x: Tensor) -> None:
 def _gather_rows(dataset: dict | Dataset,
                  encode: Callable[[Tensor, list | None], Tensor],
                  batch_size: int, num_workers: int) -> tuple[Tensor, Tensor]:
+    require(COUNT, batch_size=batch_size)
+    require(INDEX, num_workers=num_workers)
     if isinstance(dataset, dict):
         dataset = DATASETS.build(dataset)
     size = len(dataset)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ..rules import COUNT, INDEX, POSITIVE, require
 from .features import backbone_features, collate, eval_mode, preprocess
 
 
@@ -41,6 +42,10 @@ def finetune_accuracy(
         num_workers: loader processes.
         seed: of dropout and the order of the batches.
     """
+    require(
+        COUNT, epochs=epochs, batch_size=batch_size, min_steps=min_steps)
+    require(POSITIVE, learning_rate=learning_rate)
+    require(INDEX, num_workers=num_workers, seed=seed)
     labels = [train.get_data_info(i)['gt_label'] for i in range(len(train))]
     batch_size = min(batch_size, len(train))
     loader = DataLoader(

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
+from ..rules import COUNT, POSITIVE
 from .features import check_finite
 
 METRICS = ('cosine', 'euclidean')
@@ -138,11 +139,11 @@ def _check(train_x: Tensor, train_y: Tensor, test_x: Tensor, k: int,
     if train_y.shape != train_x.shape[:1]:
         raise ValueError(f'train_x has {len(train_x)} rows, but train_y is '
                          f'{tuple(train_y.shape)}')
-    if not 1 <= k <= len(train_x):
+    if not COUNT.test(k) or k > len(train_x):
         raise ValueError(f'k must be in 1..{len(train_x)} (the training '
-                         f'rows), got {k}')
-    if temperature <= 0:
-        raise ValueError(f'temperature must be above 0, got {temperature}')
+                         f'rows), got {k!r}')
+    if not POSITIVE.test(temperature):
+        raise ValueError(f'temperature must be above 0, got {temperature!r}')
     if train_y.min() < 0:
         raise ValueError('train_y has negative labels')
     check_finite('train_x', train_x)

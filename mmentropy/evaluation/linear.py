@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor, nn
 
+from ..rules import COUNT, NOT_NEGATIVE, POSITIVE, some
 from .features import blocks, check_finite
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -65,12 +66,12 @@ def linear_probe(
             pair diverged.
     """
     check_features(train_x, train_y, test_x, test_y)
-    if not learning_rates or min(learning_rates) <= 0:
+    if not some(POSITIVE).test(learning_rates):
         raise ValueError('learning_rates must be one or more numbers above '
-                         f'0, got {tuple(learning_rates)}')
-    if not weight_decays or min(weight_decays) < 0:
+                         f'0, got {learning_rates!r}')
+    if not some(NOT_NEGATIVE).test(weight_decays):
         raise ValueError('weight_decays must be one or more numbers, none '
-                         f'below 0, got {tuple(weight_decays)}')
+                         f'below 0, got {weight_decays!r}')
     _check_epochs(epochs, batch_size)
     generator = torch.Generator().manual_seed(seed)
     held_out = stratified_tenth(train_y, generator)
@@ -235,6 +236,6 @@ def check_features(train_x: Tensor, train_y: Tensor, test_x: Tensor,
 
 
 def _check_epochs(epochs: int, batch_size: int) -> None:
-    if epochs < 1 or batch_size < 1:
+    if not (COUNT.test(epochs) and COUNT.test(batch_size)):
         raise ValueError('epochs and batch_size must be at least 1, got '
                          f'{epochs} and {batch_size}')

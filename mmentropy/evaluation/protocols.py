@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from mmentropy.checkpoint import PathLike, config_of, load_backbone
 from mmentropy.datasets import check_dataset
 
+from ..rules import DICT, require
 from .features import (
     collate,
     extract_features,
@@ -100,9 +101,11 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
     """
     if cfg.get('eval_datasets'):
         named = cfg.eval_datasets
+        require(DICT, eval_datasets=named)
         if set(named) != {'train', 'test'}:
             raise ValueError('eval_datasets must have train and test, got '
                              f'{", ".join(named)}')
+        require(DICT, **{f'eval_datasets.{k}': v for k, v in named.items()})
         return named['train'], named['test']
     train = (cfg.get('train_dataloader') or {}).get('dataset')
     test = (cfg.get('test_dataloader') or {}).get('dataset')

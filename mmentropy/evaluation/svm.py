@@ -7,6 +7,7 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
+from ..rules import COUNT, POSITIVE, require, some
 from .linear import check_features, stratified_tenth
 from .voc import voc07_ap
 
@@ -43,6 +44,7 @@ def svm_score(
     Raises:
         ValueError: a wrong shape or non-finite feature.
     """
+    require(some(POSITIVE), costs=costs)
     several = train_y.dim() == 2
     if several and train_y.shape[1:] != test_y.shape[1:]:
         raise ValueError('the labels must be of the same classes, got '
@@ -93,6 +95,8 @@ def low_shot(
         ValueError: a wrong shape or non-finite feature; a class has fewer
             rows than the largest k.
     """
+    require(some(COUNT), shots=shots)
+    require(COUNT, draws=draws)
     check_features(train_x, train_y, test_x, test_y)
     x, y, test_x, test_y = _arrays(train_x, train_y, test_x, test_y)
     classes, counts = np.unique(y, return_counts=True)

@@ -14,6 +14,12 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..rules import COUNT, DICT, Rule, is_integer, or_none, require, some
+
+LAYERS = Rule('an integer >= 2', lambda x: is_integer(x) and x >= 2)
+CLASSES = Rule('one or several integers >= 2',
+               lambda x: LAYERS.test(x) or some(LAYERS).test(x))
+
 
 def mean_terms(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of each key over dicts of scalars; only ``loss`` has gradient."""
@@ -37,6 +43,8 @@ class MECHead(BaseModule):
 
     def __init__(self, loss: dict, predictor: dict | None = None) -> None:
         super().__init__()
+        require(DICT, loss=loss)
+        require(or_none(DICT), predictor=predictor)
         self.loss_module = MODELS.build(loss)
         self.predictor = MODELS.build(predictor) if predictor else None
 
@@ -59,6 +67,8 @@ class ERHead(BaseModule):
 
     def __init__(self, loss: dict, predictor: dict | None = None) -> None:
         super().__init__()
+        require(DICT, loss=loss)
+        require(or_none(DICT), predictor=predictor)
         self.loss_module = MODELS.build(loss)
         self.predictor = MODELS.build(predictor) if predictor else None
 
@@ -176,13 +186,12 @@ class MinEntHead(BaseModule):
                  num_layers: int = 3,
                  norm_cfg: dict = dict(type='GlobalBN')) -> None:
         super().__init__()
+        require(COUNT, in_channels=in_channels, hid_channels=hid_channels)
+        require(CLASSES, out_channels=out_channels)
+        require(LAYERS, num_layers=num_layers)
+        require(DICT, loss=loss, norm_cfg=norm_cfg)
         if isinstance(out_channels, int):
             out_channels = [out_channels]
-        if not out_channels or min(out_channels) < 2:
-            raise ValueError('out_channels must be one or several integers '
-                             f'>= 2, got {out_channels}')
-        if num_layers < 2:
-            raise ValueError(f'num_layers must be >= 2, got {num_layers}')
         self.out_channels = list(out_channels)
         self.projectors = ParallelProjectors(in_channels, hid_channels,
                                              out_channels, num_layers,

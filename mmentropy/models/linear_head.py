@@ -5,6 +5,8 @@ from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..rules import DICT, require
+
 
 @MODELS.register_module()
 class BatchNormLinearClsHead(LinearClsHead):
@@ -24,6 +26,7 @@ class BatchNormLinearClsHead(LinearClsHead):
                  norm_cfg: dict = dict(type='GlobalBN', eps=1e-6),
                  **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        require(DICT, norm_cfg=norm_cfg)
         norm_cfg = dict(norm_cfg, affine=False)
         self.norm = build_norm_layer(norm_cfg, self.in_channels)[1]
 

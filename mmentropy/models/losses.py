@@ -6,6 +6,8 @@ float64), normalises its input itself, and returns a scalar to be minimised.
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as torch_f
@@ -17,7 +19,11 @@ from torch import Tensor
 
 from .. import functional as F
 from ..dist import all_sum, gather, local_rows
+from ..rules import COUNT, FLAG, Rule, is_number, require
 from ..shares import kernel_sums, log_det, transposed_gram
+
+FACTOR = Rule('a number >= 1', lambda x: is_number(x) and x >= 1)
+NORM = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
 
 
 def full_precision(**pair: Tensor) -> list[Tensor]:
@@ -36,14 +42,37 @@ def read(*scalars: Tensor, **inputs: Tensor) -> list[float]:
     the others waiting.
 
     Raises:
-        FloatingPointError: A named input is not finite.
+        FloatingPointError: A named input is not finite; with
+            :func:`errors_kept` it is kept.
     """
     values = [*scalars, *(x.sum() for x in inputs.values())]
     found = torch.stack([x.detach().float() for x in values]).tolist()
     if not all(map(math.isfinite, found)):
-        for name, x in inputs.items():
-            F.check_matrix(name, x)
+        try:
+            for name, x in inputs.items():
+                F.check_matrix(name, x)
+        except FloatingPointError as error:
+            if _kept is None:
+                raise
+            _kept.append(error)
     return found[:len(scalars)]
+
+
+_kept: list[FloatingPointError] | None = None
+
+
+@contextmanager
+def errors_kept() -> Iterator[list[FloatingPointError]]:
+    """What :func:`read` would raise, until all ranks are ready to raise it.
+
+    The loss of another pair of views has collectives of its own.
+    """
+    global _kept
+    before, _kept = _kept, []
+    try:
+        yield _kept
+    finally:
+        _kept = before
 
 
 def widened(x: Tensor) -> Tensor:
@@ -122,15 +151,11 @@ class MECLoss(BaseModule):
                  max_norm: float = 0.9) -> None:
         super().__init__()
         F.check_positive(distortion=distortion)
-        if not isinstance(taylor_order, int) or taylor_order < 1:
-            raise ValueError('taylor_order must be an integer >= 1, got '
-                             f'{taylor_order}')
+        require(COUNT, taylor_order=taylor_order)
+        require(FLAG, exact=exact, guard=guard)
         check_share(warmup=warmup)
-        if warmup_factor < 1:
-            raise ValueError(f'warmup_factor must be >= 1, got '
-                             f'{warmup_factor}')
-        if not 0 < max_norm <= 1:
-            raise ValueError(f'max_norm must be in (0, 1], got {max_norm}')
+        require(FACTOR, warmup_factor=warmup_factor)
+        require(NORM, max_norm=max_norm)
         self.distortion = distortion
         self.taylor_order = taylor_order
         self.exact = exact
@@ -247,6 +272,7 @@ class ERLoss(BaseModule):
             kappa=kappa,
             temperature=temperature,
             target_temperature=target_temperature)
+        require(FLAG, gather=gather, authors_constant=authors_constant)
         if support == 'simplex' and estimator == 'joe':
             raise ValueError("estimator 'joe' is no entropy on the simplex; "
                              "use 'plug_in'")

@@ -6,6 +6,8 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..rules import COUNT, DICT, require
+
 
 @MODELS.register_module()
 class PrototypeNeck(BaseModule):
@@ -24,6 +26,8 @@ class PrototypeNeck(BaseModule):
     def __init__(self, projector: dict, in_channels: int,
                  num_prototypes: int) -> None:
         super().__init__()
+        require(DICT, projector=projector)
+        require(COUNT, in_channels=in_channels, num_prototypes=num_prototypes)
         self.num_prototypes = num_prototypes
         self.projector = MODELS.build(projector)
         self.prototypes = nn.Parameter(

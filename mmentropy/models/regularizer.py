@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..functional import check_positive
+from ..rules import DICT, TEXT, require
 from .heads import mean_terms
 from .selfsup import named_errors, over_ranks
 
@@ -48,8 +49,9 @@ class _Regularized:
         finally:
             hook.remove()
         z1, z2 = two_projections(z, len(inputs[0]))
-        with named_errors(type(self).__name__):
-            terms = over_ranks(mean_terms([self.mec.terms(z1, z2)]))
+        with named_errors(type(self).__name__) as errors:
+            terms = over_ranks(
+                mean_terms([self.mec.terms(z1, z2)]), errors)
         # mmengine logs the sum of all as `loss`: no part may have that name.
         losses['loss_main'] = losses.pop('loss')
         losses['loss_mec'] = self.weight * terms.pop('loss')
@@ -80,6 +82,8 @@ def WithMEC(algorithm: str,
     Source:
         arXiv 2210.11464, section 3.4, figure 5.
     """
+    require(TEXT, algorithm=algorithm)
+    require(DICT, mec=mec)
     base = MODELS.get(algorithm)
     if not isinstance(base, type) or not issubclass(base, BaseSelfSupervisor):
         raise ValueError(f'algorithm {algorithm!r} is no self-supervised '

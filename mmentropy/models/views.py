@@ -20,6 +20,8 @@ from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Generator, Tensor
 
+from ..rules import DICT, INDEX, or_none, require, some
+
 # Rec. 601, as in Pillow and torchvision.
 LUMA = (0.299, 0.587, 0.114)
 # Floats that stay in a core's cache: the CPU works through a batch in parts.
@@ -602,6 +604,8 @@ class BatchViews(SelfSupDataPreprocessor):
                  pipeline: Sequence[dict],
                  seed: int | None = None,
                  **kwargs: Any) -> None:
+        require(or_none(INDEX), seed=seed)
+        require(some(DICT), pipeline=pipeline)
         super().__init__(**kwargs)
         if kwargs.get('rgb_to_bgr'):
             raise ValueError('BatchViews works in RGB: convert the other way, '

@@ -16,8 +16,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ..checkpoint import read_checkpoint
-from ..files import PART
+from ..checkpoint import check_file, read_checkpoint
+from ..seal import PART
 
 # Name of what is saved on a signal.
 INTERRUPTED = 'interrupted'
@@ -29,7 +29,7 @@ _STATE = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path',
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, whose checkpoints are whole or absent.
 
-    A checkpoint is written aside, sealed (:mod:`mmentropy.files`) and
+    A checkpoint is written aside, sealed (:mod:`mmentropy.seal`) and
     renamed; only then older ones are removed. If it cannot be written, that is
     logged as an error, training goes on, the older ones stay, and the next
     save is tried as usual. The same holds for the visualizer's files.
@@ -164,10 +164,11 @@ def choose_checkpoint(cfg: Config) -> None:
         FileNotFoundError, IsADirectoryError, ValueError: the one that is named
             is absent or damaged, or all in the work directory are.
     """
-    if not cfg.get('resume'):
-        return
     if cfg.get('load_from'):
-        read_checkpoint(cfg.load_from)
+        if '://' not in cfg.load_from:
+            check_file(cfg.load_from)
+        return
+    if not cfg.get('resume'):
         return
     path = newest_checkpoint(cfg.work_dir)
     if path is None:

@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
-from ..files import put_whole, serialized
+from ..rules import COUNT, INDEX, require
+from ..seal import put_whole, serialized
 
 # Of the counts in a checkpoint.
 STATE = 'non_finite'
@@ -42,11 +43,8 @@ class NonFiniteHook(Hook):
     """
 
     def __init__(self, patience: int = 10, keep: int = 20) -> None:
-        for name, value, least in (('patience', patience, 1), ('keep', keep,
-                                                               0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f'NonFiniteHook: {name} must be an int of at '
-                                 f'least {least}, got {value!r}')
+        require(COUNT, patience=patience)
+        require(INDEX, keep=keep)
         self.patience = patience
         self.keep = keep
         self.in_a_row = 0

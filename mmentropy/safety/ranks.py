@@ -17,6 +17,8 @@ from torch.distributed.distributed_c10d import _get_default_store
 
 import mmentropy
 
+from ..rules import POSITIVE, require
+
 # Of the beats in the store of the process group.
 KEY = 'mmentropy/beat'
 
@@ -41,9 +43,7 @@ class RanksHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, patience: float = 60.) -> None:
-        if not isinstance(patience, (int, float)) or patience < 1:
-            raise ValueError('RanksHook: patience must be at least 1 second, '
-                             f'got {patience!r}')
+        require(POSITIVE, patience=patience)
         self.patience = patience
         self._watch: Watch | None = None
 

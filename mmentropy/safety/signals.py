@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..rules import COUNT, require
 from .checkpoints import SafeCheckpointHook
 
 # sysexits.h's EX_TEMPFAIL: try again.
@@ -42,9 +43,7 @@ class SignalHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, interval: int = 5) -> None:
-        if not isinstance(interval, int) or interval < 1:
-            raise ValueError('SignalHook: interval must be an int of at least '
-                             f'1, got {interval!r}')
+        require(COUNT, interval=interval)
         self.interval = interval
         self.received = 0
         self.agreed = False
