@@ -25,11 +25,11 @@ from torch.utils.data import Dataset
 from mmentropy import seal
 from mmentropy.checkpoint import read_checkpoint
 from mmentropy.dist import cpu_wrapper
-from mmentropy.seal import check_seal, put_whole, sealed, serialized
 from mmentropy.safety import checkpoints
 from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
 from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
 from mmentropy.safety.ranks import Watch, leaves
+from mmentropy.seal import check_seal, put_whole, sealed, serialized
 
 NORM = dict(type='GlobalBN')
 
@@ -425,6 +425,39 @@ def test_resumed_at_the_last_iteration_of_an_epoch(tmp_path):
                     dict(type='Disturb', action='warn', at=8)
                 ]))
     cfg = config(tmp_path / 'run')
+    cfg.resume = True
+    same(weights(train(cfg)), expected)
+
+
+def test_resumed_after_an_epoch(tmp_path):
+    cfg = config(tmp_path / 'whole')
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    expected = weights(train(cfg))
+    (tmp_path / 'run').mkdir()
+    os.rename(tmp_path / 'whole/epoch_2.pth', tmp_path / 'run/epoch_2.pth')
+    cfg = config(tmp_path / 'run')
+    cfg.resume = True
+    same(weights(train(cfg)), expected)
+
+
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
+def test_resumed_where_training_counts_iterations(sampler, tmp_path,
+                                                  monkeypatch):
+    # mmengine waits two seconds between passes over the data.
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
+
+    def counting(name, *hooks):
+        cfg = config(tmp_path / name, hooks=hooks)
+        cfg.train_cfg = dict(by_epoch=False, max_iters=10)
+        cfg.train_dataloader.sampler.type = sampler
+        cfg.default_hooks.checkpoint.update(interval=100, by_epoch=False)
+        return cfg
+
+    expected = weights(train(counting('whole')))
+    with pytest.raises(SystemExit):
+        train(
+            counting('run', dict(type='Disturb', action='terminate', at=6)))
+    cfg = counting('run')
     cfg.resume = True
     same(weights(train(cfg)), expected)
 
