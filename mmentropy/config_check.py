@@ -121,7 +121,7 @@ PLAIN = dict(
     randomness=('seed', 'diff_rank_seed', 'deterministic'),
     env_cfg=('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'))
 HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler',
-         'checkpoint')
+         'checkpoint', 'draws', 'bad_images', 'numbers', 'ranks', 'signals')
 
 
 def leaves(value: Any) -> Iterator[Any]:

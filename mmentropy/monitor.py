@@ -53,7 +53,7 @@ COLLAPSED_STD = 0.02
 # Of the highest so far: RankMe below this share is a dimensional collapse, and
 # so is the entropy above that of one point.
 RANK_SHARE = 0.05
-ENTROPY_SHARE = 0.15
+ENTROPY_SHARE = 0.1
 # A head's target_entropy, a share of the largest: few classes are left.
 DEAD_TARGETS = 0.2
 
