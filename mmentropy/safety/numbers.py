@@ -145,9 +145,9 @@ def checked(step: Callable[..., None],
         named = [(name, p.grad) for name, p in unwrapped(model)
                  if p.grad is not None]
         if named:
-            # The largest value, because a sum of squares may overflow.
-            most = torch._foreach_norm([g for _, g in named], float('inf'))
-            bad = ~torch.isfinite(torch.stack(most))
+            # Lengths of more than 1e19 overflow, and are no use either.
+            lengths = torch._foreach_norm([g for _, g in named])
+            bad = ~torch.isfinite(torch.stack(lengths))
             if bad.any():
                 names = [name for (name, _), b in zip(named, bad) if b]
                 raise FloatingPointError(
