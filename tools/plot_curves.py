@@ -58,7 +58,11 @@ def main() -> None:
             raise ValueError(f'no run logged {key!r}: choose from '
                              f'{", ".join(logged)}')
     fig, axes = plt.subplots(
-        1, len(keys), figsize=(5 * len(keys), 3.6), squeeze=False)
+        1,
+        len(keys),
+        figsize=(5 * len(keys), 3.6),
+        squeeze=False,
+        layout='constrained')
     for ax, key in zip(axes[0], keys):
         for name, run in zip(names, runs):
             marker = 'o' if '/' in key else None
@@ -67,9 +71,9 @@ def main() -> None:
         ax.grid(alpha=0.3)
     fig.legend(
         *axes[0][0].get_legend_handles_labels(),
-        loc='upper center',
-        ncol=min(4, len(runs)))
-    fig.tight_layout(rect=(0, 0, 1, 0.92))
+        loc='outside upper center',
+        # Paths are long.
+        ncol=4 if sum(map(len, names)) < 60 * len(keys) else 1)
     fig.savefig(args.out, dpi=110)
     print(f'wrote {args.out}')
 
