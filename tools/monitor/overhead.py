@@ -125,7 +125,8 @@ def seconds(name: str, rounds: int, launcher: str) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('names', nargs='*', default=list(NAMES))
+    parser.add_argument(
+        'names', nargs='*', choices=[[], *NAMES], default=list(NAMES))
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--launcher', default='none')
     args = parser.parse_args()
