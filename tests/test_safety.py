@@ -466,7 +466,7 @@ def test_resumed_with_another_batch(tmp_path):
     train(config(tmp_path / 'run', epochs=1))
     cfg = config(tmp_path / 'run', size=24)
     cfg.resume = True
-    with pytest.raises(ValueError, match='4 batches an epoch, this run 6'):
+    with pytest.raises(ValueError, match='iteration 4, is not of a run of 6'):
         train(cfg)
 
 

@@ -51,13 +51,14 @@ class ExactResumeHook(Hook):
                 'batches', batches)
         first, done = runner.iter, 0
         if isinstance(loop, EpochBasedTrainLoop):
-            if before != batches:
+            done = runner.iter - runner.epoch * batches
+            if before != batches or not 0 <= done <= batches:
                 raise ValueError(
-                    f'the checkpoint counts {before} batches an epoch, this '
-                    f'run {batches}: resume with the same images and the same '
+                    f'the checkpoint, of epoch {runner.epoch} and iteration '
+                    f'{runner.iter}, is not of a run of {batches} batches an '
+                    'epoch: resume with the same images and the same '
                     'train_dataloader.batch_size times number of processes, '
                     'or start a new run from its weights with load_from')
-            done = runner.iter - runner.epoch * batches
         elif resumed and not skips(loop):
             # mmengine takes the batches that were trained on once more.
             first = 0
@@ -76,7 +77,7 @@ class ExactResumeHook(Hook):
                           runner: Runner,
                           batch_idx: int,
                           data_batch: Any = None) -> None:
-        seed, = seeds_of(runner.seed, runner.iter, 1)
+        seed, = seeds_of(runner.seed, runner.iter, 1, network=True)
         seed_host(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
@@ -88,10 +89,16 @@ def skips(loop: Any) -> bool:
         loop.dataloader.sampler, 'skip')
 
 
-def seeds_of(seed: int, iteration: int, count: int) -> list[int]:
-    """Independent seeds below 2**32 of this rank and iteration."""
-    key = np.random.SeedSequence((seed, get_rank(), iteration))
-    return key.generate_state(count).tolist()
+def seeds_of(seed: int,
+             iteration: int,
+             count: int,
+             network: bool = False) -> list[int]:
+    """Independent seeds below 2**32 of this rank and iteration.
+
+    Those of images, or others for the network.
+    """
+    key = (seed, get_rank(), iteration, int(network))
+    return np.random.SeedSequence(key).generate_state(count).tolist()
 
 
 def seed_host(seed: int) -> None:
