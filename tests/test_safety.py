@@ -470,6 +470,15 @@ def test_resumed_with_another_batch(tmp_path):
         train(cfg)
 
 
+def test_resumed_from_another_folder(tmp_path):
+    cfg = config(tmp_path / 'run', epochs=1)
+    cfg.default_hooks.checkpoint.out_dir = str(tmp_path / 'out')
+    train(cfg)
+    cfg.resume = True
+    choose_checkpoint(cfg)
+    assert cfg.load_from == str(tmp_path / 'out/run/epoch_1.pth')
+
+
 def test_resume_with_nothing_to_resume(tmp_path):
     cfg = config(tmp_path / 'run', epochs=1)
     cfg.resume = True

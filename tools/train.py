@@ -14,7 +14,7 @@ from mmentropy.best import check_save_best
 from mmentropy.config_check import check_config
 from mmentropy.datasets import check_data
 from mmentropy.dist import start_cpu_ranks
-from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
+from mmentropy.safety.checkpoints import choose_checkpoint, folder_of
 from mmentropy.safety.plan import plan
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
@@ -104,15 +104,12 @@ def build(cfg: Config) -> Runner:
 
 def show_plan(cfg: Config) -> None:
     """Print what training would do, tried in a folder that is removed."""
-    work_dir = cfg.work_dir
-    if cfg.get('resume') and not cfg.get('load_from'):
-        newest = newest_checkpoint(work_dir)
-        cfg.load_from = newest and str(newest)
-        cfg.resume = newest is not None
+    choose_checkpoint(cfg)
+    folder = folder_of(cfg) or cfg.work_dir
     cfg.log_level = 'WARNING'
     with tempfile.TemporaryDirectory() as cfg.work_dir:
         runner = build(cfg)
-        lines = plan(runner, work_dir)
+        lines = plan(runner, Path(folder))
     if runner.rank == 0:
         print('\n'.join(['', *lines, 'nothing was trained or kept']))
 

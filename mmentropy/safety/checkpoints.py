@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ class SafeCheckpointHook(CheckpointHook):
         kwargs: Of ``CheckpointHook``. ``backend_args`` other than the default
             write as their backend does.
     """
+
+    # mmengine sets them without a type.
+    backend_args: dict | None
+    keep_ckpt_ids: deque
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -126,7 +131,10 @@ class SafeCheckpointHook(CheckpointHook):
         """Report what could not be written, and forget that it was tried."""
         info = runner.message_hub.runtime_info
         before = dict(info)
-        own = {key: getattr(self, key) for key in _STATE if hasattr(self, key)}
+        own = {
+            key: copy(getattr(self, key))
+            for key in _STATE if hasattr(self, key)
+        }
         try:
             yield
         except OSError as error:
@@ -136,7 +144,8 @@ class SafeCheckpointHook(CheckpointHook):
                 'as usual: make room or give back the folder')
             info.clear()
             info.update(before)
-            vars(self).update(own)
+            for key, value in own.items():
+                setattr(self, key, value)
 
 
 def forgiving(write: Callable[..., None], folder: Path,
@@ -170,13 +179,28 @@ def choose_checkpoint(cfg: Config) -> None:
         return
     if not cfg.get('resume'):
         return
-    path = newest_checkpoint(cfg.work_dir)
+    folder = folder_of(cfg)
+    if folder is None:
+        return
+    path = newest_checkpoint(folder)
     if path is None:
-        print_log(f'no checkpoint in {cfg.work_dir}: training begins anew',
+        print_log(f'no checkpoint in {folder}: training begins anew',
                   logger='current')
         cfg.resume = False
     else:
         cfg.load_from = str(path)
+
+
+def folder_of(cfg: Config) -> Path | None:
+    """Where the CheckpointHook saves; None if mmengine has to look there."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    out_dir = hook.get('out_dir')
+    if out_dir is None:
+        return Path(cfg.work_dir)
+    if '://' in str(out_dir):
+        return None
+    # As mmengine does.
+    return Path(out_dir, Path(cfg.work_dir).name)
 
 
 def newest_checkpoint(folder: str | Path) -> Path | None:

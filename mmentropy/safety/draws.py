@@ -160,7 +160,8 @@ def number(loader: DataLoader, seed: int, first: int, done: int) -> None:
         getattr(loader.batch_sampler, 'batches', loader.batch_sampler), seed,
         first, done)
     # torch asks a data set for it before it takes items one by one.
-    loader.dataset.__getitems__ = partial(items, loader.dataset)
+    dataset: Any = loader.dataset
+    dataset.__getitems__ = partial(items, dataset)
 
 
 def items(dataset: Any, rows: Sequence[int]) -> list:

@@ -160,9 +160,8 @@ def checked(step: Callable[..., None],
 
 def unwrapped(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     """Parameters by the names that a checkpoint gives them."""
-    if is_model_wrapper(model):
-        model = model.module
-    return model.named_parameters()
+    inner: Any = model.module if is_model_wrapper(model) else model
+    return inner.named_parameters()
 
 
 def check_loss(outputs: dict) -> None:

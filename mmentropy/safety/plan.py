@@ -18,13 +18,13 @@ from torch import nn
 TRIES = 3
 
 
-def plan(runner: Runner, work_dir: str) -> list[str]:
+def plan(runner: Runner, folder: Path) -> list[str]:
     """Build all that training needs, step a few times, and report.
 
     Args:
         runner: That has not trained. Its own work directory is taken for
             trials; its network is changed.
-        work_dir: Of the run that is planned.
+        folder: Of the checkpoints of the run that is planned.
 
     Returns:
         Lines.
@@ -55,7 +55,7 @@ def plan(runner: Runner, work_dir: str) -> list[str]:
         *data_lines(runner),
         *time_lines(runner, start, loading, step),
         *network_lines(runner),
-        *checkpoint_lines(runner, Path(work_dir), size),
+        *checkpoint_lines(runner, folder, size),
     ]
 
 
@@ -63,7 +63,7 @@ def tried(runner: Runner) -> tuple[float, float]:
     """Seconds of loading and of the step, of iterations after the first."""
     runner.model.train()
     batches = iter(runner.train_dataloader)
-    seconds = []
+    seconds: list[tuple[float, float]] = []
     for _ in range(TRIES):
         begin = time.perf_counter()
         try:
@@ -152,7 +152,7 @@ def network_lines(runner: Runner) -> list[str]:
     ]
 
 
-def checkpoint_lines(runner: Runner, work_dir: Path, size: int) -> list[str]:
+def checkpoint_lines(runner: Runner, folder: Path, size: int) -> list[str]:
     """What is saved where, and whether there is room.
 
     Raises:
@@ -171,9 +171,9 @@ def checkpoint_lines(runner: Runner, work_dir: Path, size: int) -> list[str]:
     kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 \
         else saves
     needed = size * (kept + 1 + len(hook.save_best or []))
-    free = shutil.disk_usage(existing(work_dir)).free
+    free = shutil.disk_usage(existing(folder)).free
     lines = [
-        f'checkpoints: {gigabytes(size)} each in {work_dir}, every '
+        f'checkpoints: {gigabytes(size)} each in {folder}, every '
         f'{hook.interval} {unit}, {kept} kept',
         f'disk: {gigabytes(needed)} needed, {gigabytes(free)} free'
     ]

@@ -5,7 +5,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -90,6 +90,7 @@ def facts_of(runner: Runner) -> dict[str, str]:
 
 def leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     """Entries of nested dicts and lists by their paths."""
+    children: Iterable[tuple[Any, Any]]
     if isinstance(value, Mapping):
         children = value.items()
     elif isinstance(value, (list, tuple)):
