@@ -56,6 +56,8 @@ RANK_SHARE = 0.05
 ENTROPY_SHARE = 0.1
 # A head's target_entropy, a share of the largest: few classes are left.
 DEAD_TARGETS = 0.2
+# The same of prototypes' assignment_entropy.
+DEAD_PROTOTYPES = 0.3
 
 # Features of up to two views, by 'backbone' and 'projector'.
 Features = dict[str, list[Tensor]]
@@ -559,6 +561,13 @@ class Alarms:
             f'falling entropy: {name} has {excess:.2f} nats more than one '
             f'point, at best {best:.2f} (alarm below {ENTROPY_SHARE:g} of '
             'it); weigh the entropy term more or raise the batch')
+        used = found.get('assignment_entropy', 1.)
+        self._sign(
+            name, 'prototypes', used < DEAD_PROTOTYPES,
+            f'dead prototypes: assignment_entropy of {name} is {used:.3f} (1 '
+            f'is balanced, alarm below {DEAD_PROTOTYPES:g}); centre the '
+            'targets, take ERLoss in place of DINOLoss, or lower the learning '
+            'rate')
         heads = {
             key.split('_')[0]: value
             for key, value in found.items() if key.endswith('_target_entropy')

@@ -484,7 +484,7 @@ def test_alarms_wait_and_are_given_once():
 
 @pytest.mark.parametrize('key, low, sick, message', [
     ('rankme', 40 * .051, 40 * .049, 'dimensional collapse'),
-    ('entropy', .16, .14, 'falling entropy'),
+    ('entropy', .11, .09, 'falling entropy'),
     ('feature_std', .021, .019, 'total collapse'),
 ])
 def test_alarm_thresholds(key, low, sick, message):
@@ -517,6 +517,17 @@ def test_alarms_of_logged_terms(key, value, guard, message):
     given = alarms.given()
     assert len(given) == (message is not None)
     assert not given or given[0].startswith(message)
+
+
+def test_alarm_of_dead_prototypes():
+    watch = Alarms()
+    for entropy, given in ((.29, 0), (.31, 0), (.29, 0), (.2, 0), (.25, 1)):
+        watch.look('monitor/projector',
+                   healthy(assignment_entropy=entropy), 8)
+        texts = watch.given()
+        assert len(texts) == given
+    assert texts[0].startswith('dead prototypes: assignment_entropy of '
+                               'monitor/projector is 0.250 (')
 
 
 def test_alarm_of_dead_heads():
