@@ -501,6 +501,8 @@ def test_a_bad_batch_is_left_out(algorithm, tmp_path):
     assert all(torch.isfinite(value).all() for value in state.values())
     log = log_of(runner)
     assert log.count('is left out') == 2 and '2 in all' in log
+    hub = read_checkpoint(tmp_path / 'run/epoch_2.pth')['message_hub']
+    assert hub['runtime_info']['non_finite'] == 2
     kept = sorted((tmp_path / 'run/bad_batches').iterdir())
     assert len(kept) == 2
     bad = torch.load(kept[0], weights_only=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..rules import COUNT, INDEX, require
 from ..seal import put_whole, serialized
 
-# Of the counts in a checkpoint.
+# Of the number of iterations left out, in a checkpoint.
 STATE = 'non_finite'
 
 
@@ -51,10 +51,8 @@ class NonFiniteHook(Hook):
         self.total = 0
 
     def before_train(self, runner: Runner) -> None:
-        state = runner.message_hub.get_info(STATE, {})
-        resumed = runner.iter > 0
-        self.total = state.get('total', 0) if resumed else 0
-        self.in_a_row = state.get('in_a_row', 0) if resumed else 0
+        if runner.iter > 0:
+            self.total = runner.message_hub.get_info(STATE, 0)
         self._buffers = Buffers(runner.model)
         runner.model.train_step = self._guarded(
             runner.model.train_step, runner)
@@ -90,8 +88,7 @@ class NonFiniteHook(Hook):
                   error: FloatingPointError) -> None:
         self.in_a_row += 1
         self.total += 1
-        runner.message_hub.update_info(
-            STATE, dict(total=self.total, in_a_row=self.in_a_row))
+        runner.message_hub.update_info(STATE, self.total)
         name = Path(
             'bad_batches', f'iter_{runner.iter + 1}_rank_{get_rank()}.pt')
         kept = ''
