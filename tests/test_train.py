@@ -137,7 +137,8 @@ def digits(*options):
             'model.neck.in_channels=16', 'train_dataloader.num_workers=0',
             'train_dataloader.persistent_workers=False',
             'param_scheduler.0.end=1', 'param_scheduler.1.begin=1',
-            'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1'
+            'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1',
+            'default_hooks.ranks=None'
         ],
         cwd=ROOT,
         env=dict(os.environ, OMP_NUM_THREADS='1'),
@@ -157,7 +158,9 @@ def test_check_plans_and_leaves_nothing(tmp_path):
     assert plan[2] == 'training: 2 epochs = 8 iterations'
     assert f'each in {work_dir}, every 1 epochs, 2 kept' in '\n'.join(plan)
     assert plan[-1] == 'nothing was trained or kept'
-    assert digits('--work-dir', work_dir).returncode == 0
+    done = digits('--work-dir', work_dir)
+    assert done.returncode == 0
+    assert 'SignalHook' in done.stdout and 'RanksHook' not in done.stdout
     done = digits('--check', '--work-dir', work_dir, '--resume')
     assert 'training: 2 epochs = 8 iterations, 0 of them left' in done.stdout
     done = digits('--check', '--resume', tmp_path / 'absent.pth')

@@ -17,6 +17,8 @@ from mmentropy.dist import start_cpu_ranks
 from mmentropy.safety.checkpoints import choose_checkpoint, folder_of
 from mmentropy.safety.plan import plan
 
+# Of configs/_base_/default_runtime.py.
+OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 
 
@@ -81,6 +83,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    hooks = cfg.get('default_hooks') or {}
+    # mmengine takes None for its own hooks only.
+    for name in OUR_HOOKS & hooks.keys():
+        if hooks[name] is None:
+            hooks.pop(name)
     return cfg
 
 
