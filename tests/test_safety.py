@@ -364,6 +364,8 @@ def test_draws_depend_on_iteration_and_place_only():
     assert torch.equal(drawn(rest)[0], passes[0][1])
     # The next pass is whole again.
     assert torch.equal(drawn(rest)[0], passes[1][0])
+    assert list(batches(first=1, done=1)) == [[3, 4], [5, 6]]
+    assert list(rest) == [[1, 2], [3, 4], [5, 6]]
     assert not torch.equal(drawn(batches(seed=4))[0], passes[0][0])
     # What else is in the batch does not matter.
     other = drawn(batches(rows=((9, 2), (3, 8), (5, 6))))
@@ -463,11 +465,12 @@ def test_resumed_where_training_counts_iterations(sampler, tmp_path,
     same(weights(train(cfg)), expected)
 
 
-def test_resumed_with_another_batch(tmp_path):
-    train(config(tmp_path / 'run', epochs=1))
-    cfg = config(tmp_path / 'run', size=24)
+@pytest.mark.parametrize('before, now', [(16, 24), (24, 16)])
+def test_resumed_with_another_batch(before, now, tmp_path):
+    train(config(tmp_path / 'run', epochs=1, size=before))
+    cfg = config(tmp_path / 'run', size=now)
     cfg.resume = True
-    with pytest.raises(ValueError, match='iteration 4, is not of a run of 6'):
+    with pytest.raises(ValueError, match=f'is not of a run of {now // 4} '):
         train(cfg)
 
 
