@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from mmentropy import seal
 from mmentropy.checkpoint import read_checkpoint
 from mmentropy.dist import cpu_wrapper
+from mmentropy.models.selfsup import over_ranks
 from mmentropy.safety import checkpoints
 from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
 from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
@@ -580,6 +581,28 @@ def test_a_bad_batch_of_one_rank_is_left_out_by_all(algorithm, tmp_path):
     assert all(torch.isfinite(value).all() for value in zero.values())
     kept = {p.name for p in (tmp_path / 'run/bad_batches').iterdir()}
     assert len(kept) == 4
+
+
+def raised(infinite, rank, world):
+    """What each rank says of a fault that rank 1 has, terms finite or not."""
+    terms = dict(loss=torch.tensor(float('inf') if infinite else 1.))
+    errors = [FloatingPointError('mine')] if rank and not infinite else []
+    if infinite and not rank:
+        terms = dict(loss=torch.tensor(1.))
+    try:
+        return over_ranks(terms, errors)
+    except FloatingPointError as error:
+        return str(error)
+
+
+def test_all_ranks_raise_the_fault_of_one(tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    one.mkdir(), two.mkdir()
+    zero, first = on_ranks(partial(raised, False), 2, one)
+    assert first == 'mine'
+    assert zero.startswith('the features of rank 1 are not finite; ')
+    for text in on_ranks(partial(raised, True), 2, two):
+        assert text.startswith('loss is inf, although all features are ')
 
 
 # -- Ranks -------------------------------------------------------------------
