@@ -1,4 +1,5 @@
 import os
+import signal
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -11,7 +12,15 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def deterministic():
-    """One seed, and no progress left over from another test's training."""
+    """One seed, and nothing left over from another test's training."""
     torch.manual_seed(0)
     hub = MessageHub.get_current_instance()
     hub._runtime_info.clear()
+    # A training that raises leaves those of SignalHook.
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    }
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
