@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
-from torch import Tensor
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
 
 
 class _Gather(torch.autograd.Function):
@@ -72,6 +73,11 @@ def local_rows(x: Tensor, rows: int) -> Tensor:
     """This rank's ``rows`` of a gathered tensor."""
     first = get_rank() * rows
     return x[first:first + rows]
+
+
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself, where it is wrapped for several ranks."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def start_cpu_ranks(cfg: Config) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Written aside under this name, and left behind only by a process that died.
+PART = '.part'
+
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
@@ -31,3 +34,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_whole(data: bytes, path: str | os.PathLike) -> None:
+    """Write a file that, whatever happens, is the old or the new one.
+
+    Raises:
+        OSError: the old one is still there.
+    """
+    part = Path(f'{path}{PART}')
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open('wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    # The new name, too, must outlive a loss of power.
+    folder = os.open(part.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmentropy.best import check_save_best, save_best
+from mmentropy.dist import unwrapped
 from mmentropy.evaluation import (
     METRICS,
     eval_datasets,
@@ -126,9 +126,7 @@ class KNNHook(Hook):
 
     def _evaluate(self, runner: Runner, unit: str, step: int) -> None:
         start = time.perf_counter()
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         device = next(model.backbone.parameters()).device
         with random_state_kept():
             (train_x, train_y), (test_x, test_y) = [
@@ -176,9 +174,7 @@ class ChannelsLastHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         model.to(memory_format=torch.channels_last)
         # torch's fused optimisers on CPU pair the numbers of weight and state
         # as they lie in memory.
@@ -214,9 +210,7 @@ class CompileHook(Hook):
         self._compiled: list[nn.Module] = []
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         kind = type(model.backbone)
         self._compiled = [m for m in model.modules() if type(m) is kind]
         for module in self._compiled:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather, all_reduce, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS, HOOKS
@@ -28,11 +27,11 @@ from .diagnostics import (
     measure,
     point_entropy,
 )
+from .dist import unwrapped
 from .evaluation.features import eval_mode, pool
 from .hooks import random_state_kept
-from .rules import COUNT, FLAG, Rule, is_integer, require
+from .rules import COUNT, FLAG, SEVERAL, require
 
-IMAGES = Rule('an integer >= 2', lambda x: is_integer(x) and x >= 2)
 # Of the alarms in a checkpoint.
 STATE = 'entropy_monitor'
 # Singular values kept of a spectrum.
@@ -110,7 +109,7 @@ class EntropyMonitorHook(Hook):
                  images: int = 256,
                  stop: bool = False) -> None:
         require(COUNT, interval=interval)
-        require(IMAGES, images=images)
+        require(SEVERAL, images=images)
         require(FLAG, stop=stop)
         self.interval = interval
         self.images = images
@@ -241,11 +240,6 @@ class EntropyMonitorHook(Hook):
             runner.logger.warning(f'monitor at iteration {step}: {warning}')
         save_best(runner, scalars)
         return bool(warnings)
-
-
-def unwrapped(model: nn.Module) -> BaseSelfSupervisor:
-    """The model itself, where it is wrapped for several ranks."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def projects(model: BaseSelfSupervisor) -> bool:

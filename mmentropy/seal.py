@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 
+from .files import put_whole
+
 # Zip's record of the end, without its comment, and where in it the length of
 # the comment is; PKWARE's APPNOTE 6.3.10, section 4.3.16.
 _END, _END_SIZE = b'PK\x05\x06', 22
 _SEAL = b'sha256:'
 _SEAL_SIZE = len(_SEAL) + 64
-# Written aside under this name, and left behind only by a process that died.
-PART = '.part'
 
 
 def sealed(data: bytes) -> bytes:
@@ -68,31 +68,6 @@ def check_seal(path: str | os.PathLike) -> bool:
     if comment != _SEAL + digest.hexdigest().encode():
         raise damaged
     return True
-
-
-def put_whole(data: bytes, path: str | os.PathLike) -> None:
-    """Write a file that, whatever happens, is the old or the new one.
-
-    Raises:
-        OSError: the old one is still there.
-    """
-    part = Path(f'{path}{PART}')
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with part.open('wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    # The new name, too, must outlive a loss of power.
-    folder = os.open(part.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def serialized(value: Any) -> bytes:

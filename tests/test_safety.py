@@ -1,5 +1,6 @@
 """Nothing is lost: checkpoints, draws, bad numbers, signals, ranks."""
 import errno
+import json
 import os
 import pickle
 import random
@@ -13,26 +14,31 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmpretrain.registry import DATASETS, HOOKS
+from mmpretrain.registry import DATASETS, HOOKS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 from ranks import on_ranks
+from small import small_config
 from torch.utils.data import Dataset
 
-from mmentropy import seal
+from mmentropy import files, seal
+from mmentropy.best import save_best
 from mmentropy.checkpoint import read_checkpoint
 from mmentropy.dist import cpu_wrapper
+from mmentropy.files import put_whole
 from mmentropy.models.selfsup import over_ranks
 from mmentropy.safety import checkpoints
-from mmentropy.safety.checkpoints import choose_checkpoint, newest_checkpoint
+from mmentropy.safety.checkpoints import (
+    SafeCheckpointHook,
+    choose_checkpoint,
+    newest_checkpoint,
+)
 from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
 from mmentropy.safety.ranks import Watch, leaves
-from mmentropy.seal import check_seal, put_whole, sealed, serialized
-
-NORM = dict(type='GlobalBN')
+from mmentropy.seal import check_seal, sealed, serialized
 
 
 @DATASETS.register_module()
@@ -84,58 +90,24 @@ def disturb(action, at=None):
 
 def config(folder, epochs=3, hooks=(), algorithm='MEC', **dataset):
     """Four iterations an epoch, a checkpoint after each epoch."""
-    head, loss = dict(
-        MEC=('MECHead', 'MECLoss'),
-        SimSiam=('LatentPredictHead', 'CosineSimilarityLoss'))[algorithm]
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            work_dir=str(folder),
-            experiment_name=f'{folder.parent.name}_{folder.name}'
-            f'_{time.monotonic_ns()}',
-            randomness=dict(seed=1),
-            model=dict(
-                type=algorithm,
-                backbone=dict(
-                    type='ResNet_CIFAR',
-                    depth=18,
-                    base_channels=4,
-                    stem_channels=4,
-                    norm_cfg=NORM),
-                neck=dict(
-                    type='NonLinearNeck',
-                    in_channels=32,
-                    hid_channels=8,
-                    out_channels=8,
-                    norm_cfg=NORM),
-                head=dict(
-                    type=head,
-                    loss=dict(type=loss),
-                    predictor=dict(
-                        type='NonLinearNeck',
-                        in_channels=8,
-                        hid_channels=8,
-                        out_channels=8,
-                        with_avg_pool=False,
-                        norm_cfg=NORM))),
-            train_dataloader=dict(
-                batch_size=4,
-                num_workers=0,
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-                dataset=dict(type='DrawnViews', **dataset)),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(
-                optimizer=dict(type='SGD', lr=.05, momentum=.9)),
-            default_hooks=dict(
-                logger=dict(type='LoggerHook', interval=1),
-                checkpoint=dict(
-                    type='SafeCheckpointHook', interval=1, max_keep_ckpts=1),
-                draws=dict(type='ExactResumeHook'),
-                numbers=dict(type='NonFiniteHook', patience=3, keep=2),
-                ranks=dict(type='RanksHook', patience=20),
-                signals=dict(type='SignalHook', interval=1)),
-            custom_hooks=list(hooks)))
+    cfg = small_config(
+        folder,
+        dict(type='DrawnViews', **dataset),
+        algorithm,
+        norm='GlobalBN',
+        epochs=epochs,
+        batch_size=4)
+    cfg.model.backbone.norm_cfg = dict(type='GlobalBN')
+    cfg.default_hooks = dict(
+        logger=dict(type='LoggerHook', interval=1),
+        checkpoint=dict(
+            type='SafeCheckpointHook', interval=1, max_keep_ckpts=1),
+        draws=dict(type='ExactResumeHook'),
+        numbers=dict(type='NonFiniteHook', patience=3, keep=2),
+        ranks=dict(type='RanksHook', patience=20),
+        signals=dict(type='SignalHook', interval=1))
+    cfg.custom_hooks = list(hooks)
+    return cfg
 
 
 def train(cfg):
@@ -238,7 +210,7 @@ def test_writing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def full(file):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(seal.os, 'fsync', full)
+    monkeypatch.setattr(files.os, 'fsync', full)
     with pytest.raises(OSError, match='No space'):
         put_whole(b'new', path)
     assert path.read_bytes() == b'old' and len(list(tmp_path.iterdir())) == 1
@@ -316,15 +288,85 @@ def test_a_folder_that_vanishes(tmp_path):
             tmp_path / 'run',
             hooks=[
                 disturb(remove, at=5),
+                dict(type='EntropyMonitorHook', interval=2, images=8),
                 disturb(give_back, at=9)
             ]))
     assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
+    lines = Path(runner.log_dir, 'vis_data/monitor.jsonl').read_text()
+    assert [json.loads(line)['iter'] for line in lines.splitlines()] == [
+        10, 12
+    ]
     # One line of scalars an iteration, but for those that were not written.
-    scalars = Path(runner.log_dir, 'vis_data', 'scalars.json')
-    assert len(scalars.read_text().splitlines()) == 4
+    scalars = Path(runner.log_dir, 'vis_data/scalars.json').read_text()
+    assert scalars.count('"loss"') == 4
     log = next((tmp_path / 'gone').glob('*/*.log')).read_text()
     assert log.count('scalars were not written') == 1
     assert 'epoch_2.pth was not saved' in log
+    assert log.count('the spectrum was not written') == 2
+
+
+def validated(runner, score):
+    hook, = (hook for hook in runner.hooks
+             if isinstance(hook, SafeCheckpointHook))
+    hook.after_val_epoch(runner, {KEY: score})
+
+
+def measured(runner, score):
+    save_best(runner, {KEY: score})
+
+
+KEY = 'score/top1'
+
+
+@pytest.mark.parametrize('judge', [validated, measured])
+def test_the_best_stays_until_a_better_one_is_whole(
+        judge, tmp_path, monkeypatch):
+    write, kept = seal.put_whole, []
+
+    def files_there():
+        return sorted(p.name for p in tmp_path.glob('run/best_*'))
+
+    def judged(runner, score):
+        judge(runner, score)
+        hub = runner.message_hub
+        kept.append((files_there(), Path(hub.get_info('best_ckpt')).name,
+                     hub.get_info('best_score')))
+
+    def look(data, path):
+        if Path(path).name.startswith('best_'):
+            kept.append(files_there())
+        write(data, path)
+
+    def full(data, path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    def first(runner):
+        judged(runner, 1.)
+
+    def better_but_full(runner):
+        with monkeypatch.context() as patch:
+            patch.setattr(seal, 'put_whole', full)
+            judged(runner, 2.)
+
+    def better_than_first(runner):
+        with monkeypatch.context() as patch:
+            patch.setattr(seal, 'put_whole', look)
+            judged(runner, 1.5)
+
+    cfg = config(
+        tmp_path / 'run',
+        hooks=[
+            disturb(first, at=2),
+            disturb(better_but_full, at=6),
+            disturb(better_than_first, at=10)
+        ])
+    cfg.default_hooks.checkpoint.update(save_best=KEY, rule='greater')
+    log = log_of(train(cfg))
+    (old, ), *_ = kept[0]
+    (new, ), *_ = kept[-1]
+    assert kept == [([old], old, 1.), ([old], old, 1.), [old],
+                    ([new], new, 1.5)]
+    assert new != old and log.count('was not saved') == 1
 
 
 def test_older_ones_are_removed_after_the_newest_is_whole(
@@ -558,9 +600,34 @@ def test_gradients_are_looked_at(tmp_path):
     assert len(list((tmp_path / 'run/bad_batches').iterdir())) == 2
 
 
-def bad_on_one_rank(folder, algorithm, rank, world):
+@OPTIM_WRAPPERS.register_module()
+class ScaledWrapper(OptimWrapper):
+    """Skips steps itself, as mmengine's for float16, which needs a GPU."""
+
+    loss_scaler = None
+
+    def step(self, **kwargs):
+        gradients = [p.grad for p in self.optimizer.param_groups[0]['params']
+                     if p.grad is not None]
+        if all(torch.isfinite(grad).all() for grad in gradients):
+            super().step(**kwargs)
+
+
+def test_overflows_are_the_loss_scalers(tmp_path):
+
+    def overflow(runner):
+        weight = runner.model.backbone.conv1.weight
+        weight.register_hook(lambda grad: grad * float('inf'))
+
+    cfg = config(tmp_path / 'run', hooks=[disturb(overflow, at=2)])
+    cfg.optim_wrapper.type = 'ScaledWrapper'
+    assert 'is left out' not in log_of(train(cfg))
+
+
+def bad_on_one_rank(folder, algorithm, wrapper, rank, world):
     cfg = config(
         folder / 'run', epochs=2, algorithm=algorithm, spoilt=(5, ))
+    cfg.optim_wrapper.type = wrapper
     cfg.experiment_name = 'bad'
     cfg.train_dataloader.batch_size = 2
     cfg.launcher = 'pytorch'
@@ -572,10 +639,15 @@ def bad_on_one_rank(folder, algorithm, rank, world):
     return hook.total, weights(runner)
 
 
-@pytest.mark.parametrize('algorithm', ['MEC', 'SimSiam'])
-def test_a_bad_batch_of_one_rank_is_left_out_by_all(algorithm, tmp_path):
+@pytest.mark.parametrize('algorithm, wrapper', [
+    ('MEC', 'OptimWrapper'),
+    ('SimSiam', 'OptimWrapper'),
+    ('SimSiam', 'ScaledWrapper'),
+])
+def test_a_bad_batch_of_one_rank_is_left_out_by_all(
+        algorithm, wrapper, tmp_path):
     (total, zero), (other, one) = on_ranks(
-        partial(bad_on_one_rank, tmp_path, algorithm), 2, tmp_path)
+        partial(bad_on_one_rank, tmp_path, algorithm, wrapper), 2, tmp_path)
     assert total == other == 2
     same(zero, one)
     assert all(torch.isfinite(value).all() for value in zero.values())

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
@@ -12,6 +11,7 @@ from mmpretrain.engine.optimizers import LARS
 from mmpretrain.models.utils import CosineEMA
 from mmpretrain.registry import DATASETS, HOOKS
 from mmpretrain.structures import DataSample
+from small import small_config
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
@@ -21,7 +21,6 @@ from mmentropy.models import ForeachEMA
 from mmentropy.optim import ForeachLARS
 
 ITERATIONS = 10
-NORM = dict(type='BN1d')
 
 
 class Calls(TorchDispatchMode):
@@ -275,57 +274,18 @@ class LayoutProbe(Hook):
 
 
 def train(folder, name, layout, method='MEC', epochs=2, resume=None, hooks=()):
-    head, loss = dict(
-        MEC=('MECHead', 'MECLoss'),
-        SimSiam=('LatentPredictHead', 'CosineSimilarityLoss'))[method]
-    cfg = Config(
-        dict(
-            default_scope='mmpretrain',
-            work_dir=str(folder / name),
-            experiment_name=f'{name}_{folder.name}',
-            load_from=resume and str(resume),
-            resume=resume is not None,
-            randomness=dict(seed=1),
-            model=dict(
-                type=method,
-                backbone=dict(
-                    type='ResNet_CIFAR',
-                    depth=18,
-                    base_channels=8,
-                    stem_channels=8),
-                neck=dict(
-                    type='NonLinearNeck',
-                    in_channels=64,
-                    hid_channels=32,
-                    out_channels=16,
-                    norm_cfg=NORM),
-                head=dict(
-                    type=head,
-                    loss=dict(type=loss),
-                    predictor=dict(
-                        type='NonLinearNeck',
-                        in_channels=16,
-                        hid_channels=32,
-                        out_channels=16,
-                        with_avg_pool=False,
-                        norm_cfg=NORM))),
-            data_preprocessor=dict(mean=[100.] * 3, std=[50.] * 3),
-            train_dataloader=dict(
-                batch_size=8,
-                num_workers=0,
-                sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-                dataset=dict(type='TwoFixedViews')),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(
-                optimizer=dict(
-                    type='SGD', lr=.01, momentum=.9, fused=True)),
-            default_hooks=dict(
-                checkpoint=dict(type='CheckpointHook', interval=1)),
-            custom_hooks=[
-                dict(type='LayoutProbe'),
-                *([dict(type='ChannelsLastHook')] if layout else []), *hooks
-            ]))
+    cfg = small_config(
+        folder / name, dict(type='TwoFixedViews'), method, epochs=epochs)
+    cfg.load_from = resume and str(resume)
+    cfg.resume = resume is not None
+    cfg.data_preprocessor = dict(mean=[100.] * 3, std=[50.] * 3)
+    cfg.optim_wrapper.optimizer.update(lr=.01, fused=True)
+    cfg.default_hooks = dict(
+        checkpoint=dict(type='CheckpointHook', interval=1))
+    cfg.custom_hooks = [
+        dict(type='LayoutProbe'),
+        *([dict(type='ChannelsLastHook')] if layout else []), *hooks
+    ]
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+ENV = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
 CONFIGS = dict(
     mec='configs/mec/r18s_1xb64_50e_digits.py',
     er='configs/er/byol_r18s_1xb64_50e_digits.py',
@@ -53,9 +55,8 @@ CHANGES = dict(
 
 
 def run(*command):
-    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
     done = subprocess.run(
-        command, cwd=ROOT, env=env, text=True, capture_output=True)
+        command, cwd=ROOT, env=ENV, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -127,21 +128,35 @@ def test_two_processes_follow_one(method, tmp_path):
         assert min(scores[0].values()) > 30
 
 
-def digits(*options):
-    """A run of four iterations an epoch, by the command line."""
+SMALL = {
+    'train_dataloader.dataset.indices': 64,
+    'train_dataloader.batch_size': 16,
+    'model.backbone.base_channels': 4,
+    'model.neck.in_channels': 16,
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+    'param_scheduler.0.end': 1,
+    'param_scheduler.1.begin': 1,
+    'train_cfg.max_epochs': 2,
+    'default_hooks.checkpoint.interval': 1,
+}
+
+
+def command(tool, *options, **changes):
+    """Training of four iterations an epoch."""
+    merged = {key.replace('__', '.'): value for key, value in changes.items()}
+    return [
+        *tool, *options, '--cfg-options',
+        *(f'{key}={value}' for key, value in (SMALL | merged).items())
+    ]
+
+
+def digits(*options, **changes):
     return subprocess.run(
-        [
-            sys.executable, 'tools/train.py', CONFIGS['mec'], *options,
-            '--cfg-options', 'train_dataloader.dataset.indices=64',
-            'train_dataloader.batch_size=16', 'model.backbone.base_channels=4',
-            'model.neck.in_channels=16', 'train_dataloader.num_workers=0',
-            'train_dataloader.persistent_workers=False',
-            'param_scheduler.0.end=1', 'param_scheduler.1.begin=1',
-            'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1',
-            'default_hooks.ranks=None'
-        ],
+        command([sys.executable, 'tools/train.py', CONFIGS['mec']], *options,
+                **changes),
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        env=ENV,
         text=True,
         capture_output=True)
 
@@ -158,15 +173,48 @@ def test_check_plans_and_leaves_nothing(tmp_path):
     assert plan[2] == 'training: 2 epochs = 8 iterations'
     assert f'each in {work_dir}, every 1 epochs, 2 kept' in '\n'.join(plan)
     assert plan[-1] == 'nothing was trained or kept'
-    done = digits('--work-dir', work_dir)
+    done = digits('--work-dir', work_dir, default_hooks__ranks=None)
     assert done.returncode == 0
     assert 'SignalHook' in done.stdout and 'RanksHook' not in done.stdout
     done = digits('--check', '--work-dir', work_dir, '--resume')
     assert 'training: 2 epochs = 8 iterations, 0 of them left' in done.stdout
+    assert 'time: ' not in done.stdout
     done = digits('--check', '--resume', tmp_path / 'absent.pth')
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f'error: checkpoint {tmp_path}/absent.pth does not exist')
+    for options in ([], ['--check']):
+        done = digits(
+            '--work-dir',
+            work_dir,
+            *options,
+            train_dataloader__batch_size=65)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == (
+            'error: train_dataloader gives no batch: it has 64 images, fewer '
+            'than its batch_size, 65, and drop_last=True')
+
+
+def test_interrupted_ranks_save_and_can_go_on(tmp_path):
+    tool = ['bash', 'tools/dist_train.sh', CONFIGS['mec'], '2']
+    options = ['--work-dir', str(tmp_path), '--resume']
+    batch = dict(train_dataloader__batch_size=8)
+    with (tmp_path / 'printed').open('w') as printed:
+        process = subprocess.Popen(
+            command(tool, *options, **batch, train_cfg__max_epochs=1000),
+            cwd=ROOT,
+            env=ENV,
+            stdout=printed,
+            stderr=printed)
+        while process.poll() is None and not list(tmp_path.glob('*.pth')):
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(60) == 75, (tmp_path / 'printed').read_text()
+    saved, = tmp_path.glob('interrupted_*.pth')
+    done = int(saved.stem.split('_')[1])
+    epochs = done // 4 + 1
+    run(*command(tool, *options, **batch, train_cfg__max_epochs=epochs))
+    assert not saved.exists() and (tmp_path / f'epoch_{epochs}.pth').exists()
 
 
 SRUN = """#!/bin/sh

@@ -105,6 +105,12 @@ def build(cfg: Config) -> Runner:
     # The Runner would build data and optimiser when training starts.
     if runner.train_loop is None:
         raise ValueError('the config has no train_cfg: nothing to train')
+    loader = runner.train_dataloader
+    if not len(loader):
+        raise ValueError(
+            f'train_dataloader gives no batch: it has {len(loader.dataset)} '
+            f'images, fewer than its batch_size, {loader.batch_size}, and '
+            'drop_last=True')
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     return runner
 

@@ -20,6 +20,8 @@ from mmpretrain.datasets.custom import find_folders
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
+from ..rules import SHARE, require
+
 REPORT = 'bad_images.txt'
 
 
@@ -56,9 +58,7 @@ class ReplacesUnreadable(CustomDataset):
         if on_unreadable not in ('skip', 'stop'):
             raise ValueError("on_unreadable must be 'skip' or 'stop', not "
                              f'{on_unreadable!r}')
-        if not 0 <= max_unreadable <= 1:
-            raise ValueError(
-                f'max_unreadable must be in 0..1, not {max_unreadable!r}')
+        require(SHARE, max_unreadable=max_unreadable)
         self.on_unreadable = on_unreadable
         self.max_unreadable = max_unreadable
         super().__init__(*args, **kwargs)

@@ -13,6 +13,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..rules import COUNT, POSITIVE, require, some
 from .bad_images import cannot_read
 
 _REDUCED = {
@@ -146,6 +147,11 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
                  aspect_ratio_range: Sequence[float] = (3 / 4, 4 / 3),
                  imdecode_backend: str = 'cv2',
                  backend_args: dict | None = None) -> None:
+        require(COUNT, size=size)
+        require(
+            some(POSITIVE),
+            crop_ratio_range=crop_ratio_range,
+            aspect_ratio_range=aspect_ratio_range)
         super().__init__(imdecode_backend, backend_args)
         self.needed = size**2 * max(aspect_ratio_range) / crop_ratio_range[0]
 

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from mmengine.fileio import isdir
 from mmpretrain.registry import DATASETS
 
+from ..rules import PATH, require
 from .bad_images import ReplacesUnreadable
 
 
@@ -42,6 +43,7 @@ class ImageFolder(ReplacesUnreadable):
                                               '.bmp', '.tif', '.tiff', '.ppm',
                                               '.pgm'),
                  **kwargs) -> None:
+        require(PATH, data_root=data_root)
         super().__init__(
             data_root=osp.expanduser(data_root),
             on_unreadable=on_unreadable,

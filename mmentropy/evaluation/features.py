@@ -4,12 +4,12 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.dist import all_gather, get_dist_info
-from mmengine.model import is_model_wrapper
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..dist import unwrapped
 from ..rules import COUNT, INDEX, require
 
 # Stands for an absent label until all ranks have seen it: if only the rank
@@ -57,8 +57,7 @@ def extract_features(
             sizes or with other channels than the preprocessor, no
             preprocessor, or an output that is not a feature.
     """
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     backbone = model.backbone if hasattr(model, 'backbone') else model
     if data_preprocessor is None:
         data_preprocessor = getattr(model, 'data_preprocessor', None)

@@ -14,11 +14,10 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..rules import COUNT, DICT, Rule, is_integer, or_none, require, some
+from ..rules import COUNT, DICT, SEVERAL, Rule, or_none, require, some
 
-LAYERS = Rule('an integer >= 2', lambda x: is_integer(x) and x >= 2)
 CLASSES = Rule('one or several integers >= 2',
-               lambda x: LAYERS.test(x) or some(LAYERS).test(x))
+               lambda x: SEVERAL.test(x) or some(SEVERAL).test(x))
 
 
 def mean_terms(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -188,7 +187,7 @@ class MinEntHead(BaseModule):
         super().__init__()
         require(COUNT, in_channels=in_channels, hid_channels=hid_channels)
         require(CLASSES, out_channels=out_channels)
-        require(LAYERS, num_layers=num_layers)
+        require(SEVERAL, num_layers=num_layers)
         require(DICT, loss=loss, norm_cfg=norm_cfg)
         if isinstance(out_channels, int):
             out_channels = [out_channels]

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..checkpoint import check_file, read_checkpoint
-from ..seal import PART
+from ..files import PART
 
 # Name of what is saved on a signal.
 INTERRUPTED = 'interrupted'
@@ -46,7 +46,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.backend_args is None and '://' not in str(self.out_dir):
+        if self.backend_args is None and self.file_client_args is None and \
+                '://' not in str(self.out_dir):
             self.backend_args = dict(backend='whole')
 
     def before_train(self, runner: Runner) -> None:
@@ -70,7 +71,8 @@ class SafeCheckpointHook(CheckpointHook):
         name = f'{INTERRUPTED}_{runner.iter + 1}.pth'
         written = None
         with self.or_go_on(runner, name):
-            self._save(runner, name, runner.epoch, runner.iter + 1)
+            self._save(runner, name,
+                       dict(epoch=runner.epoch, iter=runner.iter + 1))
             written = name
         return written
 
@@ -85,19 +87,20 @@ class SafeCheckpointHook(CheckpointHook):
                 self.keep_ckpt_ids = deque(ids[-self.max_keep_ckpts:])
                 runner.message_hub.update_info('keep_ckpt_ids',
                                                [*self.keep_ckpt_ids])
-            self._save(runner, name, **meta)
+            self._save(runner, name, meta)
             for old in outdated:
                 self._remove(self.filename_tmpl.format(old))
 
-    def _save(self, runner: Runner, name: str, epoch: int, iter: int) -> None:
+    def _save(self, runner: Runner, name: str, meta: dict) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
             name,
+            self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
-            meta=dict(epoch=epoch, iter=iter),
+            meta=meta,
             backend_args=self.backend_args,
             **self.args)
         if is_main_process():
@@ -119,7 +122,7 @@ class SafeCheckpointHook(CheckpointHook):
                 for path in removals:
                     remove(path)
         finally:
-            self.file_backend.remove = remove
+            del self.file_backend.remove
 
     def _remove(self, name: str) -> None:
         path = self.file_backend.join_path(self.out_dir, name)

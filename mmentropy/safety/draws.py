@@ -155,10 +155,12 @@ class NumberedBatches:
 
 def number(loader: DataLoader, seed: int, first: int, done: int) -> None:
     """Let a loader give each of its images seeded draws."""
+    batches: Any = loader.batch_sampler
+    # Of a training before.
+    if isinstance(batches, NumberedBatches):
+        batches = batches.batches
     # Not by assignment, which DataLoader refuses once it is made.
-    vars(loader)['batch_sampler'] = NumberedBatches(
-        getattr(loader.batch_sampler, 'batches', loader.batch_sampler), seed,
-        first, done)
+    vars(loader)['batch_sampler'] = NumberedBatches(batches, seed, first, done)
     # torch asks a data set for it before it takes items one by one.
     dataset: Any = loader.dataset
     dataset.__getitems__ = partial(items, dataset)

@@ -1,20 +1,21 @@
 """Steps that would ruin the network are left out."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
+from ..dist import unwrapped
+from ..files import put_whole
 from ..rules import COUNT, INDEX, require
-from ..seal import put_whole, serialized
+from ..seal import serialized
 
 # Of the number of iterations left out, in a checkpoint.
 STATE = 'non_finite'
@@ -139,7 +140,8 @@ def checked(step: Callable[..., None],
     """``step`` of an optimiser, not taken if a gradient is not finite."""
 
     def checked_step(*args: Any, **kwargs: Any) -> None:
-        named = [(name, p.grad) for name, p in unwrapped(model)
+        named = [(name, p.grad)
+                 for name, p in unwrapped(model).named_parameters()
                  if p.grad is not None]
         if named:
             # Lengths of more than 1e19 overflow, and are no use either.
@@ -153,12 +155,6 @@ def checked(step: Callable[..., None],
         step(*args, **kwargs)
 
     return checked_step
-
-
-def unwrapped(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    """Parameters by the names that a checkpoint gives them."""
-    inner: Any = model.module if is_model_wrapper(model) else model
-    return inner.named_parameters()
 
 
 def check_loss(outputs: dict) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
+
+from ..dist import unwrapped
 
 # Iterations that are tried; the first is slower and not timed.
 TRIES = 3
 
 
 def plan(runner: Runner, folder: Path) -> list[str]:
-    """Build all that training needs, step a few times, and report.
+    """Begin to train, stop after a few iterations, and report.
 
     Args:
         runner: That has not trained. Its own work directory is taken for
@@ -33,61 +35,68 @@ def plan(runner: Runner, folder: Path) -> list[str]:
         Exception: What training would end with at once.
         OSError: There is no room for the checkpoints.
     """
-    loop = runner.train_loop
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-    if runner.param_schedulers is not None:
-        runner.param_schedulers = runner.build_param_scheduler(
-            runner.param_schedulers)
-    # Builds it.
-    runner.val_loop  # noqa: B018
-    runner.call_hook('before_run')
-    runner._init_model_weights()
-    runner.load_or_resume()
-    start = runner.iter
-    runner.optim_wrapper.initialize_count_status(runner.model, start,
-                                                 loop.max_iters)
-    runner.call_hook('before_train')
-    loading, step = tried(runner)
-    size = checkpoint_size(runner)
-    runner.call_hook('after_train')
-    return [
+    trial = TrialHook()
+    runner.register_hook(trial)
+    try:
+        runner.train()
+    except _Enough:
+        runner.call_hook('after_train')
+    lines = [
         *data_lines(runner),
-        *time_lines(runner, start, loading, step),
+        *time_lines(runner, trial),
         *network_lines(runner),
-        *checkpoint_lines(runner, folder, size),
     ]
+    return lines + checkpoint_lines(runner, folder, checkpoint_size(runner))
 
 
-def tried(runner: Runner) -> tuple[float, float]:
-    """Seconds of loading and of the step, of iterations after the first."""
-    runner.model.train()
-    batches = iter(runner.train_dataloader)
-    seconds: list[tuple[float, float]] = []
-    for _ in range(TRIES):
-        begin = time.perf_counter()
-        try:
-            batch = next(batches)
-        except StopIteration:
-            if not seconds:
-                raise ValueError(
-                    'train_dataloader gives no batch: it has '
-                    f'{len(runner.train_dataloader.dataset)} images, and '
-                    f'batch_size {runner.train_dataloader.batch_size} may '
-                    'leave none with drop_last=True') from None
-            break
-        loaded = time.perf_counter()
-        losses = runner.model.train_step(
-            batch, optim_wrapper=runner.optim_wrapper)
-        if not losses:
+class _Enough(Exception):
+    """Ends a trial."""
+
+
+class TrialHook(Hook):
+    """Times a few iterations and ends the training with ``_Enough``.
+
+    Raises:
+        FloatingPointError: In the iteration, if it was left out.
+    """
+
+    priority = 'HIGHEST'
+
+    def __init__(self) -> None:
+        self.loading: list[float] = []
+        self.steps: list[float] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self.start = runner.iter
+        self.moment = time.perf_counter()
+
+    def before_train_iter(self,
+                          runner: Runner,
+                          batch_idx: int,
+                          data_batch: Any = None) -> None:
+        self.loading.append(self._lap())
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        if not outputs:
             raise FloatingPointError('the first iterations are not finite: '
                                      'see the warning above')
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        seconds.append((loaded - begin, time.perf_counter() - loaded))
-    # The first starts loader processes and finds algorithms.
-    timed = seconds[1:] or seconds
-    return min(a for a, _ in timed), min(b for _, b in timed)
+        self.steps.append(self._lap())
+        if len(self.steps) == TRIES:
+            raise _Enough
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        # Other hooks evaluate then.
+        raise _Enough
+
+    def _lap(self) -> float:
+        last, self.moment = self.moment, time.perf_counter()
+        return self.moment - last
 
 
 def checkpoint_size(runner: Runner) -> int:
@@ -116,23 +125,28 @@ def data_lines(runner: Runner) -> list[str]:
     return lines
 
 
-def time_lines(runner: Runner, start: int, loading: float,
-               step: float) -> list[str]:
+def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
     """How long it takes, as far as a few iterations can tell."""
     loop = runner.train_loop
     what = f'{loop.max_iters:,} iterations'
     if isinstance(loop, EpochBasedTrainLoop):
         what = f'{loop.max_epochs} epochs = {what}'
-    if start:
-        what += f', {loop.max_iters - start:,} of them left'
+    left = loop.max_iters - trial.start
+    if trial.start:
+        what += f', {left:,} of them left'
+    if not trial.steps:
+        return [f'training: {what}']
+    # The first starts loader processes and finds algorithms.
+    loading, step = (min(times[1:] or times)
+                     for times in (trial.loading, trial.steps))
     # Loader processes work while the network does.
     workers = runner.train_dataloader.num_workers
     each = max(step, loading / max(1, workers)) if workers else step + loading
-    left = timedelta(seconds=round(each * (loop.max_iters - start)))
     return [
         f'training: {what}',
         f'time: {step:.3g} s a step, {loading:.3g} s waiting for a batch '
-        f'({workers} loader processes): about {left} without measuring'
+        f'({workers} loader processes): about '
+        f'{timedelta(seconds=round(each * left))} without measuring'
     ]
 
 
@@ -203,9 +217,9 @@ def gigabytes(count: float) -> str:
     return f'{count:.3g} GiB'
 
 
-def name_of(model: Any) -> str:
+def name_of(model: nn.Module) -> str:
     """The algorithm and its backbone."""
-    model = getattr(model, 'module', model)
+    model = unwrapped(model)
     backbone: nn.Module | None = getattr(model, 'backbone', None)
     inside = f' of {type(backbone).__name__}' if backbone is not None else ''
     return type(model).__name__ + inside
