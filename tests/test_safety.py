@@ -600,6 +600,17 @@ def test_gradients_are_looked_at(tmp_path):
     assert len(list((tmp_path / 'run/bad_batches').iterdir())) == 2
 
 
+def test_methods_are_put_back(tmp_path, recwarn):
+    """Those of mmengine's schedulers, which warn of others."""
+    cfg = config(tmp_path / 'run', epochs=1)
+    cfg.param_scheduler = [dict(type='LinearLR', start_factor=.5)]
+    runner = train(cfg)
+    assert not [w for w in recwarn if 'overridden' in str(w.message)]
+    assert 'train_step' not in vars(runner.model)
+    assert 'checked' not in runner.optim_wrapper.step.__code__.co_name
+    assert runner.optim_wrapper._global_step > 0
+
+
 @OPTIM_WRAPPERS.register_module()
 class ScaledWrapper(OptimWrapper):
     """Skips steps itself, as mmengine's for float16, which needs a GPU."""

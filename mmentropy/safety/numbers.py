@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,19 @@ class NonFiniteHook(Hook):
         if runner.iter > 0:
             self.total = runner.message_hub.get_info(STATE, 0)
         self._buffers = Buffers(runner.model)
-        runner.model.train_step = self._guarded(
-            runner.model.train_step, runner)
-        wrapper = runner.optim_wrapper
+        model, wrapper = runner.model, runner.optim_wrapper
         self._scaled = hasattr(wrapper, 'loss_scaler')
+        self._undo = [
+            put(model, 'train_step', self._guarded(model.train_step, runner))
+        ]
         if not self._scaled:
-            wrapper.step = checked(wrapper.step, runner.model)
+            self._undo.append(
+                put(wrapper, 'step', checked(wrapper.step, model)))
 
     def after_train(self, runner: Runner) -> None:
-        vars(runner.model).pop('train_step', None)
-        vars(runner.optim_wrapper).pop('step', None)
+        for undo in self._undo:
+            undo()
+        self._undo = []
 
     def _guarded(self, train_step: Callable[..., dict],
                  runner: Runner) -> Callable[..., dict]:
@@ -135,10 +139,26 @@ class Buffers:
             torch._foreach_copy_(buffers, copies)
 
 
+def put(owner: Any, name: str, method: Callable) -> Callable[[], None]:
+    """Replace a method of one object; returns what undoes it."""
+    own = vars(owner)
+    # A compiled or counted method is the object's own, too.
+    before = {name: own[name]} if name in own else {}
+    own[name] = method
+
+    def undo() -> None:
+        del own[name]
+        own.update(before)
+
+    return undo
+
+
 def checked(step: Callable[..., None],
             model: nn.Module) -> Callable[..., None]:
     """``step`` of an optimiser, not taken if a gradient is not finite."""
 
+    # With the mark of schedulers, which warn of a step that is not theirs.
+    @wraps(step)
     def checked_step(*args: Any, **kwargs: Any) -> None:
         named = [(name, p.grad)
                  for name, p in unwrapped(model).named_parameters()

@@ -325,15 +325,24 @@ def good_images() -> list[bytes]:
     ]
 
 
+def lay(root: Path, files: dict[str, bytes]) -> None:
+    """Write files by their paths below a folder."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def write(root: Path, images: list[bytes], bad: dict[str, bytes]) -> None:
     """A folder of images in which the bad ones lie here and there."""
-    root.mkdir()
-    for i, content in enumerate(images):
-        (root / f'{i:03}.{("jpg", "png")[i % 2]}').write_bytes(content)
-    for name, (content, _, _) in GOOD.items():
-        (root / name).write_bytes(content)
-    for i, (name, content) in enumerate(bad.items()):
-        (root / f'{37 * i:03}_{name}').write_bytes(content)
+    lay(
+        root, {
+            **{f'{i:03}.{("jpg", "png")[i % 2]}': content
+               for i, content in enumerate(images)},
+            **{name: content for name, (content, _, _) in GOOD.items()},
+            **{f'{37 * i:03}_{name}': content
+               for i, (name, content) in enumerate(bad.items())}
+        })
 
 
 def bad_files() -> dict[str, bytes]:
@@ -442,10 +451,11 @@ def test_every_pretraining_config_replaces():
 
 def test_class_folders(tmp_path):
     cfg = dict(type='ClassFolders', data_root=str(tmp_path))
-    for name in ('b/2.jpg', 'b/1.png', 'a/deep/3.jpg', 'a/x.txt', 'c/y.txt'):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(PNG)
+    lay(
+        tmp_path,
+        dict.fromkeys(
+            ('b/2.jpg', 'b/1.png', 'a/deep/3.jpg', 'a/x.txt', 'c/y.txt'),
+            PNG))
     data = DATASETS.build(cfg)
     rows = [(info['img_path'], info['gt_label'])
             for info in map(data.get_data_info, range(len(data)))]
@@ -465,9 +475,7 @@ def test_class_folders(tmp_path):
 def test_listing(tmp_path, monkeypatch):
     root = tmp_path / 'root'
     names = {*map(str, MIXED), 'deep/er/a.jpg', 'folder.jpg/b.jpg'}
-    for name in names | {'.hidden/c.jpg', 'deep/.d.jpg'}:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(PNG)
+    lay(root, dict.fromkeys(names | {'.hidden/c.jpg', 'deep/.d.jpg'}, PNG))
     links = {
         'lost.jpg': tmp_path / 'gone.jpg',
         'itself.jpg': root / 'itself.jpg',
@@ -643,13 +651,18 @@ def test_training_goes_on(workers, run, good_images, tmp_path, monkeypatch):
     ]
 
 
+def empty_ones(good_images, step):
+    """600 images, every so many of them empty."""
+    return {
+        f'{i:03}.png': good_images[i % 500] if i % step else b''
+        for i in range(600)
+    }
+
+
 def test_training_stops(run, good_images, tmp_path):
     """Above 1 %, with the count, the share and the file."""
     root = tmp_path / 'images'
-    root.mkdir()
-    for i in range(600):
-        (root / f'{i:03}.png').write_bytes(
-            good_images[i % 500] if i % 80 else b'')
+    lay(root, empty_ones(good_images, 80))
     with pytest.raises(OSError) as e:
         run(root)
     text = str(e.value)
@@ -667,10 +680,7 @@ def test_training_stops(run, good_images, tmp_path):
 def test_no_more_than_tolerated(run, good_images, tmp_path):
     """Six of 600 are 1 %, not more."""
     root = tmp_path / 'images'
-    root.mkdir()
-    for i in range(600):
-        (root / f'{i:03}.png').write_bytes(
-            good_images[i % 500] if i % 100 else b'')
+    lay(root, empty_ones(good_images, 100))
     run(root, '--cfg-options', 'train_cfg.max_epochs=1')
     assert len(run.lines) == 6 and '6 of 600 images were' in run.log
 

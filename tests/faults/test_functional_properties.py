@@ -6,6 +6,7 @@ with NumPy, SciPy and mpmath in float64.
 """
 
 import math
+from functools import partial
 
 import mpmath
 import numpy as np
@@ -214,17 +215,19 @@ def test_dtypes(function, names, dtype):
             raises(TypeError, name, function, *args)
 
 
+def spoilt(bad, at, x):
+    """A copy with one bad number."""
+    x = x.clone()
+    x.view(-1)[at] = bad
+    return x
+
+
 @pytest.mark.parametrize('function, names', CHECKED.values(), ids=CHECKED)
 @prop(bad=st.sampled_from(BAD), at=st.integers(0, 8), dtype=st.sampled_from(
     DTYPES))
 def test_not_finite_is_an_error(function, names, bad, at, dtype):
-    def spoil(x):
-        x = x.clone()
-        x.view(-1)[at] = bad
-        return x
-
     names = {name: x.to(dtype) for name, x in names.items()}
-    for name, args in replaced(names, spoil):
+    for name, args in replaced(names, partial(spoilt, bad, at)):
         raises(FloatingPointError, name, function, *args)
 
 
@@ -232,16 +235,11 @@ def test_not_finite_is_an_error(function, names, bad, at, dtype):
 @prop(bad=st.sampled_from(BAD), at=st.integers(0, 8), dtype=st.sampled_from(
     DTYPES))
 def test_not_finite_goes_into_the_result(function, names, bad, at, dtype):
-    def spoil(x):
-        x = x.clone()
-        x.view(-1)[at] = bad
-        return x
-
     # No zeros, of which infinity would make NaN by itself.
     names = {name: x.to(dtype) * 0.5 + 0.1 for name, x in names.items()}
     # What is below 0 counts as 0.
     assume(bad != -math.inf or function is not HOT['discrete_joe'][0])
-    for name, args in replaced(names, spoil):
+    for name, args in replaced(names, partial(spoilt, bad, at)):
         value = function(*args)
         if bad == -math.inf and name[0] == 'g' and at % 4:
             # A class without probability, which is no target: the limit.

@@ -1,7 +1,7 @@
 # Images as arXiv 2011.13377 measures them (linusericsson/ssl-transfer@416913f):
 # short side 224, centre crop. They are BGR, as OpenMMLab loads files: backbones
 # turn them by data_preprocessor.to_rgb.
-load = [dict(type='LoadImageFromFile', imdecode_backend='pillow')]
+load = [dict(type='CheckedLoadImageFromFile', imdecode_backend='pillow')]
 crop = [
     dict(
         type='ResizeEdge',
