@@ -276,13 +276,15 @@ def test_correlations(tmp_path, monkeypatch, capsys):
         run(tmp_path / f'{i}',
             monitor(10, rankme=x, alpha_req=x, feature_std=1., **(
                 dict(lidar=-x) if i < 4 else {})),
-            results=dict(linear=y), log=alarm(10, 'ill: x') if i > 3 else '')
+            results=dict(linear=y, knn=50.),
+            log=alarm(10, 'ill: x') if i > 3 else '')
         for i, (x, y) in enumerate(VALUES)
     ]
     lines, _, written = call(monkeypatch, capsys, *dirs)
     found = {row['metric']: row for row in written['correlations']}
-    # A metric that is the same everywhere ranks nothing.
+    # What is the same everywhere neither ranks nor is ranked.
     assert set(found) == {'rankme', 'alpha_req', 'lidar'}
+    assert {row['accuracy'] for row in written['correlations']} == {'linear'}
     near_one = [(-abs(x - 1), y) for x, y in VALUES]
     for metric, pairs in (('rankme', VALUES), ('alpha_req', near_one),
                           ('lidar', [(-x, y) for x, y in VALUES[:4]])):

@@ -16,7 +16,7 @@ case $PYTHON in /*) ;; *) PYTHON=$PWD/$PYTHON ;; esac
 # From another folder: here, the import would succeed uninstalled.
 complete() { (cd tools && "$PYTHON" -c "$1"); }
 if ! complete "$2" >/dev/null 2>&1; then
-    echo "Installing mmentropy[$1] (about 3 minutes)"
+    echo "Installing mmentropy[$1] (about 3 minutes, 7 GB)"
     "$PYTHON" -m pip install --quiet --editable ".[$1]"
     complete "$2"
 fi

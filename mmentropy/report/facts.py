@@ -113,7 +113,7 @@ def numbers(runs: Sequence[Run], measured: dict[str, Measured] | None) -> str:
 
 
 BACKBONE_NOTE = (
-    '<p class="note">Last values. Ranks, lengths and entropies are of '
+    '<p class="note">Ranks, lengths and entropies are of '
     'backbone features on held-out images. Losses of different methods do not '
     'compare.</p>')
 
