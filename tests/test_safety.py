@@ -608,7 +608,7 @@ def test_methods_are_put_back(tmp_path, recwarn):
     assert not [w for w in recwarn if 'overridden' in str(w.message)]
     assert 'train_step' not in vars(runner.model)
     assert 'checked' not in runner.optim_wrapper.step.__code__.co_name
-    assert runner.optim_wrapper._global_step > 0
+    assert runner.optim_wrapper.step._with_counter
 
 
 @OPTIM_WRAPPERS.register_module()
