@@ -37,6 +37,7 @@ from mmentropy.safety.checkpoints import (
     newest_checkpoint,
 )
 from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
+from mmentropy.safety.numbers import check_loss
 from mmentropy.safety.ranks import Watch, leaves
 from mmentropy.seal import check_seal, sealed, serialized
 
@@ -686,6 +687,19 @@ def test_all_ranks_raise_the_fault_of_one(tmp_path):
     assert zero.startswith('the features of rank 1 are not finite; ')
     for text in on_ranks(partial(raised, True), 2, two):
         assert text.startswith('loss is inf, although all features are ')
+
+
+def complaint(rank, world):
+    """What each rank says of a loss that is bad on rank 1."""
+    with pytest.raises(FloatingPointError) as error:
+        check_loss(dict(loss=torch.tensor(float('nan') if rank else 1.)))
+    return str(error.value)
+
+
+def test_all_ranks_look_at_the_loss_of_each(tmp_path):
+    assert set(on_ranks(complaint, 2, tmp_path)) == {
+        'the loss of 1 of the processes is not finite'
+    }
 
 
 # -- Ranks -------------------------------------------------------------------
