@@ -1,6 +1,8 @@
 """What --check tells of a run before it is trained."""
+import os
 import shutil
 import signal
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +11,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, HOOKS
 from mmpretrain.structures import DataSample
+from ranks import on_ranks
 from small import small_config
 from torch.utils.data import Dataset
 
+from mmentropy.dist import cpu_wrapper
 from mmentropy.safety.plan import gigabytes, plan
 
 
@@ -82,6 +86,21 @@ def test_a_plan(tmp_path):
     assert lines['training'] == '2 epochs = 10 iterations'
     assert lines['network'].startswith('MEC of ResNet_CIFAR, ')
     assert f' each in {folder}, every 1 epochs, 1 kept' in lines['checkpoints']
+
+
+def data_line(folder, rank, world):
+    cfg = config(folder / f'{rank}')
+    cfg.default_hooks.ranks = dict(type='RanksHook')
+    cfg.launcher = 'pytorch'
+    cfg.model_wrapper_cfg = cpu_wrapper()
+    os.environ['LOCAL_RANK'] = str(rank)
+    return lines_of(cfg, folder)['data']
+
+
+def test_two_ranks(tmp_path):
+    assert on_ranks(partial(data_line, tmp_path), 2, tmp_path) == [
+        '40 images, 2 processes x batch 8 = 16, 3 iterations an epoch'
+    ] * 2
 
 
 @pytest.mark.parametrize('batches', [1, 2])
