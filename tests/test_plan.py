@@ -91,6 +91,7 @@ def test_a_plan(tmp_path):
 def data_line(folder, rank, world):
     cfg = config(folder / f'{rank}')
     cfg.default_hooks.ranks = dict(type='RanksHook')
+    cfg.experiment_name = 'plan'
     cfg.launcher = 'pytorch'
     cfg.model_wrapper_cfg = cpu_wrapper()
     os.environ['LOCAL_RANK'] = str(rank)
