@@ -217,6 +217,18 @@ def test_interrupted_ranks_save_and_can_go_on(tmp_path):
     assert not saved.exists() and (tmp_path / f'epoch_{epochs}.pth').exists()
 
 
+@pytest.mark.parametrize('status, left', [(75, 75), (3, 1), (0, 0)])
+def test_the_status_of_ranks_is_handed_on(status, left, tmp_path):
+    (tmp_path / 'rank.py').write_text(f'raise SystemExit({status})')
+    done = subprocess.run([
+        sys.executable, 'tools/launch.py', '--standalone', '--nproc-per-node',
+        '1', tmp_path / 'rank.py'
+    ],
+                          cwd=ROOT,
+                          env=ENV)
+    assert done.returncode == left
+
+
 SRUN = """#!/bin/sh
 echo "$@" >> calls
 [ "$(wc -l < calls)" -ge {ends} ] || exit 75
