@@ -15,6 +15,7 @@ import torch
 from mmengine.dist import all_gather, all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpretrain.models import SwAVNeck, TwoNormDataPreprocessor
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS, HOOKS
 from torch import Tensor, nn
@@ -72,21 +73,20 @@ class EntropyMonitorHook(Hook):
     has MinEnt's projectors, the projections (of several, side by side), of
 
     - a held-out batch, ``monitor/{backbone,projector}/{metric}``: two views
-      by the training pipeline of the first ``images`` images of the config's
-      ``eval_datasets.test``, or, without it, of the training set, drawn once,
-      when training starts; the network is in eval mode;
+      by the training pipeline of ``images`` images, evenly spaced, of the
+      config's ``eval_datasets.test``, or, without it, of the training set,
+      drawn once, when training starts; the network is in eval mode;
     - the batch just trained on, ``monitor_train/...``: its first ``images``
       images in the first two views, seen as they pass through the network.
 
     Both are of all ranks together. A neck with prototypes adds
     ``assignment_entropy``, MinEnt ``monitor/head{i}/target_entropy`` as
-    its loss defines it, labels of the held-out images, if there are ten of a
-    class, ``knn`` in percent. Scalars go to the visualizer and the message
-    hub, the largest 64 values of the held-out spectra to
-    ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "spectrum":
-    {"backbone": [...], ...}, "width": {"backbone": D, ...}}``, a line to the
-    log. Metrics that are not finite
-    are left out.
+    its loss defines it, labels of the held-out images, if there are several
+    and ten of a class, ``knn`` in percent. Scalars go to the visualizer and
+    the message hub, warnings and the largest 64 values of the held-out spectra
+    to ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "alarms": [...],
+    "spectrum": {"backbone": [...], ...}, "width": {"backbone": D, ...}}``, a
+    line to the log. Metrics that are not finite are left out.
 
     Training goes on as if the hook were not there. A collapse, or a number
     that is not finite, is reported once, as a warning with what helps.
@@ -134,20 +134,19 @@ class EntropyMonitorHook(Hook):
         model = unwrapped(runner.model)
         with random_state_kept():
             dataset = held_out_dataset(runner)
-            rows = min(self.images, len(dataset)) // world_size
+            chosen = evenly(len(dataset), self.images)
+            rows = len(chosen) // world_size
             if rows < 2:
                 raise ValueError(
-                    f'EntropyMonitorHook: {min(self.images, len(dataset))} '
-                    f'images are too few for {world_size} ranks: raise images')
-            share = range(rank, rows * world_size, world_size)
+                    f'EntropyMonitorHook: {len(chosen)} images are too few '
+                    f'for {world_size} ranks: raise images')
+            shares = [chosen[r:rows * world_size:world_size]
+                      for r in range(world_size)]
             self._held_out = two_views(
-                dataset, list(share), runner.train_dataloader.collate_fn,
+                dataset, shares[rank], runner.train_dataloader.collate_fn,
                 model.data_preprocessor)
         # In the order in which ranks are gathered.
-        self._labels = labels_of(dataset, [
-            i for r in range(world_size)
-            for i in range(r, rows * world_size, world_size)
-        ])
+        self._labels = labels_of(dataset, sum(shares, []))
         # Part of a checkpoint: there if this run is resumed.
         self.alarms.load(runner.message_hub.get_info(STATE, {}))
 
@@ -217,9 +216,11 @@ class EntropyMonitorHook(Hook):
         runner.visualizer.add_scalars(scalars, step=step)
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
+        warnings = self.alarms.given()
         line = dict(
             iter=step,
             epoch=runner.epoch + 1,
+            alarms=warnings,
             spectrum=spectra,
             width={part: views[0].shape[1]
                    for part, views in held_out.items()})
@@ -229,13 +230,12 @@ class EntropyMonitorHook(Hook):
             with file.open('a') as stream:
                 stream.write(json.dumps(line) + '\n')
         except OSError as error:
-            runner.logger.error(f'the spectrum was not written: {error}; '
+            runner.logger.error(f'monitor.jsonl was not written: {error}; '
                                 'training goes on')
         runner.logger.info(
             f'monitor at iteration {step}: {progress(runner)}'
             f'{summary(scalars, held_out)} '
             f'({time.perf_counter() - start:.2f} s)')
-        warnings = self.alarms.given()
         for warning in warnings:
             runner.logger.warning(f'monitor at iteration {step}: {warning}')
         save_best(runner, scalars)
@@ -260,7 +260,9 @@ def side_by_side(heads: Sequence[Tensor]) -> Tensor:
 
 def project_of(model: BaseSelfSupervisor, feats: Any) -> Tensor:
     """The projections of what the backbone gave."""
-    z = model.neck(feats)[0]
+    # SwAV's takes the features of each crop.
+    z = model.neck([feats] if isinstance(model.neck, SwAVNeck) else feats)
+    z = z[0] if isinstance(z, (tuple, list)) else z
     if projects(model):
         return z.float()
     return side_by_side([rows for rows, in model.head.projectors(z)])
@@ -343,15 +345,25 @@ def held_out_dataset(runner: Runner) -> Any:
         dict(copy.deepcopy(cfg['test']), pipeline=train_cfg['pipeline']))
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """Up to ``most`` rows of ``count``, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(
+        int).tolist()
+
+
 def labels_of(dataset: Any, indices: list[int]) -> Tensor | None:
-    """Classes (N,) of images; None if unknown, or too rare for neighbours."""
+    """Classes (N,) of images; None if they cannot tell neighbours apart.
+
+    They are unknown, all the same, or too many for so few images.
+    """
     if not hasattr(dataset, 'get_data_info'):
         return None
     labels = [dataset.get_data_info(i).get('gt_label') for i in indices]
     if not all(isinstance(label, (int, np.integer)) for label in labels):
         return None
-    enough = len(labels) >= IMAGES_PER_CLASS * len(set(labels))
-    return torch.tensor(labels) if enough else None
+    classes = len(set(labels))
+    several = 1 < classes <= len(labels) / IMAGES_PER_CLASS
+    return torch.tensor(labels) if several else None
 
 
 def two_views(dataset: Any, indices: list[int], collate_fn: Any,
@@ -374,14 +386,19 @@ def two_views(dataset: Any, indices: list[int], collate_fn: Any,
             torch.manual_seed(seed)
             items.append(dataset[index])
         torch.manual_seed(SEED)
-        inputs = data_preprocessor(collate_fn(items), True)['inputs']
-        views += [x.cpu() for x in as_list(inputs)]
+        output = data_preprocessor(collate_fn(items), True)
+        views += [x.cpu() for x in views_of(data_preprocessor, output)]
     return views[:2]
 
 
-def as_list(inputs: Tensor | list[Tensor]) -> list[Tensor]:
+def views_of(data_preprocessor: nn.Module, output: dict) -> list[Tensor]:
     """The views that a preprocessor gave."""
-    return [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    inputs = output['inputs']
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    # The second is the same image, for the tokenizer that gives the targets.
+    alone = isinstance(data_preprocessor, TwoNormDataPreprocessor)
+    return list(inputs[:1] if alone else inputs)
 
 
 def encode(model: BaseSelfSupervisor, views: list[Tensor],
@@ -394,7 +411,7 @@ def encode(model: BaseSelfSupervisor, views: list[Tensor],
             backbone, projector = [], []
             for x in view.split(CHUNK):
                 feats = model.extract_feat(x.to(device))
-                backbone.append(pooled(feats, model.backbone))
+                backbone.append(pooled(feats, model.backbone, len(x)))
                 if project:
                     projector.append(project_of(model, feats))
             rows['backbone'].append(torch.cat(backbone))
@@ -403,14 +420,18 @@ def encode(model: BaseSelfSupervisor, views: list[Tensor],
     return {part: found for part, found in rows.items() if found}
 
 
-def pooled(outputs: Any, backbone: nn.Module) -> Tensor:
+def pooled(outputs: Any, backbone: nn.Module, count: int) -> Tensor:
     """Rows (N, D) float32 of what a backbone gave, in memory of their own.
 
     Of a masked backbone, which gives its mask too, those of the tokens.
+
+    Args:
+        count: N.
     """
     if isinstance(outputs, (tuple, list)):
         tensors = [x for x in outputs
-                   if isinstance(x, Tensor) and x.is_floating_point()]
+                   if isinstance(x, Tensor) and x.is_floating_point()
+                   and len(x) == count]
         most = max((x.dim() for x in tensors), default=0)
         outputs = [x for x in tensors if x.dim() == most]
     return pool(outputs, backbone).detach().to(torch.float32, copy=True)
@@ -473,7 +494,7 @@ class Tap:
         return [view[:images] for view in pair]
 
     def _see_views(self, module: nn.Module, args: tuple, output: dict) -> None:
-        self.views = as_list(output['inputs'])
+        self.views = views_of(module, output)
 
     def _see_backbone(self, module: nn.Module, args: tuple,
                       output: Any) -> None:
@@ -483,12 +504,14 @@ class Tap:
             x, second = args[0], self.views[1]
             self.interleaved = len(x) == 2 * len(second) and torch.equal(
                 x[1], second[0])
-        self.rows['backbone'].append(pooled(output, module))
+        self.rows['backbone'].append(pooled(output, module, len(args[0])))
 
     def _see_neck(self, module: nn.Module, args: tuple, output: Any) -> None:
         z = output[0] if isinstance(output, (tuple, list)) else output
-        # Decoders take and give something else.
-        if len(args) == 1 and isinstance(z, Tensor) and z.dim() == 2:
+        # Decoders take and give something else, or rows of tokens.
+        most = sum(map(len, self.views))
+        if len(args) == 1 and isinstance(z, Tensor) and z.dim() == 2 and \
+                len(z) <= most:
             self.rows['projector'].append(
                 z.detach().to(torch.float32, copy=True))
 

@@ -4,6 +4,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
+from mmpretrain.registry import MODELS as MODEL_REGISTRY
+from mmpretrain.structures import DataSample
 from ranks import on_ranks
 from test_models import BACKBONE, HEADS, NECK, PREDICTOR
 
@@ -92,6 +96,24 @@ MODELS = dict(
             norm_pix=True,
             patch_size=4,
             loss=dict(type='PixelReconstructionLoss', criterion='L2'))),
+    swav=dict(
+        type='SwAV',
+        backbone=BACKBONE,
+        neck=dict(
+            type='SwAVNeck',
+            in_channels=NECK['in_channels'],
+            hid_channels=16,
+            out_channels=16,
+            norm_cfg=dict(type='BN1d')),
+        head=dict(
+            type='SwAVHead',
+            loss=dict(
+                type='SwAVLoss',
+                feat_dim=16,
+                epsilon=.05,
+                temperature=.1,
+                num_crops=[2, 1],
+                num_prototypes=8))),
     with_mec=dict(
         SIMSIAM,
         type='WithMEC',
@@ -131,6 +153,12 @@ def config(work_dir, name, run, *hooks, **kwargs):
     pipeline = TWO_VIEWS
     if name == 'mae':
         pipeline = [*VIEW, dict(type='PackInputs')]
+    if name == 'swav':
+        small = [dict(type='RandomCrop', crop_size=8), VIEW[1]]
+        pipeline = [
+            dict(type='MultiView', num_views=[2, 1], transforms=[VIEW, small]),
+            dict(type='PackInputs')
+        ]
     cfg = dict(
         default_scope='mmpretrain',
         work_dir=str(work_dir / run),
@@ -235,8 +263,10 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
     model = runner.model.eval()
     feats = [model.extract_feat(view) for view in views]
     rows = dict(
-        backbone=[monitor.pooled(feat, model.backbone) for feat in feats])
-    if 'projector' in parts:
+        backbone=[monitor.pooled(feat, model.backbone, 12) for feat in feats])
+    if name == 'swav':
+        rows['projector'] = [model.neck([feat]) for feat in feats]
+    elif 'projector' in parts:
         rows['projector'] = [model.neck(feat)[0] for feat in feats]
     if name == 'minent':
         heads = [model.head.projectors(feat) for feat in rows['projector']]
@@ -328,10 +358,12 @@ def test_features_of_a_masked_backbone():
     model.data_preprocessor = torch.nn.Identity()
     model.backbone = torch.nn.Identity()
     model.neck = torch.nn.Bilinear(3, 3, 2)
-    found = monitor.pooled((tokens, mask, mask.long()), model.backbone)
+    mask_of_all = torch.ones(1, 4, 1)
+    found = monitor.pooled((tokens, mask, mask.long(), mask_of_all),
+                           model.backbone, 2)
     torch.testing.assert_close(found, tokens.mean(1))
     model.backbone.cls_token = 0
-    found = monitor.pooled((tokens, mask), model.backbone)
+    found = monitor.pooled((tokens, mask), model.backbone, 2)
     torch.testing.assert_close(found, tokens[:, 0])
     assert found.data_ptr() != tokens.data_ptr()
     tap = Tap(model)
@@ -340,6 +372,97 @@ def test_features_of_a_masked_backbone():
     tap.remove()
     assert [view.shape for view in tap.features(2)['backbone']] == [(2, 3)]
     assert tap.features(2).keys() == {'backbone'}
+
+
+VIT = dict(
+    embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+SWIN = dict(embed_dims=16, depths=[1] * 4, num_heads=[2] * 4)
+RECONSTRUCTION = dict(type='PixelReconstructionLoss', criterion='L2')
+MASKED = dict(
+    # Its neck gives a row per token.
+    maskfeat=(16, 224, dict(
+        type='MaskFeat',
+        backbone=dict(type='MaskFeatViT', arch=VIT, patch_size=16),
+        neck=dict(
+            type='LinearNeck',
+            in_channels=16,
+            out_channels=108,
+            norm_cfg=None),
+        head=dict(type='MIMHead', loss=RECONSTRUCTION),
+        target_generator=dict(
+            type='HOGGenerator', nbins=9, pool=8, gaussian_window=16))),
+    # Its backbone gives one mask for all images.
+    mixmim=(128, 64, dict(
+        type='MixMIM',
+        backbone=dict(
+            type='MixMIMPretrainTransformer',
+            arch=SWIN,
+            img_size=64,
+            mlp_ratio=1,
+            window_size=[2] * 4),
+        neck=dict(
+            type='MixMIMPretrainDecoder',
+            num_patches=4,
+            encoder_stride=32,
+            embed_dim=128,
+            decoder_embed_dim=16,
+            decoder_depth=1,
+            decoder_num_heads=2),
+        head=dict(
+            type='MixMIMPretrainHead', norm_pix=True, loss=RECONSTRUCTION))))
+
+
+@pytest.mark.parametrize('name', MASKED)
+def test_masked_algorithms_have_a_backbone_alone(name):
+    init_default_scope('mmpretrain')
+    width, size, cfg = MASKED[name]
+    model = MODEL_REGISTRY.build(cfg)
+    samples = [DataSample() for _ in range(6)]
+    for sample in samples:
+        sample.set_field(torch.rand(14, 14) > .5, 'mask')
+    images = torch.randn(6, 3, size, size)
+    tap = Tap(model)
+    data = model.data_preprocessor(
+        dict(inputs=images, data_samples=samples), True)
+    model.loss(data['inputs'], samples)
+    tap.remove()
+    trained = tap.features(4)
+    held_out = monitor.encode(model, [images, images], 'projector' in trained)
+    for found, views, rows in ((trained, 1, 4), (held_out, 2, 6)):
+        assert found.keys() == {'backbone'}
+        assert [x.shape for x in found['backbone']] == [(rows, width)] * views
+
+
+def test_a_tokenizers_images_are_no_view():
+    """As BEiT's, of other sizes or other means."""
+    init_default_scope('mmpretrain')
+    preprocessor = MODEL_REGISTRY.build(
+        dict(
+            type='TwoNormDataPreprocessor',
+            mean=[100.] * 3,
+            std=[50.] * 3,
+            second_mean=[0.] * 3,
+            second_std=[255.] * 3))
+    images = torch.randint(0, 255, (40, 3, 8, 8), dtype=torch.uint8)
+    # One image with its half, drawn anew at each call.
+    dataset = [(image, image[:, ::2, ::2]) for image in images]
+
+    def collate(items):
+        return dict(
+            inputs=[
+                torch.stack(views).float() + torch.rand(1)
+                for views in zip(*items)
+            ],
+            data_samples=None)
+
+    views = monitor.two_views(dataset, [3, 1], collate, preprocessor)
+    assert [view.shape for view in views] == [(2, 3, 8, 8)] * 2
+    tap = Tap(SimpleNamespace(
+        data_preprocessor=preprocessor, backbone=torch.nn.Identity(),
+        head=None))
+    preprocessor(collate([dataset[0]]), True)
+    assert len(tap.views) == 1
+    tap.remove()
 
 
 def test_held_out_views(tmp_path):
@@ -354,9 +477,11 @@ def test_held_out_views(tmp_path):
     images = np.stack([
         info['img'] for info in Stripes(40, 100, pipeline=[]).load_data_list()
     ])
+    # Data sets are often sorted by class.
+    spread = [0, 4, 7, 11, 14, 18, 21, 25, 28, 32, 35, 39]
     for view in views:
         means = (view * 60 + 120).mean((1, 2, 3))
-        close = torch.from_numpy(images[:12]).float().mean((1, 2, 3))
+        close = torch.from_numpy(images[spread]).float().mean((1, 2, 3))
         assert np.corrcoef(means, close)[0, 1] > 0.8
     assert not torch.equal(*views)
     runner = train(tmp_path, 'simsiam', 'train', hook(images=100),
@@ -618,11 +743,12 @@ def test_neighbours_of_labelled_images(tmp_path):
     assert re.search(
         r'4: loss -?\d\.\d{4}; eta 0:00:00; backbone kNN '
         rf'{found["monitor/backbone/knn"]:.1f} %, RankMe', line)
-    # Fewer than ten of a class say nothing.
-    data['test']['classes'] = 5
-    runner = train(tmp_path, 'simsiam', 'rare', hook(images=40),
-                   eval_datasets=data)
-    assert 'monitor/backbone/knn' not in logged(runner)[4]
+    # Fewer than ten of a class say nothing, and neither does a single class.
+    for classes in (5, 1):
+        data['test']['classes'] = classes
+        runner = train(tmp_path, 'simsiam', f'of{classes}', hook(images=40),
+                       eval_datasets=data)
+        assert 'monitor/backbone/knn' not in logged(runner)[4]
 
 
 SAME = dict(type='Stripes', size=16, same=True, pipeline=[
@@ -650,6 +776,9 @@ def test_stop_ends_training(tmp_path, kwargs, warned, message):
         log = next(Path(runner.log_dir).glob('*.log')).read_text()
         assert log.count(message) == 1
         assert f'WARNING - monitor at iteration {warned}: ' in log
+        given = {line['iter']: line['alarms'] for line in spectra(runner)}
+        assert min(step for step, texts in given.items() if texts) == warned
+        assert message in given[warned][0]
         assert all(np.isfinite(value) for line in logged(runner).values()
                    for value in line.values())
     if warned > 1:

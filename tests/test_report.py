@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
@@ -29,6 +30,7 @@ from mmentropy.report.charts import (
     ticks,
 )
 from mmentropy.report.curves import alike
+from mmentropy.report.facts import length
 from mmentropy.report.images import checkpoint_of, evenly, views_of
 from mmentropy.report.markdown import plain, write_markdown
 from mmentropy.report.runs import CONFIGS, base_differences, differences
@@ -92,6 +94,8 @@ def start(folder: Path, stamp: str, first: int, last: int, *,
                           'step': step // PER_EPOCH})
     (data / 'scalars.json').write_text(
         ''.join(json.dumps(line) + '\n' for line in lines))
+    for step, text in (alarms or {}).items():
+        spectra.append(dict(iter=step, alarms=[text]))
     if spectra:
         (data / 'monitor.jsonl').write_text(
             ''.join(json.dumps(line) + '\n' for line in spectra))
@@ -104,9 +108,6 @@ def start(folder: Path, stamp: str, first: int, last: int, *,
             f'[10/{PER_EPOCH}]  lr: 5.0e-02  loss: -0.0012\n')
     log += ('2026/11/22 14:27:43 - mmengine - INFO - monitor at iteration '
             f'{last}: backbone RankMe 40\n')
-    for step, text in (alarms or {}).items():
-        log += (f'2026/11/22 14:28:42 - mmengine - WARNING - monitor at '
-                f'iteration {step}: {text}\n')
     log += f'2026/11/22 14:{minute}:36 - mmengine - INFO - Saving\n'
     (folder / stamp / f'{stamp}.log').write_text(log)
     return folder
@@ -380,6 +381,21 @@ def test_run_without_monitor_says_how_to_get_it(tmp_path):
     assert 'gave no alarm' not in text
 
 
+def test_alarms_are_not_known_without_the_monitors_file(tmp_path):
+    for name in 'ab':
+        start(tmp_path / name, '20261122_142736', 10, 60)
+    assert 'The monitor gave no alarm' in page_of(*tmp_path.glob('?'))
+    next(tmp_path.glob('b/*/vis_data/monitor.jsonl')).unlink()
+    for log in tmp_path.glob('*/*/*.log'):
+        # As mmengine names it with log_level DEBUG.
+        log.rename(log.with_name(f'{log.stem}_node_device0_rank0.log'))
+    html = page_of(tmp_path / 'a', tmp_path / 'b')
+    assert 'gave no alarm' not in html and 'has no log' not in html
+    rows = dict(re.findall(
+        r'<tr><th scope="row">.*?</b> (\w)</th><td>([^<]*)', html))
+    assert rows == dict(a='0', b='–')
+
+
 def test_some_runs_without_monitor_are_named(tmp_path):
     start(tmp_path / 'a', '20261122_142736', 10, 60)
     start(tmp_path / 'b', '20261122_142736', 10, 30, monitor=False)
@@ -399,7 +415,7 @@ def test_foreign_run_without_config_or_log(tmp_path):
     text = Page(html).text
     assert 'loss cls' in text and '200 iterations' in text
     assert 'no checkpoint in the work directory' in text
-    assert 'has no log: alarms, time and environment are not known' in text
+    assert 'has no log: time and environment are not known' in text
     assert 'holds no config' in text
     line = data_of(charts(html)['c-loss'])['det']
     np.testing.assert_allclose(line[-1], (200, .005), atol=1e-3)
@@ -564,6 +580,27 @@ def test_facts(tmp_path):
     assert facts['Time'] == '3.0 min by the log, 1 start'
 
 
+def test_what_was_saved_tells_how_far_it_came(tmp_path):
+    """The end of an epoch that is shorter than the logger's interval."""
+    start(tmp_path, '20261122_142736', 10, 110)
+    run, = read_runs([tmp_path])
+    assert length(run) == '5.5 of 6 epochs'
+    (tmp_path / 'epoch_6.pth').touch()
+    assert length(run) == '6 epochs'
+
+
+def test_entries_of_another_kind(tmp_path):
+    """A foreign config may call anything so."""
+    start(tmp_path, '20261122_142736', 10, 60)
+    file = next(tmp_path.glob('*/vis_data/config.py'))
+    file.write_text("code = 'abc'\nmodel = ['x']\ntrain_dataloader = 'y'\n"
+                    "optim_wrapper = dict(optimizer='SGD')\n")
+    facts = dict(re.findall('<dt>([^<]*)</dt><dd>([^<]*)</dd>',
+                            page_of(tmp_path)))
+    assert facts['Commit'] == 'not recorded'
+    assert not {'Method', 'Backbone', 'Data', 'Optimiser'} & facts.keys()
+
+
 def test_long_run_is_small(tmp_path):
     data = tmp_path / '20261122_142736' / 'vis_data'
     data.mkdir(parents=True)
@@ -574,6 +611,88 @@ def test_long_run_is_small(tmp_path):
             stream.write(json.dumps(values | dict(iter=step, step=step)) +
                          '\n')
     assert len(page_of(tmp_path)) < 300_000
+
+
+# -- Pictures ----------------------------------------------------------------
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """By file name: names in the legend, and of each panel labels and ends."""
+    found = {}
+
+    def note(fig, file, **kwargs):
+        names = [text.get_text() for legend in fig.legends
+                 for text in legend.get_texts()]
+        panels = [(ax.get_xlabel(), ax.get_ylabel(), [
+            (line.get_xdata()[-1], line.get_ydata()[-1])
+            for line in ax.get_lines()
+        ]) for ax in fig.axes]
+        found[Path(file).name] = names, panels
+
+    monkeypatch.setattr(Figure, 'savefig', note)
+    return found
+
+
+def test_units_and_names_of_pictures(figures, tmp_path):
+    folders = [tmp_path / name for name in ('_under', 'b$')]
+    for folder in folders:
+        start(folder, '20261122_142736', 10, 60)
+    write_markdown(read_runs(folders), None, tmp_path / 'md')
+    names, (panel, *_) = figures['er_plane.png']
+    assert panel[:2] == ('reconstruction, nats', 'entropy, nats')
+    # matplotlib shows no name that begins with _.
+    assert [name.strip('\u200b') for name in names] == ['_under', r'b\$']
+    for file in tmp_path.glob('*/*/vis_data/monitor.jsonl'):
+        with file.open('a') as stream:
+            stream.write(json.dumps(
+                dict(iter=60, width=dict(backbone=128, projector=128))))
+    write_markdown(read_runs(folders), None, tmp_path / 'md')
+    _, (panel, *_) = figures['er_plane.png']
+    assert panel[:2] == ('reconstruction, nats above one point',
+                         'entropy, nats above one point')
+    assert panel[2][0][1] == pytest.approx(
+        -134 + bound(60) - point_entropy(128))
+    html = page_of(*folders)
+    assert 'reconstruction, nats above one point</text>' in html
+    assert 'Backbone, nats above one point</caption>' in html
+
+
+def test_markdown_of_other_curves(figures, tmp_path):
+    data = tmp_path / '20261122_142736' / 'vis_data'
+    data.mkdir(parents=True)
+    (data / 'scalars.json').write_text('{"accuracy/top1": 50.0, "step": 1}\n')
+    assert write_markdown(read_runs([tmp_path]), None,
+                          tmp_path / 'md').read_text()
+    assert not figures
+
+
+def test_plot_curves(figures, tmp_path, monkeypatch, capsys):
+    """A resumed run is one; all steps are in epochs where they are known."""
+    start(tmp_path / 'a', '20261122_142736', 10, 60)
+    start(tmp_path / 'a', '20261122_152736', 50, 110, resumed=40, tag=5.)
+    start(tmp_path / 'b', '20261122_142736', 10, 30)
+
+    def plot(*args):
+        monkeypatch.setattr(sys, 'argv', [
+            'plot_curves.py', *map(str, [tmp_path / 'a', tmp_path / 'b']),
+            *args
+        ])
+        runpy.run_path(
+            str(REPO / 'tools/plot_curves.py'), run_name='__main__')
+
+    plot('--keys', 'loss,monitor/backbone/rankme', '--names', 'x,y')
+    names, panels = figures['curves.png']
+    assert names == ['x', 'y']
+    (label, key, loss_ends), (other, _, ends) = panels
+    assert (label, key, other) == ('epoch', 'loss', 'epoch')
+    assert loss_ends == [(5.5, pytest.approx(loss(110) + 5)),
+                         (1.5, pytest.approx(loss(30)))]
+    assert ends == [(5., 45.), (1., 40.)]
+    for args, message in ((['--keys', 'los'], "no run logged 'los': choose"),
+                          (['--names', 'x'], '1 names for 2 runs')):
+        with pytest.raises(SystemExit, match=message):
+            plot(*args)
 
 
 # -- Pieces ------------------------------------------------------------------

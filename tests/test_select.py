@@ -20,20 +20,18 @@ eval_datasets = dict(test=dict(type='Digits', split='{}',
 MONITOR = "type='EntropyMonitorHook', interval=10"
 
 
-def write(work_dir, time, *lines, log=''):
+def write(work_dir, time, *lines, alarms=()):
     """A start that logged these lines, dicts or text."""
     folder = work_dir / time
     (folder / 'vis_data').mkdir(parents=True)
     (folder / 'vis_data' / 'scalars.json').write_text(''.join(
         line if isinstance(line, str) else json.dumps(line) + '\n'
         for line in lines))
-    (folder / f'{time}.log').write_text(log)
+    (folder / f'{time}.log').write_text('')
+    (folder / 'vis_data' / 'monitor.jsonl').write_text(''.join(
+        json.dumps(dict(iter=step, alarms=[text])) + '\n'
+        for step, text in alarms))
     return folder
-
-
-def alarm(step, text):
-    return ('2026/11/22 13:20:30 - mmengine - WARNING - monitor at iteration '
-            f'{step}: {text}\n')
 
 
 def monitor(step, part='backbone', **metrics):
@@ -45,10 +43,10 @@ def monitor(step, part='backbone', **metrics):
     }
 
 
-def run(folder, *lines, results=None, log='', hook=MONITOR, crop=8,
+def run(folder, *lines, results=None, alarms=(), hook=MONITOR, crop=8,
         split='test', checkpoints=()):
     """Two epochs of twenty iterations, unless ``lines`` are given."""
-    start = write(folder, '20260101_000000', *lines, log=log)
+    start = write(folder, '20260101_000000', *lines, alarms=alarms)
     (start / 'vis_data' / 'config.py').write_text(
         CONFIG.format(hook, crop, split, crop))
     for name in checkpoints:
@@ -92,12 +90,12 @@ def names(written):
 def test_ranks_by_the_metric(tmp_path, monkeypatch, capsys):
     dirs = [
         run(tmp_path / name, *curve(5., rankme, alpha_req=alpha,
-                                    uniformity=-rankme), log=log)
-        for name, rankme, alpha, log in (
-            ('a', 10., 1.2, ''),
-            ('b', 30., .5, alarm(10, 'falling entropy: of x') +
-             alarm(20, 'falling entropy: of y') + alarm(20, 'dead; z')),
-            ('c', 20., .9, ''))
+                                    uniformity=-rankme), alarms=alarms)
+        for name, rankme, alpha, alarms in (
+            ('a', 10., 1.2, []),
+            ('b', 30., .5, [(10, 'falling entropy: of x'),
+                            (20, 'falling entropy: of y'), (20, 'dead; z')]),
+            ('c', 20., .9, []))
     ]
     lines, err, written = call(monkeypatch, capsys, *dirs)
     assert names(written) == ['b', 'c', 'a']
@@ -277,7 +275,7 @@ def test_correlations(tmp_path, monkeypatch, capsys):
             monitor(10, rankme=x, alpha_req=x, feature_std=1., **(
                 dict(lidar=-x) if i < 4 else {})),
             results=dict(linear=y, knn=50.),
-            log=alarm(10, 'ill: x') if i > 3 else '')
+            alarms=[(10, 'ill: x')] if i > 3 else [])
         for i, (x, y) in enumerate(VALUES)
     ]
     lines, _, written = call(monkeypatch, capsys, *dirs)

@@ -4,14 +4,19 @@ python tools/plot_curves.py work_dirs/a work_dirs/b --keys entropy,loss
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
 from cli import errors_in_one_line
 
+from mmentropy.report.curves import Scale
+from mmentropy.report.runs import read_runs
+
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
+
+# Points that are marked, e.g. of kNN every few epochs.
+FEW = 30
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,24 +30,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def scalars(work_dir: Path) -> list[dict]:
-    """What the newest run of a work directory logged, line by line."""
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    if not files:
-        raise ValueError(f'{work_dir} holds no run: no */vis_data/'
-                         'scalars.json')
-    try:
-        return [json.loads(line) for line in files[-1].open()]
-    except ValueError as error:
-        raise ValueError(f'{files[-1]} is damaged: {error}') from None
-
-
-def curve(run: list[dict], key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a key; it may be logged rarely."""
-    points = [(line['step'], line[key]) for line in run if key in line]
-    return tuple(zip(*points)) if points else ((), ())
-
-
 def main() -> None:
     args = parse_args()
     keys = args.keys.split(',')
@@ -51,8 +38,9 @@ def main() -> None:
     ]
     if len(names) != len(args.work_dirs):
         raise ValueError(f'{len(names)} names for {len(args.work_dirs)} runs')
-    runs = [scalars(path) for path in args.work_dirs]
-    logged = sorted({key for run in runs for line in run for key in line})
+    runs = read_runs(args.work_dirs)
+    scale = Scale(runs)
+    logged = sorted({key for run in runs for key in run.curves})
     for key in keys:
         if key not in logged:
             raise ValueError(f'no run logged {key!r}: choose from '
@@ -65,9 +53,12 @@ def main() -> None:
         layout='constrained')
     for ax, key in zip(axes[0], keys):
         for name, run in zip(names, runs):
-            marker = 'o' if '/' in key else None
-            ax.plot(*curve(run, key), marker=marker, label=name)
-        ax.set(xlabel='epoch' if '/' in key else 'iteration', ylabel=key)
+            points = run.points(key)
+            ax.plot([scale(run, step) for step, _ in points],
+                    [value for _, value in points],
+                    marker='o' if len(points) <= FEW else None,
+                    label=name)
+        ax.set(xlabel=scale.label, ylabel=key)
         ax.grid(alpha=0.3)
     fig.legend(
         *axes[0][0].get_legend_handles_labels(),

@@ -86,7 +86,7 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
     if not found:
         raise ValueError(f'{work_dir} logged no {prefix}*: train with '
                          "custom_hooks=[dict(type='EntropyMonitorHook')]")
-    saved = checkpoints(run)
+    saved = run.checkpoints()
     if best:
         step = max(found, key=lambda step: score(found[step], by))
     else:
@@ -122,17 +122,6 @@ def measurements(run: Run, prefix: str) -> dict[int, dict[str, float]]:
 
 def nearest(steps: Iterable[int], step: int) -> int:
     return min(steps, key=lambda other: abs(other - step))
-
-
-def checkpoints(run: Run) -> dict[str, int]:
-    """Iterations of the files in a work directory."""
-    found = {}
-    for file in sorted(run.path.glob('*.pth')):
-        match = re.search(r'(iter|epoch)_(\d+)\.pth$', file.name)
-        unit = match and (1 if match[1] == 'iter' else run.per_epoch)
-        if match and unit:
-            found[file.name] = int(match[2]) * unit
-    return found
 
 
 def accuracies(file: Path) -> dict[str, float]:

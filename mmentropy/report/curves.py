@@ -21,6 +21,7 @@ NO_KNN = ("No kNN during training: add <code>dict(type='KNNHook')</code> to "
           '<code>custom_hooks</code> and name labelled '
           '<code>eval_datasets</code>.')
 
+
 class Scale:
     """Epochs where all runs count them, iterations otherwise."""
 
@@ -187,6 +188,11 @@ def plane_paths(runs: Sequence[Run], part: str) -> list[Line]:
     return paths
 
 
+def plane_unit(runs: Sequence[Run], part: str) -> str:
+    """What the paths of :func:`plane_paths` are measured in."""
+    return 'nats above one point' if _widths(runs, part) else 'nats'
+
+
 def planes(runs: Sequence[Run]) -> str:
     """Paths of entropy against reconstruction."""
     figures = []
@@ -195,12 +201,12 @@ def planes(runs: Sequence[Run]) -> str:
         text = PLANE + (
             ' Runs of another width are in another plane, for entropies of '
             'different widths do not compare.' if len(groups) > 1 else '')
-        unit = 'nats above one point' if _widths(runs, part) else 'nats'
+        unit = plane_unit(runs, part)
         for i, group in enumerate(groups):
             svg = plane_chart(f'plane-{part}-{i}',
                               f'{title}: entropy against reconstruction',
-                              group, 'reconstruction, nats', 'entropy, nats',
-                              Scale(runs).label)
+                              group, f'reconstruction, {unit}',
+                              f'entropy, {unit}', Scale(runs).label)
             rows = [[escape(line.name), text_of(line.steps[at]),
                      text_of(line.x[at], 6), text_of(line.y[at], 6),
                      text_of(line.y[at] - line.x[at])]
@@ -209,7 +215,7 @@ def planes(runs: Sequence[Run]) -> str:
             figures.append(
                 figure(Metric(title, unit, '', text), svg, table(
                     ['Run', Scale(runs).label, 'reconstruction', 'entropy',
-                     'ER bound'], rows, f'{title}, nats'), 3))
+                     'ER bound'], rows, f'{title}, {unit}'), 3))
     return grid(figures, wide=True) if figures else missing(NO_MONITOR)
 
 

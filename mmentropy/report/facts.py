@@ -23,30 +23,32 @@ def method(run: Run) -> str:
 
 def backbone(run: Run) -> str:
     """The backbone and its depth or size."""
-    entry = run.get('model', 'backbone') or {}
-    size = entry.get('depth') or entry.get('arch') or ''
-    size = '' if isinstance(size, dict) else size
-    return f'{entry.get("type", "")} {size}'.strip()
+    kind, depth, arch = (run.get('model', 'backbone', key)
+                         for key in ('type', 'depth', 'arch'))
+    size = depth or ('' if isinstance(arch, dict) else arch)
+    return f'{kind or ""} {size or ""}'.strip()
 
 
 def data(run: Run) -> str:
     """The training set."""
-    entry = run.get('train_dataloader', 'dataset') or {}
-    while isinstance(entry.get('dataset'), dict):
-        entry = entry['dataset']
-    return str(entry.get('type', ''))
+    path = ['train_dataloader', 'dataset']
+    while isinstance(run.get(*path, 'dataset'), dict):
+        path.append('dataset')
+    return str(run.get(*path, 'type') or '')
 
 
 def length(run: Run) -> str:
-    """How far training came."""
+    """How far training came, as far as what was logged and saved tells."""
+    saved = run.checkpoints().values()
+    done = max(run.last_iter, *saved, 0)
     most = run.get('train_cfg', 'max_epochs')
     if most and run.per_epoch:
-        done = run.last_iter / run.per_epoch
-        return f'{most} epochs' if done >= most - 1e-9 else \
-            f'{text_of(done, 3)} of {most} epochs'
+        epochs = done / run.per_epoch
+        return f'{most} epochs' if epochs >= most - 1e-9 else \
+            f'{text_of(epochs, 3)} of {most} epochs'
     most = run.get('train_cfg', 'max_iters')
-    return f'{run.last_iter:,} of {most:,} iterations' \
-        if most and run.last_iter < most else f'{run.last_iter:,} iterations'
+    return f'{done:,} of {most:,} iterations' \
+        if most and done < most else f'{done:,} iterations'
 
 
 def duration(seconds: float) -> str:
@@ -99,7 +101,8 @@ def numbers(runs: Sequence[Run], measured: dict[str, Measured] | None) -> str:
         for title, better, _ in rows), 'Method', 'Length', 'Time']
     cells = []
     for i, run in enumerate(runs):
-        row = [badge(run, runs), str(len(run.alarms)) if run.spectra else '–']
+        row = [badge(run, runs),
+               str(len(run.alarms)) if run.monitored else '–']
         for title, _, values in rows:
             text = shown(title, values[i])
             # Of accuracies only: a sick run can have the highest rank.
@@ -122,31 +125,32 @@ def facts(runs: Sequence[Run]) -> str:
     """What was run, where, and how it differs from its base."""
     html = ''
     for run in runs:
-        environment, code = run.environment, run.get('code') or {}
+        environment = run.environment
         seed = run.get('randomness', 'seed')
         gpus = [value for key, value in environment.items()
                 if key.startswith('GPU ') and key != 'GPU number']
         batch = run.get('train_dataloader', 'batch_size')
         ranks = environment.get('GPU number')
-        optimiser = run.get('optim_wrapper', 'optimizer') or {}
+        kind = run.get('optim_wrapper', 'optimizer', 'type')
+        numbers = [(key, run.get('optim_wrapper', 'optimizer', key))
+                   for key in ('lr', 'momentum', 'weight_decay')]
         rows = {
             'Method': method(run),
             'Backbone': backbone(run),
             'Data': data(run),
             'Batch': f'{batch} a process, {ranks or "?"} process(es)'
             if batch else '',
-            'Optimiser': ', '.join(
-                str(part) for part in
-                (optimiser.get('type'), *(
-                    f'{key} {optimiser[key]}'
-                    for key in ('lr', 'momentum', 'weight_decay')
-                    if key in optimiser)) if part),
+            'Optimiser': ', '.join([
+                *([str(kind)] if kind else []),
+                *(f'{key} {value}' for key, value in numbers
+                  if value is not None)
+            ]),
             'Length': length(run),
             'Time': f'{duration(run.seconds)} by the log, {run.starts} '
             f'start{"s" * (run.starts > 1)}' if run.seconds else '',
             'Seed': str(seed if seed is not None else
                         environment.get('seed', '')),
-            'Commit': str(code.get('commit', '')) or 'not recorded',
+            'Commit': str(run.get('code', 'commit') or 'not recorded'),
             'Device': ', '.join(gpus) or (
                 'CPU' if environment.get('CUDA available') == 'False' else ''),
             'Python': environment.get('Python', '').split(' ')[0],

@@ -30,7 +30,7 @@ from mmentropy.evaluation import (
 )
 from mmentropy.evaluation.features import collate, preprocess
 from mmentropy.hooks import random_state_kept
-from mmentropy.monitor import two_views
+from mmentropy.monitor import evenly, two_views
 
 from .runs import Run, one_line
 
@@ -177,12 +177,6 @@ def measure(run: Run, checkpoint: Path) -> Features:
         columns=columns,
         neighbours=nearest(sets, (bank, bank_y), (test, test_y), predicted,
                            preprocessor))
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """Up to ``most`` rows of ``count``, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(
-        int).tolist()
 
 
 def tsne(features: Tensor) -> np.ndarray:

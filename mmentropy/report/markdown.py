@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from .curves import Scale, alike, lines_of, plane_paths
+from .curves import Scale, alike, lines_of, plane_paths, plane_unit
 from .facts import duration, length, method, shown, summary_rows
 from .images import Features, Measured
 from .metrics import KNN, MONITORED, TRAINED, Metric
@@ -69,7 +69,7 @@ def numbers(runs: Sequence[Run],
             'time']
     lines = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
     for i, run in enumerate(runs):
-        cells = [run.name, str(len(run.alarms)) if run.spectra else '–',
+        cells = [run.name, str(len(run.alarms)) if run.monitored else '–',
                  *(shown(title, values[i]) for title, _, values in rows),
                  method(run), length(run), duration(run.seconds)]
         lines.append('| ' + ' | '.join(map(plain, cells)) + ' |')
@@ -107,18 +107,20 @@ def draw(runs: Sequence[Run], measured: dict[str, Measured] | None,
         return plt.subplots(1, count, figsize=(3.9 * count, height),
                             squeeze=False, layout='constrained')
 
-    # A $ in a name would be mathematics.
-    names = {run.slot: run.name.replace('$', r'\$') for run in runs}
+    # A $ in a name would be mathematics, and a _ at its start hide it.
+    names = {run.slot: '\u200b' + run.name.replace('$', r'\$')
+             for run in runs}
     keys = [key for key in _PANELS if any(key in run.curves for run in runs)]
-    fig, axes = panels(len(keys))
-    for ax, key in zip(axes[0], keys):
-        for line in lines_of(runs, key, scale):
-            ax.plot(line.x, line.y, label=names[line.slot],
-                    **style(line.slot))
-        metric = _PANELS[key]
-        ax.set(title=metric.title, xlabel=scale.label, ylabel=metric.unit)
-    save(fig, 'curves.png', ', '.join(_PANELS[key].title for key in keys) +
-         ' over training')
+    if keys:
+        fig, axes = panels(len(keys))
+        for ax, key in zip(axes[0], keys):
+            for line in lines_of(runs, key, scale):
+                ax.plot(line.x, line.y, label=names[line.slot],
+                        **style(line.slot))
+            metric = _PANELS[key]
+            ax.set(title=metric.title, xlabel=scale.label, ylabel=metric.unit)
+        save(fig, 'curves.png', ', '.join(_PANELS[key].title for key in keys) +
+             ' over training')
 
     groups = [(part, group) for part in ('backbone', 'projector')
               for group in alike(plane_paths(runs, part))]
@@ -130,8 +132,9 @@ def draw(runs: Sequence[Run], measured: dict[str, Measured] | None,
                         **style(line.slot))
                 ax.plot(line.x[-1], line.y[-1], 'o', markersize=5,
                         color=style(line.slot)['color'])
-            ax.set(title=part.capitalize(), xlabel='reconstruction, nats',
-                   ylabel='entropy, nats')
+            unit = plane_unit(runs, part)
+            ax.set(title=part.capitalize(), xlabel=f'reconstruction, {unit}',
+                   ylabel=f'entropy, {unit}')
         save(fig, 'er_plane.png',
              'Entropy against reconstruction over training, disc: end')
 

@@ -99,7 +99,7 @@ def alarms(runs: Sequence[Run]) -> str:
                  'id="alarms-h"><span aria-hidden="true">▲</span> '
                  f'{count} alarm{"s" * (count > 1)} of the monitor'
                  f'</h2><ul>{items}</ul></aside>')
-    elif all(run.spectra for run in runs):
+    elif all(run.monitored for run in runs):
         html += ('<p class="sound"><span aria-hidden="true">✓</span> The '
                  'monitor gave no alarm.</p>')
     if notes:

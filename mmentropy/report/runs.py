@@ -21,7 +21,6 @@ UNTOLD = ('code', 'experiment_name', 'launcher', 'load_from',
 _STAMP = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ')
 _RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
 _EPOCH = re.compile(r'Epoch\(train\) +\[\d+\]\[ *\d+/(\d+)\]')
-_ALARM = re.compile(r'- WARNING - monitor at iteration (\d+): (.+)')
 _FACT = re.compile(r' {4}([^:]+): (.*)')
 
 # Steps, in iterations and growing, and values, which may be nan or inf.
@@ -53,6 +52,8 @@ class Run:
         default_factory=dict)
     # Width of the features by part, where the monitor wrote it.
     widths: dict[str, int] = field(default_factory=dict)
+    # Whether the monitor looked, so that no alarm means that all is well.
+    monitored: bool = False
     alarms: list[tuple[int, str]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     # What of its files could not be read.
@@ -66,6 +67,16 @@ class Run:
     def points(self, key: str) -> list[tuple[int, float]]:
         """Steps and values of a curve; empty where it was not logged."""
         return [*zip(*self.curves.get(key, ([], [])))]
+
+    def checkpoints(self) -> dict[str, int]:
+        """Iterations of the files in the work directory."""
+        found = {}
+        for file in sorted(self.path.glob('*.pth')):
+            match = re.search(r'(iter|epoch)_(\d+)\.pth$', file.name)
+            unit = match and (1 if match[1] == 'iter' else self.per_epoch)
+            if match and unit:
+                found[file.name] = int(match[2]) * unit
+        return found
 
     def last(self, key: str) -> float | None:
         """The last value of a curve."""
@@ -113,22 +124,25 @@ def read_run(path: Path) -> Run:
     for start in starts:
         log = _read_log(run, start)
         found = list(_scalars(run, start))
-        spectra = list(_spectra(run, start))
+        measured = list(_measurements(run, start))
         # It went on from here, or, where no log tells, from its first line.
         first = log.went_on_from
         if first is None:
-            steps = [line[0] for line in found] + [a[0] for a in log.alarms]
+            steps = [line[0] for line in found] + [m.step for m in measured]
             first = min(steps, default=0) - 1
-        if found or log.alarms:
+        if found or measured:
             lines = [line for line in lines if line[0] <= first]
             run.alarms = [a for a in run.alarms if a[0] <= first]
             for part, old in run.spectra.items():
                 run.spectra[part] = [s for s in old if s[0] <= first]
         lines += found
-        run.alarms += log.alarms
         run.seconds += log.seconds
-        for step, part, shares in spectra:
-            run.spectra.setdefault(part, []).append((step, shares))
+        run.monitored |= bool(measured)
+        for m in measured:
+            run.alarms += [(m.step, text) for text in m.alarms]
+            run.widths |= m.widths
+            for part, shares in m.spectrum.items():
+                run.spectra.setdefault(part, []).append((m.step, shares))
     for step, key, value in sorted(lines, key=lambda line: line[0]):
         at, values = run.curves.setdefault(key, ([], []))
         if at and at[-1] == step:
@@ -165,20 +179,20 @@ def _read_config(run: Run, start: Path) -> None:
 class _Log:
     went_on_from: int | None = None
     seconds: float = 0.
-    alarms: list[tuple[int, str]] = field(default_factory=list)
 
 
 def _read_log(run: Run, start: Path) -> _Log:
     """The log of a start; its facts replace those of earlier ones."""
     log = _Log()
-    file = start / f'{start.name}.log'
-    if not file.exists():
-        run.notes.append(f'{start.name} has no log: alarms, time and '
-                         'environment are not known')
+    # With log_level DEBUG, one of each rank.
+    files = sorted(start.glob(f'{start.name}*.log'))
+    if not files:
+        run.notes.append(f'{start.name} has no log: time and environment are '
+                         'not known')
         return log
     stamps = []
     facts = None
-    for line in file.open(errors='replace'):
+    for line in files[0].open(errors='replace'):
         if stamp := _STAMP.match(line):
             stamps.append(datetime.strptime(stamp[1], '%Y/%m/%d %H:%M:%S'))
         # Without log_level INFO, it does not say that it went on.
@@ -188,8 +202,6 @@ def _read_log(run: Run, start: Path) -> _Log:
             log.went_on_from = int(resumed[1])
         elif epoch := _EPOCH.search(line):
             run.per_epoch = int(epoch[1])
-        elif alarm := _ALARM.search(line):
-            log.alarms.append((int(alarm[1]), alarm[2].strip()))
         elif line.startswith(('System environment:', 'Runtime environment:')):
             facts = run.environment
         elif line.startswith('-----'):
@@ -249,17 +261,36 @@ def _scalars(run: Run, start: Path) -> Iterator[tuple[int, str, float]]:
                 yield int(step), key, float(value)
 
 
-def _spectra(run: Run, start: Path) -> Iterator[tuple[int, str, list[float]]]:
+@dataclass
+class _Measurement:
+    """A line of the monitor's file, without what is none."""
+    step: int
+    alarms: list[str]
+    widths: dict[str, int]
+    spectrum: dict[str, list[float]]
+
+
+def _measurements(run: Run, start: Path) -> Iterator[_Measurement]:
     for line in _json_lines(run, start / 'vis_data' / 'monitor.jsonl'):
-        spectrum = line.get('spectrum')
-        if not _number(line.get('iter')) or not isinstance(spectrum, dict):
-            continue
-        for part, width in (line.get('width') or {}).items():
-            if _number(width):
-                run.widths[part] = width
-        for part, shares in spectrum.items():
-            if isinstance(shares, list) and all(map(_number, shares)):
-                yield line['iter'], part, shares
+        if _number(line.get('iter')):
+            yield _Measurement(
+                line['iter'],
+                [text for text in _as(list, line, 'alarms')
+                 if isinstance(text, str)], {
+                    part: width
+                    for part, width in _as(dict, line, 'width').items()
+                    if _number(width)
+                }, {
+                    part: shares
+                    for part, shares in _as(dict, line, 'spectrum').items()
+                    if isinstance(shares, list) and all(map(_number, shares))
+                })
+
+
+def _as(kind: type, entries: dict, key: str) -> Any:
+    """An entry, or an empty one if it is of another type."""
+    value = entries.get(key)
+    return value if isinstance(value, kind) else kind()
 
 
 # -- Configs -----------------------------------------------------------------
