@@ -303,7 +303,7 @@ def test_a_folder_that_vanishes(tmp_path):
     log = next((tmp_path / 'gone').glob('*/*.log')).read_text()
     assert log.count('scalars were not written') == 1
     assert 'epoch_2.pth was not saved' in log
-    assert log.count('the spectrum was not written') == 2
+    assert log.count('monitor.jsonl was not written') == 2
 
 
 def validated(runner, score):
