@@ -17,14 +17,15 @@ PathLike = str | os.PathLike
 
 _PREFIXES = dict(student='backbone.', teacher='target_net.module.0.')
 
-# What mmengine writes besides tensors: the history of logged values, which
-# nothing here reads. Names are mapped to a class that does nothing, so loading
-# calls neither numpy nor mmengine; `getattr` is among them because
-# HistoryBuffer pickles its methods.
+# What mmengine writes besides tensors: the history of logged values and the
+# state of schedulers, which nothing here reads. Names are mapped to a class
+# that does nothing, so loading calls neither numpy nor mmengine; `getattr` is
+# among them because both pickle methods.
 _NAMES = (
     'builtins.getattr',
     'builtins.slice',
     'mmengine.logging.history_buffer.HistoryBuffer',
+    'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler',
     'numpy.dtype',
     'numpy.ndarray',
     'numpy._core.multiarray._reconstruct',

@@ -87,6 +87,8 @@ PROJECTING = {
 }
 # Whose last stage is 2**stage * expansion times base_channels wide.
 RESNETS = ('ResNet', 'ResNet_CIFAR', 'ResNet_CIFAR_Pool')
+# Data sets of one channel.
+GRAY = ('Digits', 'FashionMNIST', 'LocalFashionMNIST', 'MNIST')
 # Keys whose dicts are nothing without a type, and those without a name.
 TYPED = WHOLE - {'data_preprocessor'} | {
     'pipeline', 'transforms', 'dataset', 'sampler', 'collate_fn', 'optimizer',
@@ -105,6 +107,7 @@ FILLED = {
     'vis_backend': ('save_dir', ),
 }
 TAKEN = {
+    'policies': ('magnitude_key', 'magnitude_range'),
     'hook': ('priority', ),
     'optim_wrapper': ('constructor', 'paramwise_cfg', 'optimizer'),
     'parameter scheduler': ('convert_to_iter_based', ),
@@ -139,6 +142,8 @@ def each(rule: Rule) -> Rule:
                 lambda x: all(map(rule.test, leaves(x))))
 
 
+WHOLE_COUNT = Rule('an integer >= 1',
+                   lambda x: is_number(x) and x >= 1 and x == int(x))
 INTEGER = Rule('an integer', is_integer)
 SCALE = Rule("'dynamic', a number above 0 or a dict", lambda x: isinstance(
     x, dict) or x == 'dynamic' or POSITIVE.test(x))
@@ -149,7 +154,11 @@ RULES: dict[str, dict[str, Rule]] = {
     'optimizer': dict(
         lr=POSITIVE, weight_decay=NOT_NEGATIVE, momentum=BELOW_ONE),
     'parameter scheduler': dict(
-        begin=INDEX, end=COUNT, start_factor=SHARE, end_factor=SHARE),
+        # Of an epoch, where steps are converted to iterations.
+        begin=NOT_NEGATIVE,
+        end=POSITIVE,
+        start_factor=SHARE,
+        end_factor=SHARE),
     'transform': dict(
         scale=each(POSITIVE),
         size=each(POSITIVE),
@@ -174,7 +183,8 @@ RULES: dict[str, dict[str, Rule]] = {
         out_channels=COUNT,
         num_layers=COUNT),
     'SelfSupDataPreprocessor': dict(std=each(POSITIVE)),
-    'loop': dict(max_epochs=COUNT, max_iters=COUNT, val_interval=POSITIVE),
+    'loop': dict(max_epochs=WHOLE_COUNT, max_iters=WHOLE_COUNT,
+                 val_interval=POSITIVE),
     'auto_scale_lr': dict(base_batch_size=COUNT),
     'AmpOptimWrapper': dict(loss_scale=SCALE),
     'randomness': dict(seed=or_none(INDEX)),
@@ -238,8 +248,13 @@ def check_sections(top: dict, trains: bool) -> None:
         if isinstance(top[name], (dict, list, tuple)):
             known: Collection[str] = [*SECTIONS, *PLAIN]
         else:
-            known = runner.known.keys() - SECTIONS.keys() - PLAIN.keys()
-        check_resemblance(name, name, known)
+            known = runner.known.keys() - SECTIONS.keys() - PLAIN.keys() - {
+                'cfg'
+            }
+        # model2 beside model is another model.
+        numbered = name[-1] in 's0123456789' and name[:-1] in top
+        check_resemblance(name, name,
+                          {*known} - {name[:-1] if numbered else ''})
     # Files of data sets alone are configs too.
     needed = {'model', 'train_dataloader', 'optim_wrapper'} if trains else ()
     check_arguments({k: v for k, v in top.items() if k in runner.known}, '',
@@ -278,7 +293,8 @@ def check_part(value: Any, path: str, key: str, registry: Registry,
         raise ValueError(f'{path}._scope_: must be a string, got {scope!r}')
     if 'type' in value:
         check_typed(value, path, key, registry, scope, sure)
-    elif sure and (key in TYPED or path == 'train_cfg'
+    elif sure and not by_optimiser(value, path) and (
+            key in TYPED or path == 'train_cfg'
                    and 'by_epoch' not in value
                    or path == 'data_preprocessor' and 'pipeline' in value):
         # The default preprocessor takes no pipeline.
@@ -293,6 +309,12 @@ def check_part(value: Any, path: str, key: str, registry: Registry,
             whole = at not in (roots.MODELS, roots.HOOKS) or name in WHOLE
             check_part(inner, f'{path}.{name}', MEMBERS.get(key) or name, at,
                        scope, sure and (whole or key in MEMBERS))
+
+
+def by_optimiser(value: dict, path: str) -> bool:
+    """Whether these are the schedulers of several optimisers, by name."""
+    return path == 'param_scheduler' and bool(value) and all(
+        isinstance(item, (dict, list, tuple)) for item in value.values())
 
 
 def check_typed(value: dict, path: str, key: str, registry: Registry,
@@ -423,7 +445,10 @@ def check_schedule(top: dict) -> None:
     train = top.get('train_cfg') or {}
     schedulers = top.get('param_scheduler') or ()
     if isinstance(schedulers, dict):
-        schedulers = [schedulers]
+        several = by_optimiser(schedulers, 'param_scheduler')
+        schedulers = list(leaves([*schedulers.values()])) if several else [
+            schedulers
+        ]
     for i, item in enumerate(schedulers):
         unit = 'epochs' if item.get('by_epoch', True) else 'iters'
         name = f'train_cfg.max_{unit}'
@@ -439,17 +464,16 @@ def check_schedule(top: dict) -> None:
 def check_channels(top: dict) -> None:
     """Refuse a backbone that does not fit the images or what follows it."""
     model, data = top.get('model') or {}, top.get('data_preprocessor') or {}
-    mean = data.get('mean')
     backbone = model.get('backbone')
-    if not isinstance(backbone, dict):
+    if not isinstance(backbone, dict) or backbone.get('type') not in RESNETS:
         return
-    if 'in_channels' not in backbone and isinstance(
-            mean, (list, tuple)) and len(mean) == 1:
+    images = (top.get('train_dataloader') or {}).get('dataset') or {}
+    # One mean alone may also be that of all channels.
+    if 'in_channels' not in backbone and images.get('type') in GRAY and len(
+            data.get('mean') or ()) == 1:
         raise ValueError(
             'model.backbone.in_channels: is missing; it is 3 by default, but '
-            'data_preprocessor.mean is that of one channel')
-    if backbone.get('type') not in RESNETS:
-        return
+            f'{images["type"]} and data_preprocessor.mean have one channel')
     base = backbone.get('base_channels', 64)
     stage = max(backbone.get('out_indices', (3, )))
     width = base * 2**stage * backbone.get(
@@ -457,8 +481,9 @@ def check_channels(top: dict) -> None:
     for path in ('neck', 'neck.projector'):
         part = model
         for name in path.split('.'):
-            part = part.get(name) or {}
-        if part.get('type') == 'NonLinearNeck' and \
+            # mmdet has lists of necks.
+            part = part.get(name) if isinstance(part, dict) else None
+        if isinstance(part, dict) and part.get('type') == 'NonLinearNeck' and \
                 part['in_channels'] != width:
             raise ValueError(
                 f'model.{path}.in_channels: {part["in_channels"]}, but '
@@ -637,7 +662,8 @@ def fits(value: Any, hint: Any, pairs: bool = False) -> bool:
             value, (list, tuple)):
         return len(value) > 1 and all(fits(item, hint) for item in value)
     if hint is bool:
-        return isinstance(value, int) and value in (0, 1)
+        # None for False is common.
+        return value is None or isinstance(value, int) and value in (0, 1)
     if hint in (int, float, Number):
         return is_number(value)
     if hint is str:

@@ -32,8 +32,13 @@ class ResidentImagesHook(Hook):
         loader = runner.train_loop.dataloader
         if not isinstance(loader, ResidentLoader):
             device = next(runner.model.parameters()).device
-            runner.train_loop.dataloader = ResidentLoader(
+            loop = runner.train_loop
+            loop.dataloader = ResidentLoader(
                 loader, decoded(loader.dataset, device))
+            if hasattr(loop, 'dataloader_iterator'):
+                # Loops that count iterations have begun to iterate.
+                loop.dataloader_iterator = type(loop.dataloader_iterator)(
+                    loop.dataloader)
 
 
 def decoded(dataset: Any, device: torch.device) -> Tensor:

@@ -200,6 +200,37 @@ def test_values(key, value):
     assert text.split(': must be')[0].endswith(last) and 'got' in text
 
 
+@pytest.mark.parametrize('changes', [
+    {'train_cfg.max_epochs': 1e2},
+    {'param_scheduler.0.end': .5, 'param_scheduler.1.begin': .5},
+    {'param_scheduler': dict(type='CosineAnnealingLR', T_max=50)},
+    {'param_scheduler': dict(
+        first=[dict(type='LinearLR', end=5)],
+        second=[dict(type='CosineAnnealingLR', begin=5, T_max=45)])},
+    {'models': dict(a=1), 'model2': [1], 'train_dataloader2': dict(a=1)},
+    {'cfgs': 'x', 'cfg1': 'x'},
+    # One mean for three channels.
+    {'train_dataloader.dataset.type': 'CIFAR10', 'model.backbone': dict(
+        type='ResNet_CIFAR', depth=18, base_channels=16)},
+    {'model.neck': [dict(type='NonLinearNeck', in_channels=9, hid_channels=9,
+                         out_channels=9), dict(type='GlobalAveragePooling')],
+     'data_preprocessor.to_rgb': None},
+    {'train_dataloader.dataset.pipeline': [dict(
+        type='RandAugment', num_policies=2, total_level=10, magnitude_level=5,
+        policies=[dict(type='Rotate', magnitude_key='angle',
+                       magnitude_range=(0, 30))])]},
+])
+def test_what_hosts_take_is_taken(changes):
+    cfg = copy.deepcopy(recipe())
+    for key, value in changes.items():
+        *parents, last = key.split('.')
+        node = cfg
+        for part in parents:
+            node = node[int(part) if part.isdigit() else part]
+        node[last] = value
+    check_config(cfg)
+
+
 def test_warm_up_longer_than_training():
     cfg = changed({'train_cfg.max_epochs': 5})
     text = message(cfg)

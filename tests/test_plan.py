@@ -13,7 +13,7 @@ from mmpretrain.registry import DATASETS, HOOKS
 from mmpretrain.structures import DataSample
 from ranks import on_ranks
 from small import small_config
-from torch.utils.data import Dataset
+from torch.utils.data import BatchSampler, Dataset
 
 from mmentropy.dist import cpu_wrapper
 from mmentropy.safety.plan import gigabytes, plan
@@ -86,6 +86,17 @@ def test_a_plan(tmp_path):
     assert lines['training'] == '2 epochs = 10 iterations'
     assert lines['network'].startswith('MEC of ResNet_CIFAR, ')
     assert f' each in {folder}, every 1 epochs, 1 kept' in lines['checkpoints']
+
+
+def test_batch_samplers(tmp_path):
+    cfg = config(tmp_path / 'trial')
+    cfg.train_dataloader.pop('batch_size')
+    cfg.train_dataloader.batch_sampler = dict(
+        type=BatchSampler, batch_size=4, drop_last=True)
+    cfg.auto_scale_lr = dict(base_batch_size=4)
+    lines = lines_of(cfg, tmp_path)
+    assert '1 process x batch 4 = 4, 10 ' in lines['data']
+    assert 'batch' not in lines
 
 
 def data_line(folder, rank, world):

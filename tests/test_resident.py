@@ -97,6 +97,18 @@ def test_resumed_within_an_epoch(tmp_path):
         same(train(cfg), whole)
 
 
+def test_where_training_counts_iterations(tmp_path):
+    runs = []
+    for name, hooks in (('plain', []), ('resident', [RESIDENT])):
+        cfg = config(tmp_path / name, *hooks)
+        cfg.train_cfg = dict(by_epoch=False, max_iters=4)
+        cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+        runs.append(train(cfg))
+    same(*runs)
+    iterator = runs[1].train_loop.dataloader_iterator
+    assert isinstance(iterator._dataloader, ResidentLoader)
+
+
 def test_pixels_are_in_place():
     dataset = ColourImages(pipeline=[dict(type='PackImage')])
     images = decoded(dataset, torch.device('cpu'))

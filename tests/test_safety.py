@@ -14,15 +14,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmpretrain.registry import DATASETS, HOOKS, OPTIM_WRAPPERS
+from mmpretrain.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+)
 from mmpretrain.structures import DataSample
 from ranks import on_ranks
 from small import small_config
-from torch.utils.data import Dataset
+from torch.utils.data import BatchSampler, Dataset
 
 from mmentropy import files, seal
 from mmentropy.best import save_best
@@ -37,8 +47,9 @@ from mmentropy.safety.checkpoints import (
     newest_checkpoint,
 )
 from mmentropy.safety.draws import NumberedBatches, SeededIndex, items
-from mmentropy.safety.numbers import check_loss
+from mmentropy.safety.numbers import check_loss, check_scale
 from mmentropy.safety.ranks import Watch, leaves
+from mmentropy.safety.signals import apart
 from mmentropy.seal import check_seal, sealed, serialized
 
 
@@ -185,7 +196,7 @@ def test_torn_checkpoints_are_reported_and_not_read(two_checkpoints, kind,
         assert report.startswith(f'{path} is ')
         reports.clear()
     (two_checkpoints / 'epoch_1.pth').write_bytes(data[:100])
-    with pytest.raises(ValueError, match='all 2 checkpoints in'):
+    with pytest.raises(ValueError, match='none of the 2 checkpoints in'):
         newest_checkpoint(two_checkpoints)
 
 
@@ -202,6 +213,72 @@ def test_newest_is_by_iteration(two_checkpoints):
         two_checkpoints / 'iter_25.pth')
     assert newest_checkpoint(two_checkpoints).name == 'iter_25.pth'
     assert newest_checkpoint(two_checkpoints / 'none') is None
+
+
+def test_the_last_that_was_saved_is_newer(tmp_path):
+    """Than what an attempt left that was given up."""
+    cfg = config(tmp_path / 'run')
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    train(cfg)
+    cfg = config(
+        tmp_path / 'run',
+        hooks=[
+            dict(type='Disturb', action='terminate', at=6)
+        ])
+    cfg.update(resume=True, load_from=f'{tmp_path}/run/epoch_1.pth')
+    with pytest.raises(SystemExit):
+        train(cfg)
+    cfg = config(tmp_path / 'run')
+    cfg.resume = True
+    choose_checkpoint(cfg)
+    assert Path(cfg.load_from).name == 'interrupted_6.pth'
+    (tmp_path / 'run/interrupted_6.pth').write_bytes(b'')
+    cfg.load_from = None
+    choose_checkpoint(cfg)
+    assert Path(cfg.load_from).name == 'epoch_3.pth'
+
+
+def test_names_and_folders_of_mmengine(tmp_path):
+    """A template of one's own, and the work directory as ``out_dir``."""
+    cfg = config(tmp_path / 'run', epochs=1)
+    cfg.default_hooks.checkpoint.update(
+        filename_tmpl='ckpt+{}.pth', out_dir=str(tmp_path / 'run'))
+    train(cfg)
+    for last in (True, False):
+        if not last:
+            (tmp_path / 'run/last_checkpoint').unlink()
+        cfg.update(resume=True, load_from=None)
+        choose_checkpoint(cfg, 'weights.pth')
+        assert cfg.load_from == str(tmp_path / 'run/ckpt+1.pth')
+
+
+def test_what_mmengine_saves_can_be_read(tmp_path):
+    """Methods of schedulers, numbers of all kinds, its dicts, paths."""
+
+    def note(runner):
+        hub = runner.message_hub
+        for kind in ('i1', 'i2', 'u1', 'f2', 'f4', 'c8'):
+            hub.update_info(kind, np.array([1, 2], kind))
+        hub.update_info('text', np.array(['a', 'bc']))
+        DrawnViews.metainfo = dict(
+            path=tmp_path, nested=ConfigDict(classes=('a', 'b')))
+
+    cfg = config(tmp_path / 'run', epochs=1, hooks=[disturb(note, at=2)])
+    cfg.param_scheduler = [
+        dict(type='OneCycleLR', eta_max=.1, total_steps=12, by_epoch=False)
+    ]
+    try:
+        train(cfg)
+    finally:
+        del DrawnViews.metainfo
+    cfg = config(tmp_path / 'run', epochs=2)
+    cfg.param_scheduler = [
+        dict(type='OneCycleLR', eta_max=.1, total_steps=12, by_epoch=False)
+    ]
+    cfg.resume = True
+    runner = train(cfg)
+    assert runner.iter == 8
+    assert runner.message_hub.get_info('f2').dtype == np.float16
 
 
 def test_writing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -537,6 +614,184 @@ def test_resume_with_nothing_to_resume(tmp_path):
         choose_checkpoint(cfg)
 
 
+def test_weights_to_begin_with(tmp_path, monkeypatch):
+    """Where there is nothing to resume; of one's home, too."""
+    train(config(tmp_path / 'run', epochs=1))
+    monkeypatch.setenv('HOME', str(tmp_path))
+    cfg = config(tmp_path / 'new')
+    cfg.resume = True
+    choose_checkpoint(cfg, '~/run/epoch_1.pth')
+    assert not cfg.resume
+    assert cfg.load_from == str(tmp_path / 'run/epoch_1.pth')
+
+
+def accumulating(folder, *hooks, batch=4, **dataset):
+    """Every second iteration steps; by default, every epoch ends in one."""
+    cfg = config(folder, hooks=hooks, **dataset)
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.train_dataloader.batch_size = batch
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    return cfg
+
+
+def resumed(cfg, checkpoint):
+    cfg.update(resume=True, load_from=str(checkpoint))
+    return train(cfg)
+
+
+@pytest.mark.parametrize('size, spoilt', [(16, ()), (12, ()), (12, (5, ))])
+def test_resumed_between_iterations_that_share_a_step(size, spoilt, tmp_path):
+    """Of three iterations an epoch, the first epoch ends in between."""
+    whole = train(accumulating(tmp_path / 'run', size=size, spoilt=spoilt))
+    again = resumed(
+        accumulating(tmp_path / 'again', size=size, spoilt=spoilt),
+        tmp_path / 'run/epoch_1.pth')
+    same(weights(again), weights(whole))
+
+
+def accumulating_ranks(folder, rank, world):
+    found = []
+    for name in ('run', 'again'):
+        cfg = accumulating(folder / name, size=24)
+        cfg.experiment_name = name
+        cfg.launcher = 'pytorch'
+        cfg.model_wrapper_cfg = cpu_wrapper()
+        os.environ['LOCAL_RANK'] = str(rank)
+        if name == 'again':
+            cfg.update(
+                resume=True, load_from=str(folder / 'run/epoch_1.pth'))
+        found.append(weights(train(cfg)))
+    return found
+
+
+def test_ranks_resumed_between_iterations_that_share_a_step(tmp_path):
+    for whole, again in on_ranks(
+            partial(accumulating_ranks, tmp_path), 2, tmp_path):
+        same(again, whole)
+
+
+def test_resumed_after_an_iteration_was_left_out(tmp_path):
+    """The target's momentum follows the iterations that count."""
+    cfg = config(tmp_path / 'run', spoilt=(5, ))
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    whole = train(cfg)
+    again = resumed(
+        config(tmp_path / 'again', spoilt=(5, )), tmp_path / 'run/epoch_1.pth')
+    same(weights(again), weights(whole))
+
+
+@METRICS.register_module()
+class FirstIsBest(BaseMetric):
+    """A score that falls from epoch to epoch; ends training if asked."""
+
+    ending = False
+    scored = []
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        if FirstIsBest.ending:
+            raise KeyboardInterrupt
+        epoch = MessageHub.get_current_instance().get_info('epoch')
+        FirstIsBest.scored.append(epoch)
+        return dict(score=-epoch)
+
+
+@MODELS.register_module()
+class Validated(MODELS.get('mmpretrain.MEC')):
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return data_samples if mode == 'predict' else super().forward(
+            inputs, data_samples, mode)
+
+
+def validating(folder, by_epoch):
+    cfg = config(folder, epochs=3)
+    cfg.model.type = 'Validated'
+    cfg.val_dataloader = dict(
+        cfg.train_dataloader,
+        sampler=dict(type='DefaultSampler', shuffle=False))
+    cfg.val_cfg, cfg.val_evaluator = dict(), dict(type='FirstIsBest')
+    cfg.default_hooks.checkpoint.update(save_best='score', rule='greater')
+    if not by_epoch:
+        cfg.train_cfg = dict(by_epoch=False, max_iters=12, val_interval=4)
+        cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=4)
+    return cfg
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+@pytest.mark.parametrize('moment', [1, 3])
+def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path,
+                                            monkeypatch):
+    """Of the first epoch or of the last, and once."""
+    whole = train(validating(tmp_path / 'whole', by_epoch))
+    # Not ended by a signal to all processes, either.
+    assert whole.val_dataloader.worker_init_fn.func is apart
+    expected = weights(whole)
+    best, = (p.name for p in tmp_path.glob('whole/best_*'))
+    cfg = validating(tmp_path / 'run', by_epoch)
+    loop = 4 * moment if not by_epoch else moment
+
+    def die(runner):
+        if (runner.epoch + 1 if by_epoch else runner.iter + 1) == loop:
+            FirstIsBest.ending = True
+
+    cfg.custom_hooks = [disturb(die)]
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg)
+    FirstIsBest.ending, FirstIsBest.scored = False, []
+    cfg = validating(tmp_path / 'run', by_epoch)
+    cfg.resume = True
+    same(weights(train(cfg)), expected)
+    assert [p.name for p in tmp_path.glob('run/best_*')] == [best]
+    assert len(FirstIsBest.scored) == 4 - moment
+
+
+def sampler_config(folder, run_seed, **sampler):
+    cfg = config(folder)
+    cfg.randomness = dict(seed=run_seed)
+    cfg.train_dataloader.pop('batch_size')
+    cfg.train_dataloader.batch_sampler = dict(
+        type='PlainBatches', batch_size=4)
+    cfg.train_dataloader.sampler.update(sampler)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    return cfg
+
+
+@DATA_SAMPLERS.register_module()
+class PlainBatches(BatchSampler):
+    """As mmdet's, which the loader takes in place of a sampler."""
+
+    def __init__(self, sampler, batch_size):
+        super().__init__(sampler, batch_size, drop_last=True)
+
+
+def test_batch_samplers_are_seeded_by_the_run(tmp_path):
+    """Of the checkpoint, whatever the config says now."""
+    whole = train(sampler_config(tmp_path / 'run', 1))
+    again = resumed(
+        sampler_config(tmp_path / 'again', None), tmp_path / 'run/epoch_1.pth')
+    same(weights(again), weights(whole))
+    own = train(sampler_config(tmp_path / 'own', 1, seed=99))
+    assert own.train_dataloader.batch_sampler.sampler.seed == 99
+
+
+@HOOKS.register_module()
+class Looks(Hook):
+    """Iterates over the training set after an epoch, as PreciseBNHook."""
+
+    def after_train_epoch(self, runner):
+        next(iter(runner.train_dataloader))
+
+
+def test_hooks_may_iterate_over_the_images(tmp_path):
+    plain = train(config(tmp_path / 'plain'))
+    same(weights(train(config(tmp_path / 'run', hooks=[dict(type='Looks')]))),
+         weights(plain))
+
+
 # -- Bad numbers -------------------------------------------------------------
 
 
@@ -558,6 +813,41 @@ def test_a_bad_batch_is_left_out(algorithm, tmp_path):
     assert bad['inputs'][0][rows.index(5)].isnan().all()
     assert bad['inputs'][0].isnan().sum() == 3 * 64
     assert 'finite' in bad['error']
+
+
+def test_patience_counts_iterations_that_share_a_step(tmp_path):
+    cfg = accumulating(tmp_path / 'run', spoilt=range(16), algorithm='SimSiam')
+    with pytest.raises(FloatingPointError, match='3 in a row, 3 in all'):
+        train(cfg)
+
+
+def test_a_bad_iteration_before_the_step_is_left_out(tmp_path):
+    cfg = accumulating(tmp_path / 'run', spoilt=(5, ), algorithm='SimSiam')
+    # Statistics of a batch of its own, which the loss does not show.
+    cfg.model.backbone.norm_cfg = dict(type='BN')
+    state = weights(train(cfg))
+    assert all(torch.isfinite(value).all() for value in state.values())
+    for file in (tmp_path / 'run/bad_batches').iterdir():
+        kept = torch.load(file, weights_only=True)
+        assert kept['inputs'][0].isnan().any()
+
+
+def test_gradients_that_are_never_finite_stop(tmp_path):
+    """Where only the step shows it."""
+
+    def spoil(runner):
+        weight = runner.model.backbone.conv1.weight
+        weight.register_hook(lambda grad: grad * float('inf'))
+
+    with pytest.raises(FloatingPointError, match='3 in a row, 3 in all'):
+        train(accumulating(tmp_path / 'run', disturb(spoil, at=2)))
+
+
+def test_a_loss_scale_that_fell(tmp_path):
+    check_scale(None)
+    check_scale(SimpleNamespace(get_scale=lambda: 2.))
+    with pytest.raises(FloatingPointError, match='fallen to 6.1e-05'):
+        check_scale(SimpleNamespace(get_scale=lambda: 2.**-14))
 
 
 def test_left_out_means_that_nothing_moved(tmp_path):
@@ -703,6 +993,43 @@ def test_all_ranks_look_at_the_loss_of_each(tmp_path):
 
 
 # -- Ranks -------------------------------------------------------------------
+
+
+def slow_writer(folder, moment, rank, world):
+    """Rank 0 writes for longer than the others wait, then all leave."""
+    write, left = seal.put_whole, []
+
+    def slow(data, path):
+        if Path(path).name.startswith(moment):
+            time.sleep(4)
+        write(data, path)
+
+    seal.put_whole = slow
+    hooks = [dict(type='Disturb', action='warn', at=6)]
+    cfg = config(
+        folder / 'run', hooks=hooks if moment == 'interrupted' else ())
+    cfg.experiment_name = 'slow'
+    cfg.default_hooks.ranks.patience = 1.5
+    cfg.train_dataloader.batch_size = 2
+    cfg.launcher = 'pytorch'
+    cfg.model_wrapper_cfg = cpu_wrapper()
+    os.environ['LOCAL_RANK'] = str(rank)
+    try:
+        train(cfg)
+    except SystemExit as error:
+        left.append(error.code)
+    return left, [p.name for p in folder.glob('run/*.pth')]
+
+
+@pytest.mark.parametrize('moment, status, last', [
+    ('interrupted', [75], 'interrupted_6.pth'),
+    ('epoch_3', [], 'epoch_3.pth'),
+])
+def test_all_ranks_stay_until_the_first_has_written(moment, status, last,
+                                                    tmp_path):
+    for left, there in on_ranks(
+            partial(slow_writer, tmp_path, moment), 2, tmp_path):
+        assert left == status and last in there
 
 
 def unequal(folder, what, rank, world):

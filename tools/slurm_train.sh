@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Train under SLURM, one task per GPU. A run that was interrupted, by the time
 # limit or preemption, is queued again and goes on from its newest checkpoint.
+# In a batch script, SLURM warns of the time limit only if that script says so:
+# #SBATCH --signal=USR1@120
 # Usage: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 WARN_SECONDS=120 SRUN_ARGS=..] \
 #        bash tools/slurm_train.sh PARTITION JOB CONFIG [ARGUMENTS OF train.py]
 set -euo pipefail
@@ -28,10 +30,12 @@ train() {
         --launcher slurm "$@"
 }
 # SLURM counts how often it queued a batch job again.
-[ "${SLURM_RESTART_COUNT:-0}" = 0 ] || set -- "$@" --resume
+RESUME=
+[ "${SLURM_RESTART_COUNT:-0}" = 0 ] || RESUME=--resume
 while true; do
     status=0
-    train "$@" || status=$?
+    # The last --resume counts, not one that names where the first run began.
+    train "$@" $RESUME || status=$?
     # What tools/train.py leaves with once it has saved.
     [ "$status" -eq 75 ] || exit "$status"
     if [ -n "${SLURM_JOB_ID:-}" ]; then
@@ -39,5 +43,5 @@ while true; do
         exit 75
     fi
     echo "interrupted: queued again with --resume" >&2
-    case " $* " in *" --resume "*) ;; *) set -- "$@" --resume ;; esac
+    RESUME=--resume
 done

@@ -91,11 +91,15 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build(cfg: Config) -> Runner:
-    """The Runner of a config, with all that a config can break."""
+def build(cfg: Config, weights: str | None) -> Runner:
+    """The Runner of a config, with all that a config can break.
+
+    Args:
+        weights: What training begins with if there is nothing to resume.
+    """
     check_config(cfg)
     check_data(cfg)
-    choose_checkpoint(cfg)
+    choose_checkpoint(cfg, weights)
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
     # In the dumped config and in every checkpoint.
@@ -115,13 +119,13 @@ def build(cfg: Config) -> Runner:
     return runner
 
 
-def show_plan(cfg: Config) -> None:
+def show_plan(cfg: Config, weights: str | None) -> None:
     """Print what training would do, tried in a folder that is removed."""
-    choose_checkpoint(cfg)
+    choose_checkpoint(cfg, weights)
     folder = folder_of(cfg) or cfg.work_dir
     cfg.log_level = 'WARNING'
     with tempfile.TemporaryDirectory() as cfg.work_dir:
-        runner = build(cfg)
+        runner = build(cfg, weights)
         lines = plan(runner, Path(folder))
     if runner.rank == 0:
         print('\n'.join(['', *lines, 'nothing was trained or kept']))
@@ -132,10 +136,12 @@ def show_plan(cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     with errors_in_one_line():
-        cfg = merge_args(Config.fromfile(args.config), args)
+        cfg = Config.fromfile(args.config)
+        weights = cfg.get('load_from')
+        cfg = merge_args(cfg, args)
         if args.check:
-            return show_plan(cfg)
-        runner = build(cfg)
+            return show_plan(cfg, weights)
+        runner = build(cfg, weights)
     runner.train()
 
 

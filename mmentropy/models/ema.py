@@ -1,7 +1,6 @@
 """The averaged copy of a network that serves as its target."""
 
 from math import cos, pi
-from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
@@ -17,18 +16,17 @@ class ForeachEMA(CosineEMA):
     Arguments, averages, buffers and state dict are its own; checkpoints of
     either load into the other. It neither launches a kernel per parameter
     nor waits for the device: the number of steps is also kept on the host,
-    and read from the device only after a checkpoint was loaded.
+    and read from the device only after something else wrote there, such as
+    the loading of a checkpoint.
 
     Source:
         onedl-mmengine 0.10.11:mmengine/model/averaged_model.py;
         mmpretrain@ee7f2e8:mmpretrain/models/utils/ema.py.
     """
 
-    _count: int | None = None
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._count = None
+    _count = 0
+    # torch's counter of writes to ``steps`` when ``_count`` was its value.
+    _version: int | None = None
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
@@ -39,7 +37,7 @@ class ForeachEMA(CosineEMA):
         Args:
             model: Of the same structure as the one that was copied.
         """
-        if self._count is None:
+        if self._version != self.steps._version:
             self._count = int(self.steps)
         source = (
             model.state_dict()
@@ -58,6 +56,7 @@ class ForeachEMA(CosineEMA):
             copy_all(list(self.module.buffers()), list(model.buffers()))
         self._count += 1
         self.steps += 1
+        self._version = self.steps._version
 
     def current_momentum(self, step: int) -> float:
         """The weight of the online network: a cosine over all iterations."""

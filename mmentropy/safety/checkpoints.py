@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce_params, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+from torch import Tensor
 
 from ..checkpoint import check_file, read_checkpoint
+from ..dist import unwrapped
 from ..files import PART
+from .numbers import has_stepped
 
 # Name of what is saved on a signal.
 INTERRUPTED = 'interrupted'
+# Of what was accumulated, in a checkpoint.
+GRADIENTS = 'gradients'
 _STATE = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path',
           'best_ckpt_path_dict')
 
@@ -33,7 +39,9 @@ class SafeCheckpointHook(CheckpointHook):
     A checkpoint is written aside, sealed (:mod:`mmentropy.seal`) and
     renamed; only then older ones are removed. If it cannot be written, that is
     logged as an error, training goes on, the older ones stay, and the next
-    save is tried as usual. The same holds for the visualizer's files.
+    save is tried as usual. The same holds for the visualizer's files. Between
+    two iterations that share a step, the gradient is averaged over ranks and
+    saved, too.
 
     Args:
         kwargs: Of ``CheckpointHook``. ``backend_args`` other than the default
@@ -49,17 +57,35 @@ class SafeCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None and \
                 '://' not in str(self.out_dir):
             self.backend_args = dict(backend='whole')
+        self._gradients: dict[str, Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         if is_main_process():
             for part in Path(self.out_dir).glob(f'*.pth{PART}'):
                 part.unlink()
+        if runner.iter > 0:
+            named = dict(unwrapped(runner.model).named_parameters())
+            for name, gradient in self._gradients.items():
+                named[name].grad = gradient.to(named[name])
+        self._gradients = {}
         for backend in runner.visualizer._vis_backends.values():
             for name in ('add_scalar', 'add_scalars'):
                 write = forgiving(
                     getattr(backend, name), Path(backend._save_dir), runner)
                 setattr(backend, name, write)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta'] = plain(checkpoint['meta'])
+        if 'optimizer' in checkpoint and not has_stepped(runner.optim_wrapper):
+            checkpoint[GRADIENTS] = {
+                name: p.grad.cpu()
+                for name, p in unwrapped(runner.model).named_parameters()
+                if p.grad is not None
+            }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._gradients = checkpoint.get(GRADIENTS, {})
 
     def save_now(self, runner: Runner) -> str | None:
         """Save in the middle of an epoch, after an iteration.
@@ -94,6 +120,11 @@ class SafeCheckpointHook(CheckpointHook):
     def _save(self, runner: Runner, name: str, meta: dict) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        if not has_stepped(runner.optim_wrapper):
+            # One file serves all ranks. Their mean is what steps in the end.
+            all_reduce_params([
+                p.grad for p in runner.model.parameters() if p.grad is not None
+            ], op='mean')
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -169,80 +200,119 @@ def forgiving(write: Callable[..., None], folder: Path,
     return try_to_write
 
 
-def choose_checkpoint(cfg: Config) -> None:
+def plain(value: Any) -> Any:
+    """With dicts and texts for mmengine's dicts and paths."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return str(value) if isinstance(value, Path) else value
+
+
+def choose_checkpoint(cfg: Config, otherwise: str | None = None) -> None:
     """Set ``load_from`` of a config that resumes to a checkpoint that is good.
+
+    Args:
+        cfg: If it resumes and has no ``load_from``, the checkpoint is looked
+            for.
+        otherwise: Weights to begin with if there is none.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: the one that is named
-            is absent or damaged, or all in the work directory are.
+            is absent or damaged, or none in the work directory can be read.
     """
-    if cfg.get('load_from'):
-        if '://' not in cfg.load_from:
-            check_file(cfg.load_from)
-        return
-    if not cfg.get('resume'):
-        return
     folder = folder_of(cfg)
-    if folder is None:
-        return
-    path = newest_checkpoint(folder)
-    if path is None:
-        print_log(f'no checkpoint in {folder}: training begins anew',
-                  logger='current')
-        cfg.resume = False
-    else:
-        cfg.load_from = str(path)
+    if not cfg.get('load_from') and cfg.get('resume') and folder is not None:
+        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        last = Path(cfg.work_dir, 'last_checkpoint')
+        path = newest_checkpoint(
+            folder,
+            hook.get('filename_tmpl') or '',
+            Path(last.read_text().strip()).name if last.is_file() else '')
+        if path is None:
+            print_log(
+                f'no checkpoint in {folder}: training begins anew' +
+                (f', from {otherwise}' if otherwise else ''),
+                logger='current')
+            cfg.resume = False
+            cfg.load_from = otherwise
+        else:
+            cfg.load_from = str(path)
+    if cfg.get('load_from') and '://' not in cfg.load_from:
+        cfg.load_from = os.path.expanduser(cfg.load_from)
+        check_file(cfg.load_from)
 
 
 def folder_of(cfg: Config) -> Path | None:
     """Where the CheckpointHook saves; None if mmengine has to look there."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir = hook.get('out_dir')
-    if out_dir is None:
+    # As mmengine does.
+    if out_dir is None or out_dir == os.path.abspath(cfg.work_dir):
         return Path(cfg.work_dir)
     if '://' in str(out_dir):
         return None
-    # As mmengine does.
     return Path(out_dir, Path(cfg.work_dir).name)
 
 
-def newest_checkpoint(folder: str | Path) -> Path | None:
+def newest_checkpoint(folder: str | Path,
+                      template: str = '',
+                      last: str = '') -> Path | None:
     """The newest checkpoint of a run that is as it was written.
 
-    ``epoch_{n}.pth``, ``iter_{n}.pth`` and ``interrupted_{n}.pth``, judged by
-    their iterations. Each one that is damaged is reported by a warning.
+    Args:
+        folder: With ``epoch_{n}.pth``, ``iter_{n}.pth`` and
+            ``interrupted_{n}.pth``.
+        template: Of other names, with {} for the number.
+        last: The name of the last that was saved, which is taken if it is
+            good. Without it, those of more iterations, which an earlier
+            attempt may have left, are newer.
 
     Returns:
-        None if there is none at all.
+        None if there is none at all. Each one that cannot be read is reported
+        by a warning.
 
     Raises:
-        ValueError: all of them are damaged.
+        ValueError: none of them can be read.
     """
-    found, damaged = [], 0
-    for kind in ('epoch', 'iter', INTERRUPTED):
-        for path in _by_number(Path(folder), kind):
+    folder = Path(folder)
+    found, bad = [], {}
+    named = [folder / last] if last and (folder / last).is_file() else []
+    templates = [f'{kind}_{{}}.pth' for kind in ('epoch', 'iter', INTERRUPTED)]
+    for paths in (named, *(_by_number(folder, text)
+                           for text in dict.fromkeys([template, *templates])
+                           if text)):
+        for path in paths:
+            if path in bad:
+                continue
             try:
                 meta = read_checkpoint(path).get('meta') or {}
-                found.append((meta.get('iter', -math.inf), path))
-                break
             except (OSError, ValueError) as error:
-                damaged += 1
+                bad[path] = error
                 print_log(
                     f'{error}; an older one is looked for',
                     logger='current',
                     level=logging.WARNING)
-    if damaged and not found:
+                continue
+            if paths is named:
+                return path
+            found.append((meta.get('iter', -math.inf), path))
+            break
+    if bad and not found:
         raise ValueError(
-            f'all {damaged} checkpoints in {folder} are damaged: remove them '
-            'to start anew, or name another one, --resume PATH')
+            f'none of the {len(bad)} checkpoints in {folder} can be read, see '
+            'above: name another one, --resume PATH, or begin anew in another '
+            '--work-dir')
     return max(found)[1] if found else None
 
 
-def _by_number(folder: Path, kind: str) -> list[Path]:
+def _by_number(folder: Path, template: str) -> list[Path]:
     """Newest first."""
+    before, _, after = template.partition('{}')
     numbers = {}
-    for path in folder.glob(f'{kind}_*.pth'):
-        match = re.fullmatch(rf'{kind}_(\d+)', path.stem)
+    for path in folder.glob('*'):
+        match = re.fullmatch(
+            rf'{re.escape(before)}(\d+){re.escape(after)}', path.name)
         if match:
             numbers[path] = int(match[1])
     return sorted(numbers, key=numbers.__getitem__, reverse=True)

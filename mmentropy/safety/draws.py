@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 
 # Of the run's geometry in a checkpoint.
 STATE = 'exact_resume'
+# The iteration of the last validation, there too.
+VALIDATED = 'validated'
 
 
 @HOOKS.register_module()
@@ -26,7 +28,8 @@ class ExactResumeHook(Hook):
     the batch; what the network draws, by the seed, the rank and the iteration.
     So the draws do not depend on the number of loader processes, on other
     images, or on where a run was broken off. A checkpoint from within an epoch
-    goes on with the next batch of it.
+    goes on with the next batch of it. A validation that the checkpoint does
+    not know of is made up for.
 
     On a GPU it also takes ``randomness=dict(deterministic=True)``.
 
@@ -40,10 +43,7 @@ class ExactResumeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         loop, loader = runner.train_loop, runner.train_dataloader
         resumed = runner.iter > 0
-        # mmengine seeds the sampler before it reads the seed of a checkpoint.
-        if hasattr(loader.sampler, 'seed') and not runner.cfg.get(
-                'randomness', {}).get('diff_rank_seed'):
-            loader.sampler.seed = runner.seed
+        reseed(runner)
         batches = len(loader)
         before = batches
         if resumed:
@@ -64,10 +64,32 @@ class ExactResumeHook(Hook):
             first = 0
         runner.message_hub.update_info(STATE, dict(batches=batches))
         if loader.batch_sampler is not None:
-            number(loader, runner.seed, first, done)
+            # Other hooks may iterate over the loader, too.
+            at = runner if isinstance(loop, EpochBasedTrainLoop) else None
+            number(loader, runner.seed, first, done, at)
+        self._missed = resumed and not done and missed_validation(runner)
         if done:
             run_iter = loop.run_iter
             loop.run_iter = lambda idx, batch: run_iter(idx + done, batch)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        # When the other hooks are ready.
+        self._make_up(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        # Of the last epoch.
+        self._make_up(runner)
+
+    def after_val_epoch(self,
+                        runner: Runner,
+                        metrics: dict[str, float] | None = None) -> None:
+        # Known to the checkpoints that follow from the metrics.
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+
+    def _make_up(self, runner: Runner) -> None:
+        if self._missed:
+            self._missed = False
+            runner.val_loop.run()
 
     def after_train_epoch(self, runner: Runner) -> None:
         # Only the first epoch after resuming begins in its middle.
@@ -81,6 +103,19 @@ class ExactResumeHook(Hook):
         seed_host(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
+
+
+def missed_validation(runner: Runner) -> bool:
+    """Whether the loop would have validated here before it went on."""
+    loop = runner.train_loop
+    if runner.val_loop is None or runner.message_hub.get_info(
+            VALIDATED, -1) >= runner.iter:
+        return False
+    loop._decide_current_val_interval()
+    at, last = (loop.epoch, loop.max_epochs) if isinstance(
+        loop, EpochBasedTrainLoop) else (loop.iter, loop.max_iters)
+    return at >= loop.val_begin and (at % loop.val_interval == 0
+                                     or at == last)
 
 
 def skips(loop: Any) -> bool:
@@ -129,16 +164,22 @@ class NumberedBatches:
         seed: of the run.
         first: iteration of the first batch that is given.
         done: batches of the first pass that are left out.
+        at: whose ``iter`` is that of the first batch of each pass; without
+            it, they are counted.
     """
 
-    def __init__(self, batches: Any, seed: int, first: int, done: int) -> None:
+    def __init__(self, batches: Any, seed: int, first: int, done: int,
+                 at: Any = None) -> None:
         self.batches = batches
         self.seed = seed
         self.iteration = first
         self.done = done
+        self.at = at
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
         done, self.done = self.done, 0
+        if self.at is not None:
+            self.iteration = self.at.iter
         for i, rows in enumerate(self.batches):
             if i < done:
                 continue
@@ -153,14 +194,33 @@ class NumberedBatches:
         return getattr(self.batches, name)
 
 
-def number(loader: DataLoader, seed: int, first: int, done: int) -> None:
+def reseed(runner: Runner) -> None:
+    """Seed the sampler by the run, unless its config does.
+
+    mmengine does so before it reads the seed of a checkpoint.
+    """
+    loader, cfg = runner.train_dataloader, runner.cfg
+    given = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if cfg.get('randomness', {}).get('diff_rank_seed') or 'seed' in given:
+        return
+    # A batch sampler has its own beside the loader's.
+    samplers: tuple[Any, Any] = (
+        loader.sampler, getattr(loader.batch_sampler, 'sampler', None))
+    for sampler in samplers:
+        if hasattr(sampler, 'seed'):
+            sampler.seed = runner.seed
+
+
+def number(loader: DataLoader, seed: int, first: int, done: int,
+           at: Any) -> None:
     """Let a loader give each of its images seeded draws."""
     batches: Any = loader.batch_sampler
     # Of a training before.
     if isinstance(batches, NumberedBatches):
         batches = batches.batches
     # Not by assignment, which DataLoader refuses once it is made.
-    vars(loader)['batch_sampler'] = NumberedBatches(batches, seed, first, done)
+    vars(loader)['batch_sampler'] = NumberedBatches(batches, seed, first, done,
+                                                   at)
     # torch asks a data set for it before it takes items one by one.
     dataset: Any = loader.dataset
     dataset.__getitems__ = partial(items, dataset)

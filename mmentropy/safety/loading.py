@@ -15,6 +15,7 @@ import mmengine.runner.checkpoint
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..checkpoint import check_file, refused
@@ -24,7 +25,9 @@ _ARRAYS = getattr(np, '_core', None) or np.core
 _WRITTEN = [
     HistoryBuffer, getattr, slice, np.ndarray, np.dtype,
     _ARRAYS.multiarray._reconstruct, _ARRAYS.multiarray.scalar,
-    *{type(np.dtype(kind)) for kind in ('u4', 'f8', 'i8', 'f4', 'b1')}
+    # Of numbers and texts, and how one of its schedulers names its method.
+    *{type(np.dtype(kind)) for kind in set(np.typecodes['All']) - {*'OV'}},
+    OneCycleParamScheduler
 ]
 
 

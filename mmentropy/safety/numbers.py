@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from ..seal import serialized
 
 # Of the number of iterations left out, in a checkpoint.
 STATE = 'non_finite'
+# Of a loss, as fairseq's; torch begins at 65536 and halves it at an overflow.
+MIN_SCALE = 1e-4
 
 
 @HOOKS.register_module()
@@ -31,9 +34,10 @@ class NonFiniteHook(Hook):
     (batch statistics, centres) are put back, the iteration counts, and the
     images are kept in ``bad_batches/iter_{n}_rank_{r}.pt``, which
     ``torch.load`` reads: ``inputs``, the ``samples`` they are of and the
-    ``error``. With a loss scaler, which skips overflows itself, only the loss
-    is looked at. Costs one wait for the device an iteration, and a collective
-    with a loss scaler.
+    ``error``. Of several iterations that share a step, one that is bad takes
+    the gradients before it along. With a loss scaler, which skips overflows
+    itself, the loss and the scale are looked at. Costs one wait for the device
+    an iteration, and a collective with a loss scaler or without a step.
 
     Args:
         patience: Left out in a row before training stops.
@@ -41,7 +45,8 @@ class NonFiniteHook(Hook):
 
     Raises:
         ValueError: An argument is wrong.
-        FloatingPointError: While training, after ``patience`` in a row.
+        FloatingPointError: While training, after ``patience`` in a row, or
+            when a loss scaler has given up.
     """
 
     def __init__(self, patience: int = 10, keep: int = 20) -> None:
@@ -77,14 +82,22 @@ class NonFiniteHook(Hook):
             self._buffers.keep()
             try:
                 outputs = train_step(data, optim_wrapper=optim_wrapper)
-                if self._scaled:
+                stepped = has_stepped(optim_wrapper)
+                # What nothing has looked at yet.
+                if self._scaled or not stepped:
                     check_loss(outputs)
             except FloatingPointError as error:
                 optim_wrapper.zero_grad()
                 self._buffers.put_back()
+                # The wrapper counts an iteration when it goes backward.
+                if hasattr(optim_wrapper, '_inner_count'):
+                    optim_wrapper._inner_count = runner.iter + 1
                 self._left_out(runner, data, error)
                 return {}
-            self.in_a_row = 0
+            if self._scaled:
+                check_scale(optim_wrapper.loss_scaler)
+            if stepped:
+                self.in_a_row = 0
             return outputs
 
         return step
@@ -175,6 +188,23 @@ def checked(step: Callable[..., None],
         step(*args, **kwargs)
 
     return checked_step
+
+
+def has_stepped(wrapper: Any) -> bool:
+    """Whether the iteration just done was the last before a step."""
+    # Of several optimisers the algorithm decides.
+    return isinstance(wrapper, OptimWrapperDict) or wrapper.should_update()
+
+
+def check_scale(scaler: Any) -> None:
+    """Raise if a loss scaler found no scale at which gradients are finite."""
+    scale = scaler.get_scale() if scaler is not None else 1.
+    if scale < MIN_SCALE:
+        raise FloatingPointError(
+            f'the loss scale has fallen to {scale:.3g}: no gradient has been '
+            'finite for long. Training stops; use bfloat16 in place of '
+            'float16, or lower the learning rate; then --resume from a '
+            'checkpoint before')
 
 
 def check_loss(outputs: dict) -> None:

@@ -109,10 +109,11 @@ def checkpoint_size(runner: Runner) -> int:
 def data_lines(runner: Runner) -> list[str]:
     """Images and batches, and the batch that the config is meant for."""
     loader, ranks = runner.train_dataloader, get_world_size()
-    batch = (loader.batch_size or 0) * ranks
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
+    batch = size * ranks
     lines = [
         f'data: {len(loader.dataset):,} images, {ranks} '
-        f'process{"es" if ranks > 1 else ""} x batch {loader.batch_size} = '
+        f'process{"es" if ranks > 1 else ""} x batch {size} = '
         f'{batch}, {len(loader):,} iterations an epoch'
     ]
     scale = runner.cfg.get('auto_scale_lr') or {}

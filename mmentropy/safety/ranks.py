@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    get_rank,
+    get_world_size,
+)
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -69,6 +74,8 @@ class RanksHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         if self._watch:
+            # The first may write for longer than the others wait.
+            barrier()
             self._watch.stop()
 
 

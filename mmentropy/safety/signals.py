@@ -9,13 +9,14 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..rules import COUNT, require
 from .checkpoints import SafeCheckpointHook
+from .numbers import has_stepped
 
 # sysexits.h's EX_TEMPFAIL: try again.
 INTERRUPTED_STATUS = 75
@@ -56,8 +57,10 @@ class SignalHook(Hook):
                 number = getattr(signal, name, None)
                 if number is not None:
                     self._before[number] = signal.signal(number, self._note)
-        loader = runner.train_dataloader
-        loader.worker_init_fn = partial(apart, loader.worker_init_fn)
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                loader = loop.dataloader
+                loader.worker_init_fn = partial(apart, loader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
         for number, handler in self._before.items():
@@ -71,9 +74,8 @@ class SignalHook(Hook):
                          outputs: dict | None = None) -> None:
         self.agreed = self.agreed or self._told(runner)
         # A checkpoint has no room for gradients that are being accumulated.
-        if not self.agreed or not runner.optim_wrapper.should_update():
+        if not self.agreed or not has_stepped(runner.optim_wrapper):
             return
-        self.after_train(runner)
         hooks = [hook for hook in runner.hooks
                  if isinstance(hook, SafeCheckpointHook)]
         name = hooks[0].save_now(runner) if hooks else None
@@ -81,6 +83,9 @@ class SignalHook(Hook):
             'nothing is saved'
         runner.logger.warning(f'{signal.Signals(self.received).name} after '
                               f'iteration {runner.iter + 1}: {saved}')
+        # A launcher ends the others when the first one leaves.
+        barrier()
+        self.after_train(runner)
         raise SystemExit(INTERRUPTED_STATUS)
 
     def _told(self, runner: Runner) -> bool:
@@ -111,11 +116,9 @@ def apart(init: Callable[[int], None] | None, worker: int) -> None:
     torchrun and terminals tell the whole process group, SLURM may tell all.
     """
     os.setpgid(0, 0)
-    for name in SIGNALS:
-        # By SIGTERM its own parent ends it.
+    # For SIGTERM, by which its parent ends it, torch has a handler of its own.
+    for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):
-            signal.signal(
-                getattr(signal, name), signal.SIG_DFL
-                if name == 'SIGTERM' else signal.SIG_IGN)
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if init:
         init(worker)
