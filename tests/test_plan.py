@@ -184,6 +184,17 @@ def test_room_for_checkpoints(interval, keep, best, files, tmp_path,
         lines_of(cfg, tmp_path)
 
 
+def test_nothing_is_validated(tmp_path):
+    cfg = config(tmp_path / 'trial')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=9, val_interval=1)
+    cfg.val_dataloader, cfg.val_cfg = cfg.train_dataloader, dict()
+    cfg.val_evaluator = dict(type='Accuracy')
+    assert 'time' in lines_of(cfg, tmp_path)
+    cfg.val_evaluator = dict(type='Acuracy')
+    with pytest.raises(KeyError, match='Acuracy'):
+        lines_of(cfg, tmp_path)
+
+
 def test_no_checkpoints(tmp_path):
     cfg = config(tmp_path / 'trial')
     cfg.default_hooks.checkpoint = None

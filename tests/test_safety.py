@@ -749,6 +749,23 @@ def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path,
     assert len(FirstIsBest.scored) == 4 - moment
 
 
+def test_a_validation_that_ended_is_not_repeated(tmp_path):
+
+    def die(runner):
+        raise KeyboardInterrupt
+
+    FirstIsBest.scored = []
+    cfg = validating(tmp_path / 'run', by_epoch=True)
+    cfg.custom_hooks = [disturb(die, at=10)]
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg)
+    cfg = validating(tmp_path / 'run', by_epoch=True)
+    cfg.resume = True
+    train(cfg)
+    # After the epochs 1, 2 and 3.
+    assert FirstIsBest.scored == [0, 1, 2]
+
+
 def sampler_config(folder, run_seed, **sampler):
     cfg = config(folder)
     cfg.randomness = dict(seed=run_seed)

@@ -2,21 +2,25 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import broadcast_object_list, get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from ..files import put_whole
+
 # Of the run's geometry in a checkpoint.
 STATE = 'exact_resume'
-# The iteration of the last validation, there too.
-VALIDATED = 'validated'
+# The iteration of the last validation that ended, in the work directory.
+VALIDATED = 'last_validation'
 
 
 @HOOKS.register_module()
@@ -28,8 +32,8 @@ class ExactResumeHook(Hook):
     the batch; what the network draws, by the seed, the rank and the iteration.
     So the draws do not depend on the number of loader processes, on other
     images, or on where a run was broken off. A checkpoint from within an epoch
-    goes on with the next batch of it. A validation that the checkpoint does
-    not know of is made up for.
+    goes on with the next batch of it. A validation that was broken off is
+    made up for.
 
     On a GPU it also takes ``randomness=dict(deterministic=True)``.
 
@@ -67,7 +71,10 @@ class ExactResumeHook(Hook):
             # Other hooks may iterate over the loader, too.
             at = runner if isinstance(loop, EpochBasedTrainLoop) else None
             number(loader, runner.seed, first, done, at)
-        self._missed = resumed and not done and missed_validation(runner)
+        # The first rank has the file.
+        missed = [resumed and not done and missed_validation(runner)]
+        broadcast_object_list(missed)
+        self._missed, = missed
         if done:
             run_iter = loop.run_iter
             loop.run_iter = lambda idx, batch: run_iter(idx + done, batch)
@@ -80,11 +87,13 @@ class ExactResumeHook(Hook):
         # Of the last epoch.
         self._make_up(runner)
 
-    def after_val_epoch(self,
-                        runner: Runner,
-                        metrics: dict[str, float] | None = None) -> None:
-        # Known to the checkpoints that follow from the metrics.
-        runner.message_hub.update_info(VALIDATED, runner.iter)
+    @master_only
+    def after_val(self, runner: Runner) -> None:
+        # Once all hooks have seen its metrics. Without the file, it is done
+        # again on resume.
+        with suppress(OSError):
+            put_whole(
+                str(runner.iter).encode(), Path(runner.work_dir, VALIDATED))
 
     def _make_up(self, runner: Runner) -> None:
         if self._missed:
@@ -107,9 +116,9 @@ class ExactResumeHook(Hook):
 
 def missed_validation(runner: Runner) -> bool:
     """Whether the loop would have validated here before it went on."""
-    loop = runner.train_loop
-    if runner.val_loop is None or runner.message_hub.get_info(
-            VALIDATED, -1) >= runner.iter:
+    loop, done = runner.train_loop, Path(runner.work_dir, VALIDATED)
+    if runner.val_loop is None or done.is_file() and done.read_text() == str(
+            runner.iter):
         return False
     loop._decide_current_val_interval()
     at, last = (loop.epoch, loop.max_epochs) if isinstance(

@@ -68,6 +68,8 @@ class TrialHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.start = runner.iter
+        # It is built, and takes longer than a trial.
+        runner._val_loop = None
         self.moment = time.perf_counter()
 
     def before_train_iter(self,
