@@ -55,7 +55,7 @@ from mmentropy.seal import check_seal, sealed, serialized
 
 @DATASETS.register_module()
 class DrawnViews(Dataset):
-    """Two views of noise, drawn from all three generators."""
+    """Two views of an image under noise, drawn from all three generators."""
 
     def __init__(self, size=16, spoilt=(), moment=None):
         self.size = size
@@ -68,6 +68,8 @@ class DrawnViews(Dataset):
     def __getitem__(self, index):
         noise = np.random.rand(2, 1, 1, 1) + random.random()
         views = torch.from_numpy(noise).float() + torch.rand(2, 3, 8, 8)
+        # Each image its own slope.
+        views = views + index / 16 * torch.linspace(0, 1, 8)
         if index in self.spoilt:
             views[:] = float('nan')
         sample = DataSample()
