@@ -753,21 +753,26 @@ def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path,
     assert len(FirstIsBest.scored) == 4 - moment
 
 
-def test_a_validation_that_ended_is_not_repeated(tmp_path):
+@pytest.mark.parametrize('interval, at, scored', [(1, 10, [0, 1, 2]),
+                                                  (2, 6, [1, 2])])
+def test_no_other_validation_is_made_up_for(interval, at, scored, tmp_path):
+    """One that ended, or that was not due."""
 
     def die(runner):
         raise KeyboardInterrupt
 
     FirstIsBest.scored = []
-    cfg = validating(tmp_path / 'run', by_epoch=True)
-    cfg.custom_hooks = [disturb(die, at=10)]
-    with pytest.raises(KeyboardInterrupt):
-        train(cfg)
-    cfg = validating(tmp_path / 'run', by_epoch=True)
-    cfg.resume = True
-    train(cfg)
-    # After the epochs 1, 2 and 3.
-    assert FirstIsBest.scored == [0, 1, 2]
+    for hooks in ([disturb(die, at)], []):
+        cfg = validating(tmp_path / 'run', by_epoch=True)
+        cfg.train_cfg.val_interval = interval
+        cfg.custom_hooks = hooks
+        cfg.resume = not hooks
+        if hooks:
+            with pytest.raises(KeyboardInterrupt):
+                train(cfg)
+        else:
+            train(cfg)
+    assert FirstIsBest.scored == scored
 
 
 def sampler_config(folder, run_seed, **sampler):
