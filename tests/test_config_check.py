@@ -95,6 +95,7 @@ def test_configs_of_the_hosts_pass(path):
     ('optim_wraper', dict(), "did you mean 'optim_wrapper'?"),
     ('train_dataloder', dict(), "did you mean 'train_dataloader'?"),
     ('evl_datasets', dict(), "did you mean 'eval_datasets'?"),
+    ('modell', {}, "did you mean 'model'?"),
     ('modle', dict(), "did you mean 'model'?"),
     ('resum', True, "did you mean 'resume'?"),
 ])
