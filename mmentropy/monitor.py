@@ -431,7 +431,7 @@ def pooled(outputs: Any, backbone: nn.Module, count: int) -> Tensor:
     if isinstance(outputs, (tuple, list)):
         tensors = [x for x in outputs
                    if isinstance(x, Tensor) and x.is_floating_point()
-                   and len(x) == count]
+                   and x.dim() and len(x) == count]
         most = max((x.dim() for x in tensors), default=0)
         outputs = [x for x in tensors if x.dim() == most]
     return pool(outputs, backbone).detach().to(torch.float32, copy=True)
@@ -462,7 +462,8 @@ class Tap:
         self.rows: Features = dict(backbone=[], projector=[])
         self.handles = [
             model.data_preprocessor.register_forward_hook(self._see_views),
-            model.backbone.register_forward_hook(self._see_backbone)
+            model.backbone.register_forward_hook(
+                self._see_backbone, with_kwargs=True)
         ]
         if projects(model):
             self.handles.append(
@@ -496,15 +497,16 @@ class Tap:
     def _see_views(self, module: nn.Module, args: tuple, output: dict) -> None:
         self.views = views_of(module, output)
 
-    def _see_backbone(self, module: nn.Module, args: tuple,
+    def _see_backbone(self, module: nn.Module, args: tuple, kwargs: dict,
                       output: Any) -> None:
+        x = args[0] if args else next(iter(kwargs.values()))
         if not self.rows['backbone'] and len(self.views) > 1:
             # SimCLR puts the views of an image in neighbouring rows, others
             # one view after the other.
-            x, second = args[0], self.views[1]
+            second = self.views[1]
             self.interleaved = len(x) == 2 * len(second) and torch.equal(
                 x[1], second[0])
-        self.rows['backbone'].append(pooled(output, module, len(args[0])))
+        self.rows['backbone'].append(pooled(output, module, len(x)))
 
     def _see_neck(self, module: nn.Module, args: tuple, output: Any) -> None:
         z = output[0] if isinstance(output, (tuple, list)) else output

@@ -344,7 +344,7 @@ def test_tap_takes_two_views_one_after_the_other():
     tap = Tap(model)
     views = torch.randn(2, 5, 3)
     model.data_preprocessor(dict(inputs=list(views)))
-    model.neck(model.backbone(views.flatten(0, 1)))
+    model.neck(model.backbone(input=views.flatten(0, 1)))
     tap.remove()
     model.backbone(views[0])
     for ours, x in zip(tap.features(3)['backbone'], views):
@@ -359,7 +359,8 @@ def test_features_of_a_masked_backbone():
     model.backbone = torch.nn.Identity()
     model.neck = torch.nn.Bilinear(3, 3, 2)
     mask_of_all = torch.ones(1, 4, 1)
-    found = monitor.pooled((tokens, mask, mask.long(), mask_of_all),
+    found = monitor.pooled((tokens, mask, mask.long(), mask_of_all,
+                            torch.tensor(1.)),
                            model.backbone, 2)
     torch.testing.assert_close(found, tokens.mean(1))
     model.backbone.cls_token = 0

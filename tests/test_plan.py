@@ -2,6 +2,7 @@
 import os
 import shutil
 import signal
+import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -49,6 +50,13 @@ class EndsEpochs(Hook):
 
     def after_train_iter(self, runner, *args, **kwargs):
         EndsEpochs.iterations += 1
+
+
+@HOOKS.register_module()
+class Sleeps(Hook):
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        time.sleep(1)
 
 
 def config(folder, **dataset):
@@ -182,6 +190,23 @@ def test_room_for_checkpoints(interval, keep, best, files, tmp_path,
     free(0.95)
     with pytest.raises(OSError, match='make room, or lower default_hooks'):
         lines_of(cfg, tmp_path)
+
+
+def test_nothing_is_saved(tmp_path):
+    cfg = config(tmp_path / 'trial')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=9)
+    cfg.default_hooks.checkpoint.update(
+        by_epoch=False, interval=1, out_dir=str(tmp_path / 'out'))
+    lines = lines_of(cfg, tmp_path)
+    assert 'every 1 iterations' in lines['checkpoints']
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_waiting_is_that_for_batches(tmp_path):
+    cfg = config(tmp_path / 'trial')
+    cfg.custom_hooks = [dict(type='Sleeps')]
+    waiting = lines_of(cfg, tmp_path)['time'].split(' s a step, ')[1]
+    assert float(waiting.split()[0]) < .5
 
 
 def test_nothing_is_validated(tmp_path):

@@ -753,10 +753,10 @@ def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path,
     assert len(FirstIsBest.scored) == 4 - moment
 
 
-@pytest.mark.parametrize('interval, at, scored', [(1, 10, [0, 1, 2]),
+@pytest.mark.parametrize('interval, at, scored', [(1, 6, [0, 1, 2]),
                                                   (2, 6, [1, 2])])
 def test_no_other_validation_is_made_up_for(interval, at, scored, tmp_path):
-    """One that ended, or that was not due."""
+    """One that the checkpoint knows of, or that was not due."""
 
     def die(runner):
         raise KeyboardInterrupt
@@ -773,6 +773,37 @@ def test_no_other_validation_is_made_up_for(interval, at, scored, tmp_path):
         else:
             train(cfg)
     assert FirstIsBest.scored == scored
+
+
+def test_schedulers_follow_a_repeated_validation(tmp_path):
+    """Which ended after the checkpoint was written."""
+
+    def die(runner):
+        raise KeyboardInterrupt
+
+    rates = []
+    for name, hooks in (('whole', []), ('run', [disturb(die, at=10)]),
+                        ('run', [])):
+        cfg = validating(tmp_path / name, by_epoch=True)
+        cfg.param_scheduler = [
+            dict(
+                type='ReduceOnPlateauLR',
+                monitor='score',
+                rule='greater',
+                patience=0,
+                factor=.5)
+        ]
+        cfg.custom_hooks, cfg.resume = hooks, name == 'run' and not hooks
+        if hooks:
+            with pytest.raises(KeyboardInterrupt):
+                train(cfg)
+        else:
+            runner = train(cfg)
+            rates.append((runner.optim_wrapper.get_lr()['lr'],
+                          weights(runner)))
+    (rate, whole), (again, resumed_one) = rates
+    assert rate == again != [.05]
+    same(resumed_one, whole)
 
 
 def sampler_config(folder, run_seed, **sampler):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from cli import commit, errors_in_one_line
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmentropy.best import check_save_best
@@ -110,7 +110,8 @@ def build(cfg: Config, weights: str | None) -> Runner:
     if runner.train_loop is None:
         raise ValueError('the config has no train_cfg: nothing to train')
     loader = runner.train_dataloader
-    if not len(loader):
+    # Others take batches without end.
+    if isinstance(runner.train_loop, EpochBasedTrainLoop) and not len(loader):
         raise ValueError(
             f'train_dataloader gives no batch: it has {len(loader.dataset)} '
             f'images, fewer than its batch_size, {loader.batch_size}, and '

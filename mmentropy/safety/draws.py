@@ -2,25 +2,21 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, get_rank, master_only
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ..files import put_whole
-
 # Of the run's geometry in a checkpoint.
 STATE = 'exact_resume'
-# The iteration of the last validation that ended, in the work directory.
-VALIDATED = 'last_validation'
+# The iteration of the last validation, there too.
+VALIDATED = 'validated'
 
 
 @HOOKS.register_module()
@@ -32,8 +28,8 @@ class ExactResumeHook(Hook):
     the batch; what the network draws, by the seed, the rank and the iteration.
     So the draws do not depend on the number of loader processes, on other
     images, or on where a run was broken off. A checkpoint from within an epoch
-    goes on with the next batch of it. A validation that was broken off is
-    made up for.
+    goes on with the next batch of it. A validation that the checkpoint was
+    written before is made up for, or repeated: schedulers may follow it.
 
     On a GPU it also takes ``randomness=dict(deterministic=True)``.
 
@@ -71,10 +67,7 @@ class ExactResumeHook(Hook):
             # Other hooks may iterate over the loader, too.
             at = runner if isinstance(loop, EpochBasedTrainLoop) else None
             number(loader, runner.seed, first, done, at)
-        # The first rank has the file.
-        missed = [resumed and not done and missed_validation(runner)]
-        broadcast_object_list(missed)
-        self._missed, = missed
+        self._missed = resumed and not done and missed_validation(runner)
         if done:
             run_iter = loop.run_iter
             loop.run_iter = lambda idx, batch: run_iter(idx + done, batch)
@@ -87,13 +80,11 @@ class ExactResumeHook(Hook):
         # Of the last epoch.
         self._make_up(runner)
 
-    @master_only
-    def after_val(self, runner: Runner) -> None:
-        # Once all hooks have seen its metrics. Without the file, it is done
-        # again on resume.
-        with suppress(OSError):
-            put_whole(
-                str(runner.iter).encode(), Path(runner.work_dir, VALIDATED))
+    def after_val_epoch(self,
+                        runner: Runner,
+                        metrics: dict[str, float] | None = None) -> None:
+        # Known to a checkpoint that is written because of the metrics.
+        runner.message_hub.update_info(VALIDATED, runner.iter)
 
     def _make_up(self, runner: Runner) -> None:
         if self._missed:
@@ -116,9 +107,9 @@ class ExactResumeHook(Hook):
 
 def missed_validation(runner: Runner) -> bool:
     """Whether the loop would have validated here before it went on."""
-    loop, done = runner.train_loop, Path(runner.work_dir, VALIDATED)
-    if runner.val_loop is None or done.is_file() and done.read_text() == str(
-            runner.iter):
+    loop = runner.train_loop
+    if runner.val_loop is None or runner.message_hub.get_info(
+            VALIDATED, -1) >= runner.iter:
         return False
     loop._decide_current_val_interval()
     at, last = (loop.epoch, loop.max_epochs) if isinstance(

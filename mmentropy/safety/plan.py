@@ -4,6 +4,8 @@ import resource
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,16 +39,32 @@ def plan(runner: Runner, folder: Path) -> list[str]:
     """
     trial = TrialHook()
     runner.register_hook(trial)
-    try:
-        runner.train()
-    except _Enough:
-        runner.call_hook('after_train')
+    runner.register_hook(RestartHook(trial))
+    with nothing_saved(runner):
+        try:
+            runner.train()
+        except _Enough:
+            runner.call_hook('after_train')
     lines = [
         *data_lines(runner),
         *time_lines(runner, trial),
         *network_lines(runner),
     ]
     return lines + checkpoint_lines(runner, folder, checkpoint_size(runner))
+
+
+@contextmanager
+def nothing_saved(runner: Runner) -> Iterator[None]:
+    """Without the checkpoints of every so many iterations."""
+    hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
+    before = [(hook, hook.interval, hook.save_last) for hook in hooks]
+    for hook in hooks:
+        hook.interval, hook.save_last = -1, False
+    try:
+        yield
+    finally:
+        for hook, interval, last in before:
+            hook.interval, hook.save_last = interval, last
 
 
 class _Enough(Exception):
@@ -76,7 +94,7 @@ class TrialHook(Hook):
                           runner: Runner,
                           batch_idx: int,
                           data_batch: Any = None) -> None:
-        self.loading.append(self._lap())
+        self.loading.append(self.lap())
 
     def after_train_iter(self,
                          runner: Runner,
@@ -88,7 +106,7 @@ class TrialHook(Hook):
                                      'see the warning above')
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.steps.append(self._lap())
+        self.steps.append(self.lap())
         if len(self.steps) == TRIES:
             raise _Enough
 
@@ -96,9 +114,22 @@ class TrialHook(Hook):
         # Other hooks evaluate then.
         raise _Enough
 
-    def _lap(self) -> float:
+    def lap(self) -> float:
+        """Seconds since it was last called."""
         last, self.moment = self.moment, time.perf_counter()
         return self.moment - last
+
+
+class RestartHook(Hook):
+    """Leaves out what other hooks do after an iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, trial: TrialHook) -> None:
+        self.trial = trial
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.trial.lap()
 
 
 def checkpoint_size(runner: Runner) -> int:
