@@ -1,8 +1,11 @@
 """A training that takes a second."""
 
+import os
 import time
 
 from mmengine.config import Config
+
+from mmentropy.dist import cpu_wrapper
 
 LOSSES = dict(
     MEC=('MECHead', 'MECLoss'),
@@ -53,3 +56,12 @@ def small_config(folder, dataset, algorithm='MEC', norm='BN1d', epochs=2,
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(
                 optimizer=dict(type='SGD', lr=.05, momentum=.9))))
+
+
+def on_rank(cfg, rank, name):
+    """The config of one of several gloo ranks, whose runs share a name."""
+    cfg.experiment_name = name
+    cfg.launcher = 'pytorch'
+    cfg.model_wrapper_cfg = cpu_wrapper()
+    os.environ['LOCAL_RANK'] = str(rank)
+    return cfg

@@ -44,6 +44,9 @@ PREDICT = dict(
     loss=dict(type='CosineSimilarityLoss'),
     predictor=PREDICTOR)
 SIMSIAM = dict(type='SimSiam', backbone=BACKBONE, neck=NECK, head=PREDICT)
+VIT = dict(
+    embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+RECONSTRUCTION = dict(type='PixelReconstructionLoss', criterion='L2')
 MODELS = dict(
     simsiam=SIMSIAM,
     # Random in training mode: it draws from torch's generator.
@@ -75,11 +78,7 @@ MODELS = dict(
         type='MAE',
         backbone=dict(
             type='MAEViT',
-            arch=dict(
-                embed_dims=16,
-                num_layers=2,
-                num_heads=2,
-                feedforward_channels=32),
+            arch=VIT,
             img_size=16,
             patch_size=4,
             mask_ratio=.75),
@@ -95,7 +94,7 @@ MODELS = dict(
             type='MAEPretrainHead',
             norm_pix=True,
             patch_size=4,
-            loss=dict(type='PixelReconstructionLoss', criterion='L2'))),
+            loss=RECONSTRUCTION)),
     swav=dict(
         type='SwAV',
         backbone=BACKBONE,
@@ -375,10 +374,7 @@ def test_features_of_a_masked_backbone():
     assert tap.features(2).keys() == {'backbone'}
 
 
-VIT = dict(
-    embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 SWIN = dict(embed_dims=16, depths=[1] * 4, num_heads=[2] * 4)
-RECONSTRUCTION = dict(type='PixelReconstructionLoss', criterion='L2')
 MASKED = dict(
     # Its neck gives a row per token.
     maskfeat=(16, 224, dict(

@@ -1,5 +1,4 @@
 """What --check tells of a run before it is trained."""
-import os
 import shutil
 import signal
 from functools import partial
@@ -12,10 +11,9 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, HOOKS
 from mmpretrain.structures import DataSample
 from ranks import on_ranks
-from small import small_config
+from small import on_rank, small_config
 from torch.utils.data import BatchSampler, Dataset
 
-from mmentropy.dist import cpu_wrapper
 from mmentropy.safety.plan import gigabytes, plan
 
 
@@ -112,11 +110,7 @@ def test_batch_samplers(tmp_path):
 def data_line(folder, rank, world):
     cfg = config(folder / f'{rank}')
     cfg.default_hooks.ranks = dict(type='RanksHook')
-    cfg.experiment_name = 'plan'
-    cfg.launcher = 'pytorch'
-    cfg.model_wrapper_cfg = cpu_wrapper()
-    os.environ['LOCAL_RANK'] = str(rank)
-    return lines_of(cfg, folder)['data']
+    return lines_of(on_rank(cfg, rank, 'plan'), folder)['data']
 
 
 def test_two_ranks(tmp_path):

@@ -31,13 +31,12 @@ from mmpretrain.registry import (
 )
 from mmpretrain.structures import DataSample
 from ranks import on_ranks
-from small import small_config
+from small import on_rank, small_config
 from torch.utils.data import BatchSampler, Dataset
 
 from mmentropy import files, seal
 from mmentropy.best import save_best
 from mmentropy.checkpoint import read_checkpoint
-from mmentropy.dist import cpu_wrapper
 from mmentropy.files import put_whole
 from mmentropy.models.selfsup import over_ranks
 from mmentropy.safety import checkpoints
@@ -657,10 +656,7 @@ def accumulating_ranks(folder, rank, world):
     found = []
     for name in ('run', 'again'):
         cfg = accumulating(folder / name, size=24)
-        cfg.experiment_name = name
-        cfg.launcher = 'pytorch'
-        cfg.model_wrapper_cfg = cpu_wrapper()
-        os.environ['LOCAL_RANK'] = str(rank)
+        on_rank(cfg, rank, name)
         if name == 'again':
             cfg.update(
                 resume=True, load_from=str(folder / 'run/epoch_1.pth'))
@@ -987,11 +983,8 @@ def bad_on_one_rank(folder, algorithm, wrapper, rank, world):
     cfg = config(
         folder / 'run', epochs=2, algorithm=algorithm, spoilt=(5, ))
     cfg.optim_wrapper.type = wrapper
-    cfg.experiment_name = 'bad'
     cfg.train_dataloader.batch_size = 2
-    cfg.launcher = 'pytorch'
-    cfg.model_wrapper_cfg = cpu_wrapper()
-    os.environ['LOCAL_RANK'] = str(rank)
+    on_rank(cfg, rank, 'bad')
     runner = train(cfg)
     hook = next(hook for hook in runner.hooks
                 if type(hook).__name__ == 'NonFiniteHook')
@@ -1065,12 +1058,9 @@ def slow_writer(folder, moment, rank, world):
     hooks = [dict(type='Disturb', action='warn', at=6)]
     cfg = config(
         folder / 'run', hooks=hooks if moment == 'interrupted' else ())
-    cfg.experiment_name = 'slow'
     cfg.default_hooks.ranks.patience = 1.5
     cfg.train_dataloader.batch_size = 2
-    cfg.launcher = 'pytorch'
-    cfg.model_wrapper_cfg = cpu_wrapper()
-    os.environ['LOCAL_RANK'] = str(rank)
+    on_rank(cfg, rank, 'slow')
     try:
         train(cfg)
     except SystemExit as error:
@@ -1095,10 +1085,7 @@ def unequal(folder, what, rank, world):
         cfg.optim_wrapper.optimizer.lr = 0.1
     if rank == 1 and what == 'data':
         DrawnViews.__len__ = lambda self: 20
-    cfg.experiment_name = 'unequal'
-    cfg.launcher = 'pytorch'
-    cfg.model_wrapper_cfg = cpu_wrapper()
-    os.environ['LOCAL_RANK'] = str(rank)
+    on_rank(cfg, rank, 'unequal')
     try:
         train(cfg)
     except ValueError as error:
