@@ -31,7 +31,8 @@ class ExactResumeHook(Hook):
     goes on with the next batch of it. A validation that the checkpoint was
     written before is made up for, or repeated: schedulers may follow it.
 
-    On a GPU it also takes ``randomness=dict(deterministic=True)``.
+    On a GPU it also takes ``randomness=dict(deterministic=True)``; on a CPU,
+    one thread, for several may round differently from run to run.
 
     Raises:
         ValueError: Before the first step, if the run resumes with another
