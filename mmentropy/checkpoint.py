@@ -3,7 +3,6 @@ import ast
 import logging
 import os
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
@@ -12,45 +11,11 @@ from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
 from .seal import check_seal
+from .weights.reader import load
 
 PathLike = str | os.PathLike
 
 _PREFIXES = dict(student='backbone.', teacher='target_net.module.0.')
-
-# What mmengine writes besides tensors: the history of logged values and the
-# state of schedulers, which nothing here reads. Names are mapped to a class
-# that does nothing, so loading calls neither numpy nor mmengine; `getattr` is
-# among them because both pickle methods.
-_NAMES = (
-    'builtins.getattr',
-    'builtins.slice',
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler',
-    'numpy.dtype',
-    'numpy.ndarray',
-    'numpy._core.multiarray._reconstruct',
-    'numpy._core.multiarray.scalar',
-    'numpy.core.multiarray._reconstruct',
-    'numpy.core.multiarray.scalar',
-)
-
-
-class _Inert:
-
-    def __init__(self, *args: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-def _inert(name: str) -> type:
-    module, _, name = name.rpartition('.')
-    return type(name, (_Inert, ), dict(__module__=module))
-
-
-_SAFE = [_inert(name) for name in _NAMES]
-
 
 def backbone_state_dict(path: PathLike,
                         branch: str = 'student') -> dict[str, Tensor]:
@@ -278,19 +243,7 @@ def read_checkpoint(path: PathLike) -> dict:
             or not a dict; one line.
     """
     check_file(path)
-    # torch.serialization.safe_globals does the same, from torch 2.5 on.
-    known = torch.serialization.get_safe_globals()
-    # mmengine adds the real ones, and of two with one name either may win.
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(_SAFE)
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    # A damaged file can fail at any place of the reader.
-    except Exception as error:
-        raise refused(path, error) from error
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(known)
+    checkpoint = load(path)
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} holds a {type(checkpoint).__name__}, not a '
                          'checkpoint')
@@ -308,20 +261,6 @@ def check_file(path: PathLike) -> None:
     if not os.path.exists(path):
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     check_seal(path)
-
-
-def refused(path: PathLike, error: Exception) -> ValueError:
-    """Why torch did not read a checkpoint, in one line."""
-    text = str(error)
-    if 'Unsupported global' in text or 'Trying to load' in text:
-        name = text.split('GLOBAL ')[-1].split(' ')[0]
-        return ValueError(
-            f'{path} refused: it holds {name}, which is neither a weight nor '
-            'written by mmengine, and could run anything when it is read. If '
-            'you trust its source, write its weights anew, torch.save('
-            "torch.load(FILE, weights_only=False)['state_dict'], NEW)")
-    return ValueError(f'{path} is no checkpoint of torch, or a damaged one '
-                      f'({type(error).__name__})')
 
 
 def _cause(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:

@@ -1,53 +1,22 @@
 """mmengine's reading of checkpoints, without trusting the file.
 
 onedl-mmengine 0.10.12 reads a checkpoint that torch refuses once more with
-``weights_only=False``, which runs what is in it; upstream's does not read its
-own checkpoints. Importing this module puts readers in place of both that take
-weights, numbers and mmengine's own history, and nothing else.
+``weights_only=False``, which runs what is in it; mmengine 0.10.7 does not
+read its own checkpoints with torch 2.6 and newer. Importing this module puts
+:mod:`mmentropy.weights.reader` in the place of both.
 """
 
+import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import mmengine.runner.checkpoint
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.fileio import get_file_backend
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from ..checkpoint import check_file, refused
-
-_ARRAYS = getattr(np, '_core', None) or np.core
-# What mmengine writes besides tensors and plain values.
-_WRITTEN = [
-    HistoryBuffer, getattr, slice, np.ndarray, np.dtype,
-    _ARRAYS.multiarray._reconstruct, _ARRAYS.multiarray.scalar,
-    # Of numbers and texts, and how one of its schedulers names its method.
-    *{type(np.dtype(kind)) for kind in set(np.typecodes['All']) - {*'OV'}},
-    OneCycleParamScheduler
-]
-
-
-@contextmanager
-def only_weights(path: str | os.PathLike) -> Iterator[None]:
-    """Let ``torch.load(weights_only=True)`` read what mmengine writes.
-
-    Raises:
-        ValueError: the file holds something else, or is damaged; one line.
-    """
-    known = torch.serialization.get_safe_globals()
-    torch.serialization.add_safe_globals(_WRITTEN)
-    try:
-        yield
-    # A damaged file can fail at any place of the reader.
-    except Exception as error:
-        raise refused(path, error) from error
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(known)
+from ..checkpoint import check_file
+from ..weights import reader
 
 
 def load_local(filename: str, map_location: Any = None) -> Any:
@@ -59,9 +28,7 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     """
     filename = os.path.expanduser(filename)
     check_file(filename)
-    with only_weights(filename):
-        checkpoint = torch.load(
-            filename, map_location=map_location, weights_only=True)
+    checkpoint = reader.load(filename, map_location)
     if isinstance(checkpoint, dict) and isinstance(
             checkpoint.get('meta'), dict):
         # Source code that mmengine would run on resume; none is written since
@@ -72,12 +39,34 @@ def load_local(filename: str, map_location: Any = None) -> Any:
 
 def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
     """``torch.hub.load_state_dict_from_url`` of weights only."""
-    with only_weights(url):
-        return torch.hub.load_state_dict_from_url(
-            url, *args, **dict(kwargs, weights_only=True))
+    try:
+        with reader.records_allowed():
+            content = torch.hub.load_state_dict_from_url(
+                url, *args, **dict(kwargs, weights_only=True))
+        return reader.restored(content)
+    except OSError:
+        # No network, or no such page: the error names it.
+        raise
+    except Exception as error:
+        raise reader.refused(url, error) from error
+
+
+def load_ceph(filename: str,
+              map_location: Any = None,
+              backend: str = 'petrel') -> Any:
+    """A checkpoint in an object store that mmengine knows."""
+    store = get_file_backend(filename, backend_args=dict(backend=backend))
+    with io.BytesIO(store.get(filename)) as buffer:
+        return reader.load(buffer, map_location)
 
 
 def install() -> None:
     """Put the readers in mmengine's place."""
     CheckpointLoader.register_scheme('', load_local, force=True)
+    CheckpointLoader.register_scheme([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'],
+                                     load_ceph,
+                                     force=True)
     mmengine.runner.checkpoint.load_url = load_url
+    # The remaining readers of onedl-mmengine call it.
+    if hasattr(mmengine.runner.checkpoint, '_safe_torch_load'):
+        mmengine.runner.checkpoint._safe_torch_load = reader.load

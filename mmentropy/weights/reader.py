@@ -1,0 +1,277 @@
+"""Reading a checkpoint without running anything that it names.
+
+torch's weights-only reader makes tensors and plain values. A checkpoint of
+mmengine also names numpy arrays, ``HistoryBuffer`` and a method of one
+scheduler. While torch reads, each of those names stands for a record, a class
+of this module that keeps what the file says and does nothing. Afterwards the
+records are replaced by what they describe, after a check of every part. The
+real ``getattr``, the real numpy functions and the real classes of mmengine
+are never given to the file.
+"""
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+)
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from torch import Tensor
+
+PathLike = str | os.PathLike
+
+_CODE = (type, FunctionType, BuiltinFunctionType, MethodDescriptorType,
+         MethodType)
+
+
+class _Refused(Exception):
+    """The file holds something that is not data."""
+
+
+class _Record:
+    """What the file says about an object: its arguments and its state."""
+
+    args: tuple = ()
+    state: Any = None
+
+    def __new__(cls, *args: object) -> '_Record':
+        self = object.__new__(cls)
+        self.args = args
+        return self
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def value(self, restored: Callable[[Any], Any]) -> Any:
+        """The object that is described; ``restored`` turns its parts."""
+        raise _Refused(f'a bare {type(self).__name__}')
+
+
+class _DType(_Record):
+
+    def value(self, restored: Callable[[Any], Any]) -> np.dtype:
+        kind = self.args[0]
+        # Numbers, booleans and texts; objects and structures are no data.
+        if not re.fullmatch(r'[biufcSU]\d{1,6}', kind):
+            raise _Refused(f'numpy.dtype {kind!r}')
+        order = self.state[1] if self.state else '='
+        return np.dtype(kind).newbyteorder(order)
+
+
+class _Array(_Record):
+
+    def value(self, restored: Callable[[Any], Any]) -> np.ndarray:
+        _, shape, dtype, by_column, data = self.state
+        order = 'F' if by_column else 'C'
+        # Raises if the data are too short for the shape.
+        return np.ndarray(shape, restored(dtype), restored(data),
+                          order=order).copy()
+
+
+class _Scalar(_Record):
+
+    def value(self, restored: Callable[[Any], Any]) -> np.generic:
+        dtype, data = self.args
+        return np.ndarray((), restored(dtype), restored(data))[()]
+
+
+class _Bytes(_Record):
+    """``bytes()``, as which the data of an empty array are written."""
+
+    def value(self, restored: Callable[[Any], Any]) -> bytes:
+        if self.args:
+            raise _Refused('a call of bytes')
+        return b''
+
+
+class _Slice(_Record):
+
+    def value(self, restored: Callable[[Any], Any]) -> slice:
+        if not all(part is None or type(part) is int for part in self.args):
+            raise _Refused('a slice of something else than integers')
+        return slice(*self.args)
+
+
+class _History(_Record):
+
+    def value(self, restored: Callable[[Any], Any]) -> HistoryBuffer:
+        values = restored(self.state['_log_history'])
+        counts = restored(self.state['_count_history'])
+        length = self.state['max_length']
+        numbers = (isinstance(array, np.ndarray) and array.ndim == 1
+                   and array.dtype.kind in 'biuf'
+                   for array in (values, counts))
+        if not all(numbers) or type(length) is not int:
+            raise _Refused('a HistoryBuffer of something else than numbers')
+        return HistoryBuffer(values, counts, length)
+
+
+class _OneCycle(_Record):
+    """Only the owner of a method; schedulers themselves are not saved."""
+
+
+class _Method(_Record):
+    """``getattr(owner, name)``, by which pickle names a method."""
+
+    known = {
+        (_History, 'min'): HistoryBuffer.min,
+        (_History, 'max'): HistoryBuffer.max,
+        (_History, 'mean'): HistoryBuffer.mean,
+        (_History, 'current'): HistoryBuffer.current,
+        (_OneCycle, '_annealing_cos'): OneCycleParamScheduler._annealing_cos,
+        (_OneCycle, '_annealing_linear'):
+            OneCycleParamScheduler._annealing_linear,
+    }
+
+    def value(self, restored: Callable[[Any], Any]) -> Callable:
+        owner, name = self.args
+        for (kind, known), method in self.known.items():
+            if issubclass(owner, kind) and name == known:
+                return method
+        raise _Refused(f'getattr(..., {name!r})')
+
+
+def _named(name: str, record: type[_Record]) -> type[_Record]:
+    """The record under the name by which torch looks it up."""
+    module, _, name = name.rpartition('.')
+    return type(name, (record, ), dict(__module__=module))
+
+
+_RECORDS = [
+    _named('builtins.getattr', _Method),
+    _named('builtins.bytes', _Bytes),
+    _named('builtins.slice', _Slice),
+    _named('mmengine.logging.history_buffer.HistoryBuffer', _History),
+    _named(
+        'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler',
+        _OneCycle),
+    _named('numpy.dtype', _DType),
+    # The type that `_reconstruct` is called with.
+    _named('numpy.ndarray', _Record),
+    # numpy 2 and, with `core`, numpy 1.
+    _named('numpy._core.multiarray._reconstruct', _Array),
+    _named('numpy.core.multiarray._reconstruct', _Array),
+    _named('numpy._core.multiarray.scalar', _Scalar),
+    _named('numpy.core.multiarray.scalar', _Scalar),
+]
+
+
+@contextmanager
+def records_allowed() -> Iterator[None]:
+    """Let ``torch.load(weights_only=True)`` make records, and nothing else.
+
+    What the process allowed before is put aside: of two classes with one name
+    either may win.
+    """
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(_RECORDS)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
+
+
+def restored(content: Any) -> Any:
+    """What torch read, its records replaced by what they describe.
+
+    Dicts and lists are changed in place.
+
+    Raises:
+        _Refused: it holds code, or a record with parts that do not fit.
+    """
+    done: dict[int, Any] = {}
+    # Keeps what was seen alive, so that no other object gets its id.
+    seen: dict[int, Any] = {}
+
+    def walk(value: Any) -> Any:
+        if id(value) not in done:
+            if id(value) in seen:
+                raise _Refused('a tuple or a record that contains itself')
+            seen[id(value)] = value
+            if isinstance(value, (dict, list)):
+                done[id(value)] = value
+            done[id(value)] = turned(value)
+        return done[id(value)]
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, _Record):
+            try:
+                return value.value(walk)
+            except (AttributeError, LookupError, TypeError,
+                    ValueError) as error:
+                raise _Refused(
+                    f'a malformed {type(value).__name__}') from error
+        if isinstance(value, _CODE):
+            raise _Refused(getattr(value, '__qualname__', 'a function'))
+        if isinstance(value, OrderedDict) and vars(value).keys() - {
+                '_metadata'}:
+            raise _Refused('an OrderedDict with attributes')
+        if isinstance(value, (Tensor, OrderedDict)):
+            walk(vars(value))
+        if isinstance(value, dict):
+            # Not value.items(), which an attribute from the file could hide.
+            for key, item in list(dict.items(value)):
+                name = walk(key)
+                if name is not key:
+                    del value[key]
+                value[name] = walk(item)
+        elif isinstance(value, list):
+            value[:] = map(walk, value)
+        elif type(value) in (tuple, set):
+            return type(value)(map(walk, value))
+        return value
+
+    return walk(content)
+
+
+def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
+    """What ``torch.save`` wrote; nothing in the file is executed.
+
+    Args:
+        path: a file, or one that is open for reading.
+        map_location: as of ``torch.load``.
+
+    Raises:
+        ValueError: no file of torch, a damaged one, or one that holds more
+            than weights, plain values and what mmengine writes; one line.
+    """
+    try:
+        with records_allowed():
+            content = torch.load(path, map_location, weights_only=True)
+        return restored(content)
+    # A damaged file can fail at any place of the reader.
+    except Exception as error:
+        raise refused(path, error) from error
+
+
+def refused(path: PathLike | BinaryIO, error: Exception) -> ValueError:
+    """Why a checkpoint was not read, in one line."""
+    text = str(error)
+    name = ''
+    if isinstance(error, _Refused):
+        name = text
+    elif 'Unsupported global' in text or 'Trying to load' in text:
+        name = text.split('GLOBAL ')[-1].split(' ')[0]
+    if name:
+        return ValueError(
+            f'{path} refused: it holds {name}, which is neither a weight nor '
+            'written by mmengine, and could run anything when it is read. If '
+            'you trust its source, write its weights anew, torch.save('
+            "torch.load(FILE, weights_only=False)['state_dict'], NEW)")
+    return ValueError(f'{path} is no checkpoint of torch, or a damaged one '
+                      f'({type(error).__name__})')

@@ -1,0 +1,223 @@
+"""Checkpoints that try to run code, and those that mmengine writes."""
+
+import codecs
+import os
+import struct
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import mmentropy  # noqa: F401, puts the reader in mmengine's place
+from mmentropy.checkpoint import read_checkpoint
+from mmentropy.weights.reader import load
+
+# -- A pickle, instruction by instruction ------------------------------------
+
+
+def text(value):
+    data = value.encode()
+    return b'X' + struct.pack('<I', len(data)) + data
+
+
+def named(module, name):
+    return f'c{module}\n{name}\n'.encode()
+
+
+def attribute(owner, name):
+    return named('builtins', 'getattr') + owner + text(name) + b'\x86R'
+
+
+def filled(owner, state):
+    """A new object of a class, whose ``__dict__`` is updated by a state."""
+    return owner + b')\x81' + state + b'b'
+
+
+def attack(module, name, function, command):
+    """Walk from a class to ``os.system``, which becomes ``__setstate__``."""
+    owner = named(module, name)
+    namespace = attribute(attribute(owner, function), '__globals__')
+    warnings = attribute(filled(owner, namespace), 'warnings')
+    modules = attribute(attribute(warnings, 'sys'), 'modules')
+    system = attribute(attribute(filled(owner, modules), 'os'), 'system')
+    victim = filled(owner, b'}' + text('__setstate__') + system + b's')
+    return victim + text(command) + b'b'
+
+
+ATTACKS = dict(
+    history=('mmengine.logging.history_buffer', 'HistoryBuffer', '__init__'),
+    one_cycle=('mmengine.optim.scheduler.param_scheduler',
+               'OneCycleParamScheduler', '_annealing_cos'))
+
+
+def with_entry(source, target, value):
+    """Copy a torch file, whose dict gets one more entry."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w') as new:
+        for item in old.infolist():
+            data = old.read(item)
+            if item.filename.endswith('data.pkl'):
+                data = data[:-1] + text('more') + value + b's.'
+            new.writestr(item, data)
+    return str(target)
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    path = tmp_path_factory.mktemp('plain') / 'plain.pth'
+    torch.save(dict(state_dict=dict(weight=torch.ones(2)), meta={}), path)
+    return path
+
+
+# -- What is refused ---------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ATTACKS)
+@pytest.mark.parametrize(
+    'read', [read_checkpoint, CheckpointLoader.load_checkpoint])
+def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
+    """Both ran their command with the real ``getattr`` and real classes."""
+    canary = tmp_path / 'was_run'
+    path = with_entry(plain, tmp_path / 'crafted.pth',
+                      attack(*ATTACKS[kind], f'touch {canary}'))
+    with pytest.raises(ValueError, match='refused: it holds') as error:
+        read(path)
+    assert not canary.exists()
+    assert '\n' not in str(error.value)
+
+
+def test_a_crafted_checkpoint_runs_nothing_at_resume(plain, tmp_path):
+    canary = tmp_path / 'was_run'
+    path = with_entry(plain, tmp_path / 'crafted.pth',
+                      attack(*ATTACKS['one_cycle'], f'touch {canary}'))
+    process = subprocess.run(
+        [
+            sys.executable, 'tools/train.py',
+            'configs/mec/r18s_1xb64_50e_digits.py', '--work-dir',
+            str(tmp_path / 'run'), '--resume', path
+        ],
+        capture_output=True,
+        text=True)
+    assert process.returncode != 0
+    assert 'refused: it holds' in process.stderr
+    assert not canary.exists()
+
+
+def with_attribute(name, value):
+    state = OrderedDict()
+    vars(state)[name] = value
+    return state
+
+
+class Described:
+    """Pickled as a call of a function."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize('value', [
+    codecs.encode,
+    HistoryBuffer,
+    [Described(getattr, HistoryBuffer, '__init__')],
+    Described(getattr, OneCycleParamScheduler, '_get_value'),
+    with_attribute('get', 1),
+    with_attribute('_metadata', codecs.encode),
+    np.array([{}], object),
+    Described(slice, 'a'),
+],
+                         ids=[
+                             'function', 'class', 'method', 'other method',
+                             'attribute', 'metadata', 'objects', 'slice'
+                         ])
+def test_what_is_no_data_is_refused(value, tmp_path):
+    torch.save(dict(more=value), tmp_path / 'file.pth')
+    with pytest.raises(ValueError, match='refused: it holds') as error:
+        load(tmp_path / 'file.pth')
+    assert '\n' not in str(error.value)
+
+
+def test_a_record_within_itself_is_refused(plain, tmp_path):
+    # The state of the scalar's dtype is a tuple that holds the scalar.
+    scalar = named('numpy._core.multiarray', 'scalar')
+    value = scalar + b')\x81q\xf0' + b'h\xf0' + b'\x85' + b'b'
+    with pytest.raises(ValueError, match='refused: it holds'):
+        load(with_entry(plain, tmp_path / 'file.pth', value))
+
+
+# -- What is read ------------------------------------------------------------
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    arrays = [
+        np.arange(6, dtype=kind).reshape(2, 3)
+        for kind in ('i1', '<i4', '>i4', 'u8', 'f2', 'f8', 'c16')
+    ]
+    arrays += [
+        np.asfortranarray(arrays[0]),
+        np.empty((0, 3)),
+        np.array(['a', 'bc']),
+        np.array([b'a', b'bc']),
+        np.array([True, False]),
+    ]
+    scalars = [np.float32(1.5), np.int16(-3), np.bool_(True), np.str_('ab')]
+    value = dict(arrays=arrays, scalars=scalars, rows=slice(1, None, 2))
+    torch.save(value, tmp_path / 'file.pth')
+    found = load(tmp_path / 'file.pth')
+    for array, expected in zip(found['arrays'], arrays, strict=True):
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+        assert array.flags.writeable
+    for scalar, expected in zip(found['scalars'], scalars, strict=True):
+        assert type(scalar) is type(expected) and scalar == expected
+    assert found['rows'] == slice(1, None, 2)
+
+
+def test_histories_and_methods_of_schedulers(tmp_path):
+    history = HistoryBuffer([1., 2.], [1, 3], max_length=2)
+    empty = HistoryBuffer()
+    torch.save(
+        dict(
+            logs=OrderedDict(loss=history, empty=empty),
+            anneal=OneCycleParamScheduler._annealing_linear),
+        tmp_path / 'file.pth')
+    found = load(tmp_path / 'file.pth')
+    read = found['logs']['loss']
+    assert type(read) is HistoryBuffer
+    assert read.statistics('mean') == history.statistics('mean')
+    read.update(5.)
+    np.testing.assert_array_equal(read.data[0], [2., 5.])
+    assert len(found['logs']['empty'].data[0]) == 0
+    assert found['anneal'] is OneCycleParamScheduler._annealing_linear
+
+
+def test_shared_values_stay_shared_and_loops_end(tmp_path):
+    tensor, loop = torch.ones(2), []
+    loop.append(loop)
+    keyed = {np.int64(3): 'three'}
+    torch.save(dict(a=[tensor], b=[tensor], loop=loop, keyed=keyed),
+               tmp_path / 'file.pth')
+    found = load(tmp_path / 'file.pth')
+    assert found['a'][0] is found['b'][0]
+    assert found['loop'][0] is found['loop']
+    assert found['keyed'] == {3: 'three'}
+
+
+def test_reading_does_not_change_what_the_process_allows(plain):
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals([os.getcwd])
+    try:
+        load(plain)
+        assert os.getcwd in torch.serialization.get_safe_globals()
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
