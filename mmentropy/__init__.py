@@ -4,8 +4,8 @@ Importing the package registers MEC, ER and MinEnt with their heads, losses,
 data sets and hooks in mmpretrain's registries.
 """
 
-from .ops import install_ops
-from .stack import accept_fork_of_mmseg, check_stack
+from mmentropy.compat.installed_stack import accept_fork_of_mmseg, check_stack
+from mmentropy.compat.mmcv_ops import install_ops
 
 __version__ = '0.1.0'
 
@@ -13,17 +13,10 @@ check_stack()
 accept_fork_of_mmseg()
 install_ops()
 
-from . import (  # noqa: E402
-    datasets,
-    hooks,
-    models,
-    monitor,
-    optim,
-    resident,
-    safety,
-)
+from mmentropy.compat import mmengine_checkpoint  # noqa: E402
 
-__all__ = [
-    '__version__', 'datasets', 'hooks', 'models', 'monitor', 'optim',
-    'resident', 'safety'
-]
+mmengine_checkpoint.install()
+
+from mmentropy import datasets, engine, models, views  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'engine', 'models', 'views']

@@ -61,8 +61,7 @@ def make(cfg: dict, root: Path, n: int = 8) -> dict:
 @contextmanager
 def any_checksum() -> Iterator[None]:
     """Let the CIFAR classes take files other than the published ones."""
-    with mock.patch(
-            'mmpretrain.datasets.cifar.check_md5', return_value=True):
+    with mock.patch('mmpretrain.datasets.cifar.check_md5', return_value=True):
         yield
 
 
@@ -100,8 +99,7 @@ def imagenet(root: Path, cfg: dict, n: int) -> None:
     for split, names in (('train', train), ('val', val)):
         for i, name in enumerate(names):
             image(root / split / name, i)
-        text(root / f'meta/{split}.txt',
-             [f'{name} {i % 2}' for i, name in enumerate(names)])
+        text(root / f'meta/{split}.txt', [f'{name} {i % 2}' for i, name in enumerate(names)])
 
 
 def imagenet100(root: Path, cfg: dict, n: int) -> None:
@@ -135,8 +133,7 @@ def stl10(root: Path, cfg: dict, n: int) -> None:
         noise(seed, n, 3, 96, 96).tofile(folder / f'{split}_X.bin')
         if split != 'unlabeled':
             labels.tofile(folder / f'{split}_y.bin')
-    text(folder / 'fold_indices.txt',
-         [f'{i % n} {(i + 3) % n} ' for i in range(10)])
+    text(folder / 'fold_indices.txt', [f'{i % n} {(i + 3) % n} ' for i in range(10)])
 
 
 def cifar(root: Path, cfg: dict, n: int) -> None:
@@ -156,11 +153,11 @@ def fashion_mnist(root: Path, cfg: dict, n: int) -> None:
     root.mkdir(parents=True, exist_ok=True)
     labels = np.arange(n, dtype=np.uint8) % 2
     for seed, split in enumerate(('train', 't10k')):
-        for kind, array in (('images-idx3', noise(seed, n, 28, 28)),
-                            ('labels-idx1', labels)):
+        for kind, array in (('images-idx3', noise(seed, n, 28, 28)), ('labels-idx1', labels)):
             sizes = np.array(array.shape, '>i4').tobytes()
             (root / f'{split}-{kind}-ubyte').write_bytes(
-                bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
+                bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+            )
 
 
 def image_folder(root: Path, cfg: dict, n: int) -> None:
@@ -174,16 +171,14 @@ def class_folders(root: Path, cfg: dict, n: int) -> None:
         image(folder / f'{i:08}.jpg', i)
 
 
-def listed(splits: tuple, line: str, names: tuple, files: str,
-           labels: str = 'meta/{split}.txt'):
+def listed(splits: tuple, line: str, names: tuple, files: str, labels: str = 'meta/{split}.txt'):
     """A writer of images and a text file per split that lists them."""
 
     def write(root: Path, cfg: dict, n: int) -> None:
         for split in splits:
             lines = []
             for i in range(n):
-                fields = dict(
-                    name=names[i % 2], i=f'{split}{i}', label=i % 2)
+                fields = dict(name=names[i % 2], i=f'{split}{i}', label=i % 2)
                 image(root / files.format(**fields), i)
                 lines.append(line.format(**fields, one=i % 2 + 1))
             text(root / labels.format(split=split), lines)
@@ -196,51 +191,56 @@ def stanford_cars(root: Path, cfg: dict, n: int) -> None:
     for i, name in enumerate(names):
         image(root / name, i)
     mat(
-        root / 'cars_annos.mat', {
+        root / 'cars_annos.mat',
+        {
             'annotations': {
                 'relative_im_path': names,
                 'class': [i % 2 + 1 for i in range(2 * n)],
-                'test': [int(i >= n) for i in range(2 * n)]
+                'test': [int(i >= n) for i in range(2 * n)],
             }
-        })
+        },
+    )
 
 
 def dtd(root: Path, cfg: dict, n: int) -> None:
-    names = [
-        f'{("banded", "blotchy")[i % 2]}/image_{i}.jpg' for i in range(3 * n)
-    ]
+    names = [f'{("banded", "blotchy")[i % 2]}/image_{i}.jpg' for i in range(3 * n)]
     for i, name in enumerate(names):
         image(root / 'images' / name, i)
     mat(
-        root / 'imdb/imdb.mat', {
+        root / 'imdb/imdb.mat',
+        {
             'images': {
                 'name': names,
                 'class': [i % 2 + 1 for i in range(3 * n)],
-                'set': [i // n + 1 for i in range(3 * n)]
+                'set': [i // n + 1 for i in range(3 * n)],
             }
-        })
+        },
+    )
 
 
 def flowers102(root: Path, cfg: dict, n: int) -> None:
     for i in range(3 * n):
         image(root / f'jpg/image_{i + 1:05}.jpg', i)
-    mat(root / 'imagelabels.mat',
-        {'labels': [i % 2 + 1 for i in range(3 * n)]})
+    mat(root / 'imagelabels.mat', {'labels': [i % 2 + 1 for i in range(3 * n)]})
     ids = np.arange(1, 3 * n + 1).reshape(3, n).tolist()
     mat(root / 'setid.mat', dict(zip(('trnid', 'valid', 'tstid'), ids)))
 
 
 def voc(root: Path, cfg: dict, n: int) -> None:
-    objects = ('<object><name>{}</name><difficult>0</difficult></object>'
-               '<object><name>{}</name><difficult>1</difficult></object>')
+    objects = (
+        '<object><name>{}</name><difficult>0</difficult></object>'
+        '<object><name>{}</name><difficult>1</difficult></object>'
+    )
     names = categories.VOC2007_CATEGORIES
     for s, split in enumerate(('train', 'val', 'trainval', 'test')):
         ids = [f'{s}{i:05}' for i in range(n)]
         for i, name in enumerate(ids):
             image(root / f'JPEGImages/{name}.jpg', i)
             pair = names[i % 20], names[(i + 1) % 20]
-            text(root / f'Annotations/{name}.xml',
-                 [f'<annotation>{objects.format(*pair)}</annotation>'])
+            text(
+                root / f'Annotations/{name}.xml',
+                [f'<annotation>{objects.format(*pair)}</annotation>'],
+            )
         text(root / f'ImageSets/Main/{split}.txt', ids)
 
 
@@ -261,21 +261,34 @@ WRITERS = dict(
     ImageFolder=image_folder,
     CustomDataset=class_folders,
     ClassFolders=class_folders,
-    Food101=listed(('train', 'test'), '{name}/{i}',
-                   categories.FOOD101_CATEGORIES, 'images/{name}/{i}.jpg'),
-    SUN397=listed(('Training', 'Testing'), '/a/{name}/{i}.jpg',
-                  categories.SUN397_CATEGORIES, 'SUN397/a/{name}/{i}.jpg',
-                  'Partitions/{split}_01.txt'),
+    Food101=listed(
+        ('train', 'test'), '{name}/{i}', categories.FOOD101_CATEGORIES, 'images/{name}/{i}.jpg'
+    ),
+    SUN397=listed(
+        ('Training', 'Testing'),
+        '/a/{name}/{i}.jpg',
+        categories.SUN397_CATEGORIES,
+        'SUN397/a/{name}/{i}.jpg',
+        'Partitions/{split}_01.txt',
+    ),
     StanfordCars=stanford_cars,
-    FGVCAircraft=listed(ALL_SPLITS, '{i} {name}', VARIANTS,
-                        'data/images/{i}.jpg',
-                        'data/images_variant_{split}.txt'),
+    FGVCAircraft=listed(
+        ALL_SPLITS, '{i} {name}', VARIANTS, 'data/images/{i}.jpg', 'data/images_variant_{split}.txt'
+    ),
     VOC=voc,
     DTD=dtd,
-    OxfordIIITPet=listed(('trainval', 'test'), '{name}_{i} {one} 1 1',
-                         ('Abyssinian', 'beagle'), 'images/{name}_{i}.jpg',
-                         'annotations/{split}.txt'),
-    Caltech101=listed(('train', 'test'), '{name}/{i}.jpg {label}',
-                      ('accordion', 'anchor'),
-                      '101_ObjectCategories/{name}/{i}.jpg'),
-    Flowers102=flowers102)
+    OxfordIIITPet=listed(
+        ('trainval', 'test'),
+        '{name}_{i} {one} 1 1',
+        ('Abyssinian', 'beagle'),
+        'images/{name}_{i}.jpg',
+        'annotations/{split}.txt',
+    ),
+    Caltech101=listed(
+        ('train', 'test'),
+        '{name}/{i}.jpg {label}',
+        ('accordion', 'anchor'),
+        '101_ObjectCategories/{name}/{i}.jpg',
+    ),
+    Flowers102=flowers102,
+)

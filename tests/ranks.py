@@ -20,19 +20,14 @@ def on_ranks(function, world, folder):
         folder: ``tmp_path``, for the rendezvous and the results.
     """
     mp.start_processes(
-        _worker, (function, world, str(folder)),
-        nprocs=world,
-        start_method='forkserver')
-    return [
-        torch.load(folder / f'{rank}.pt', weights_only=False)
-        for rank in range(world)
-    ]
+        _worker, (function, world, str(folder)), nprocs=world, start_method='forkserver'
+    )
+    return [torch.load(folder / f'{rank}.pt', weights_only=False) for rank in range(world)]
 
 
 def _worker(rank, function, world, folder):
     torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', f'file://{folder}/rendezvous', rank=rank, world_size=world)
+    dist.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=world)
     try:
         torch.save(function(rank, world), f'{folder}/{rank}.pt')
     finally:

@@ -17,13 +17,13 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument('checkpoint')
-    parser.add_argument(
-        '--config', help='default: the config stored in the checkpoint')
+    parser.add_argument('--config', help='default: the config stored in the checkpoint')
     parser.add_argument(
         '--branch',
         default='student',
         choices=['student', 'teacher'],
-        help='teacher: the EMA target of BYOL-like models')
+        help='teacher: the EMA target of BYOL-like models',
+    )
     return parser
 
 
@@ -34,7 +34,8 @@ def commit() -> str:
             ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
             cwd=Path(__file__).parent,
             capture_output=True,
-            text=True)
+            text=True,
+        )
     except OSError:
         return ''
     return found.stdout.strip()
@@ -48,11 +49,17 @@ def errors_in_one_line() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, RuntimeError, KeyError, ImportError,
-            TypeError, AssertionError) as error:
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        KeyError,
+        ImportError,
+        TypeError,
+        AssertionError,
+    ) as error:
         # str() of a KeyError is in quotes.
-        text = error.args[0] if isinstance(error, KeyError) and error.args \
-            else error
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
         lines = str(text).strip().splitlines()
         if not lines:
             # Of a bare assertion its source names what is wrong.

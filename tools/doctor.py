@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 def load_stack():
-    """``mmentropy.stack``, also where mmentropy does not import."""
+    """``mmentropy.compat.installed_stack``, also where mmentropy does not import."""
     path = ROOT / 'mmentropy' / 'stack.py'
     spec = importlib.util.spec_from_file_location('stack', path)
     module = importlib.util.module_from_spec(spec)
@@ -48,9 +48,8 @@ def release(text: str) -> tuple[int, ...]:
 
 def run(code: str) -> tuple[bool, str]:
     """Run Python in a process of its own: did it work, its last line."""
-    done = subprocess.run(
-        [sys.executable, '-c', code], text=True, capture_output=True)
-    lines = (done.stdout if done.returncode == 0 else done.stderr)
+    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True)
+    lines = done.stdout if done.returncode == 0 else done.stderr
     return done.returncode == 0, (lines.strip().splitlines() or [''])[-1]
 
 
@@ -58,33 +57,44 @@ def check_python() -> Finding:
     text = '.'.join(map(str, sys.version_info[:3]))
     if (3, 10) <= sys.version_info[:2] <= (3, 12):
         return Finding('ok', 'python', f'{text}, {sys.executable}')
-    return Finding('note', 'python', f'{text}; tested on 3.10 to 3.12',
-                   'use another Python')
+    return Finding('note', 'python', f'{text}; tested on 3.10 to 3.12', 'use another Python')
 
 
 def check_torch() -> list[Finding]:
     torch, vision = installed('torch'), installed('torchvision')
     if torch is None or release(torch) < (2, 4):
         return [
-            Finding('BROKEN', 'torch', f'{torch or "not installed"}, '
-                    'needs 2.4 or newer', 'pip install -U torch torchvision')
+            Finding(
+                'BROKEN',
+                'torch',
+                f'{torch or "not installed"}, needs 2.4 or newer',
+                'pip install -U torch torchvision',
+            )
         ]
     works, line = run(
         'import torch\n'
         'n = torch.cuda.device_count()\n'
         'print(f"{torch.__version__}, built for CUDA {torch.version.cuda}, " '
-        'f"{n} GPUs" + (f" ({torch.cuda.get_device_name(0)})" if n else ""))')
+        'f"{n} GPUs" + (f" ({torch.cuda.get_device_name(0)})" if n else ""))'
+    )
     findings = [Finding('ok' if works else 'BROKEN', 'torch', line)]
     # torchvision's operators are compiled for one torch.
     works, line = run(
         'import torch, torchvision\n'
         'boxes = torch.tensor([[0., 0, 2, 2], [0, 0, 2, 2]])\n'
         'assert len(torchvision.ops.nms(boxes, torch.rand(2), .5)) == 1\n'
-        'print(torchvision.__version__, "fits torch")')
+        'print(torchvision.__version__, "fits torch")'
+    )
     findings.append(
-        Finding('ok', 'torchvision', line) if works else Finding(
-            'BROKEN', 'torchvision', f'{vision or "not installed"}: {line}',
-            'pip install -U --force-reinstall torch torchvision'))
+        Finding('ok', 'torchvision', line)
+        if works
+        else Finding(
+            'BROKEN',
+            'torchvision',
+            f'{vision or "not installed"}: {line}',
+            'pip install -U --force-reinstall torch torchvision',
+        )
+    )
     return findings
 
 
@@ -100,22 +110,33 @@ def check_owners(stack) -> list[Finding]:
         if len(owners) > 1:
             names = ' '.join(owner.split()[0] for owner in owners)
             findings.append(
-                Finding('BROKEN', package,
-                        f'{text} overwrite each other in one directory',
-                        f'pip uninstall -y {names}; {INSTALL}'))
+                Finding(
+                    'BROKEN',
+                    package,
+                    f'{text} overwrite each other in one directory',
+                    f'pip uninstall -y {names}; {INSTALL}',
+                )
+            )
         elif owners:
             works, line = run(f'import {package}')
             again = f'pip install --force-reinstall {owners[0].split()[0]}'
             findings.append(
-                Finding('ok', package, text) if works else Finding(
-                    'BROKEN', package, f'{text}: {line}', again))
+                Finding('ok', package, text)
+                if works
+                else Finding('BROKEN', package, f'{text}: {line}', again)
+            )
         elif package in stack.REQUIRED:
             findings.append(Finding('BROKEN', package, text, INSTALL))
         else:
             use, extra = USES[package]
             findings.append(
-                Finding('note', package, f'{text}; needed for {use}',
-                        f"pip install -e '.[onedl,{extra}]'"))
+                Finding(
+                    'note',
+                    package,
+                    f'{text}; needed for {use}',
+                    f"pip install -e '.[onedl,{extra}]'",
+                )
+            )
     return findings
 
 
@@ -127,13 +148,20 @@ def check_ops() -> Finding:
     # A file that does not load would win over the stand-in.
     if any(Path(spec.origin).parent.glob('_ext*.so')):
         works, line = run('import mmcv._ext')
-        return Finding('ok', 'mmcv ops', 'compiled') if works else Finding(
-            'BROKEN', 'mmcv ops', f'compiled for another torch: {line}',
-            'reinstall mmcv; without its ops mmentropy.ops serves')
-    works, line = run('import mmentropy, mmcv.ops\n'
-                      'print("none compiled, mmentropy.ops serves")')
-    return Finding('ok' if works else 'BROKEN', 'mmcv ops', line,
-                   '' if works else INSTALL)
+        return (
+            Finding('ok', 'mmcv ops', 'compiled')
+            if works
+            else Finding(
+                'BROKEN',
+                'mmcv ops',
+                f'compiled for another torch: {line}',
+                'reinstall mmcv; without its ops mmentropy.compat.mmcv_ops serves',
+            )
+        )
+    works, line = run(
+        'import mmentropy, mmcv.ops\nprint("none compiled, mmentropy.compat.mmcv_ops serves")'
+    )
+    return Finding('ok' if works else 'BROKEN', 'mmcv ops', line, '' if works else INSTALL)
 
 
 def check_clashes() -> list[Finding]:
@@ -141,40 +169,64 @@ def check_clashes() -> list[Finding]:
     findings = []
     engine = installed('mmengine') or installed('mmengine-lite')
     setuptools, torch = installed('setuptools'), installed('torch')
-    if engine and (not setuptools or release(setuptools) >= (81, )):
+    if engine and (not setuptools or release(setuptools) >= (81,)):
         findings.append(
-            Finding('BROKEN', 'setuptools',
-                    f'{setuptools or "not installed"}: mmengine {engine} '
-                    'imports pkg_resources, which 81 removed',
-                    "pip install 'setuptools<81'"))
+            Finding(
+                'BROKEN',
+                'setuptools',
+                f'{setuptools or "not installed"}: mmengine {engine} '
+                'imports pkg_resources, which 81 removed',
+                "pip install 'setuptools<81'",
+            )
+        )
     if engine and torch and release(torch) >= (2, 6):
         findings.append(
-            Finding('note', 'resume',
-                    f'mmengine {engine} cannot --resume with torch {torch} '
-                    '(weights_only)', f'use the forks: {INSTALL}'))
+            Finding(
+                'note',
+                'resume',
+                f'mmengine {engine} cannot --resume with torch {torch} (weights_only)',
+                f'use the forks: {INSTALL}',
+            )
+        )
     transformers = installed('transformers')
-    if transformers and release(transformers) >= (5, ):
+    if transformers and release(transformers) >= (5,):
         findings.append(
-            Finding('BROKEN', 'transformers',
-                    f'{transformers}: mmpretrain does not import with it',
-                    'pip uninstall -y transformers'))
+            Finding(
+                'BROKEN',
+                'transformers',
+                f'{transformers}: mmpretrain does not import with it',
+                'pip uninstall -y transformers',
+            )
+        )
     if installed('opencv-python') and installed('opencv-python-headless'):
-        same = (installed('opencv-python') ==
-                installed('opencv-python-headless'))
+        same = installed('opencv-python') == installed('opencv-python-headless')
         findings.append(
-            Finding('ok' if same else 'note', 'opencv',
-                    f'opencv-python {installed("opencv-python")} and '
-                    f'-headless {installed("opencv-python-headless")} share a '
-                    'directory',
-                    '' if same else 'pip uninstall -y opencv-python-headless; '
-                    'pip install --force-reinstall --no-deps opencv-python'))
-    works, line = run('import numpy, cv2, torch\n'
-                      'torch.from_numpy(numpy.zeros(1)).numpy()\n'
-                      'print(numpy.__version__, "fits torch and cv2",'
-                      ' cv2.__version__)')
+            Finding(
+                'ok' if same else 'note',
+                'opencv',
+                f'opencv-python {installed("opencv-python")} and '
+                f'-headless {installed("opencv-python-headless")} share a '
+                'directory',
+                ''
+                if same
+                else 'pip uninstall -y opencv-python-headless; '
+                'pip install --force-reinstall --no-deps opencv-python',
+            )
+        )
+    works, line = run(
+        'import numpy, cv2, torch\n'
+        'torch.from_numpy(numpy.zeros(1)).numpy()\n'
+        'print(numpy.__version__, "fits torch and cv2",'
+        ' cv2.__version__)'
+    )
     findings.append(
-        Finding('ok' if works else 'BROKEN', 'numpy', line,
-                '' if works else 'pip install -U numpy opencv-python'))
+        Finding(
+            'ok' if works else 'BROKEN',
+            'numpy',
+            line,
+            '' if works else 'pip install -U numpy opencv-python',
+        )
+    )
     return findings
 
 
@@ -183,15 +235,19 @@ def check_mmentropy() -> Finding:
         'import mmentropy\n'
         'from mmpretrain.registry import MODELS\n'
         'assert MODELS.get("MEC")\n'
-        'print(mmentropy.__version__, mmentropy.__path__[0])')
-    return Finding('ok' if works else 'BROKEN', 'mmentropy', line,
-                   '' if works else INSTALL)
+        'print(mmentropy.__version__, mmentropy.__path__[0])'
+    )
+    return Finding('ok' if works else 'BROKEN', 'mmentropy', line, '' if works else INSTALL)
 
 
 def main() -> None:
     findings = [
-        check_python(), *check_torch(), *check_owners(load_stack()),
-        check_ops(), *check_clashes(), check_mmentropy()
+        check_python(),
+        *check_torch(),
+        *check_owners(load_stack()),
+        check_ops(),
+        *check_clashes(),
+        check_mmentropy(),
     ]
     for finding in findings:
         print(f'{finding.state:7}{finding.name:12}{finding.text}')

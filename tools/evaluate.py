@@ -13,37 +13,28 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
-from mmentropy.checkpoint import config_of
-from mmentropy.evaluation import (
-    PROTOCOLS,
-    eval_datasets,
-    evaluate_checkpoint,
-    parse_protocols,
-)
+from mmentropy.evaluation import PROTOCOLS, eval_datasets, evaluate_checkpoint, parse_protocols
+from mmentropy.weights.backbone import config_of
 
 
 def parse_args() -> argparse.Namespace:
     parser = checkpoint_parser(__doc__)
-    parser.add_argument(
-        '--data', help='a config whose labelled data sets to take instead')
+    parser.add_argument('--data', help='a config whose labelled data sets to take instead')
     parser.add_argument(
         '--protocols',
         default='knn,linear',
-        help=f'comma-separated, of {", ".join(PROTOCOLS)}; default knn,linear')
+        help=f'comma-separated, of {", ".join(PROTOCOLS)}; default knn,linear',
+    )
     parser.add_argument(
-        '--random',
-        action='store_true',
-        help='also the same backbone, freshly initialised')
-    parser.add_argument(
-        '--pixels', action='store_true', help='also raw pixels')
+        '--random', action='store_true', help='also the same backbone, freshly initialised'
+    )
+    parser.add_argument('--pixels', action='store_true', help='also raw pixels')
     parser.add_argument('--out', help='write the accuracies to this JSON file')
     parser.add_argument('--batch-size', type=int, default=256)
-    parser.add_argument(
-        '--workers', type=int, default=0, help='loader processes')
+    parser.add_argument('--workers', type=int, default=0, help='loader processes')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch'], default='none')
+    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
     return parser.parse_args()
 
 
@@ -54,13 +45,12 @@ def table(results: dict[str, dict[str, float]]) -> str:
     lines = [['', *names]]
     for row, scores in results.items():
         cells = [scores.get(name) for name in names]
-        lines.append(
-            [row, *('-' if c is None else f'{c:.2f}' for c in cells)])
+        lines.append([row, *('-' if c is None else f'{c:.2f}' for c in cells)])
     width = max(map(len, results))
     return '\n'.join(
-        ' '.join([f'{first:<{width}}'] +
-                 [f'{c:>{w}}' for c, w in zip(cells, widths, strict=True)])
-        for first, *cells in lines)
+        ' '.join([f'{first:<{width}}'] + [f'{c:>{w}}' for c, w in zip(cells, widths, strict=True)])
+        for first, *cells in lines
+    )
 
 
 def main() -> None:
@@ -68,9 +58,7 @@ def main() -> None:
     protocols = parse_protocols(args.protocols)
     if args.out and not Path(args.out).absolute().parent.is_dir():
         raise ValueError(f'--out: no folder {Path(args.out).parent}')
-    cfg = (
-        Config.fromfile(args.config)
-        if args.config else config_of(args.checkpoint))
+    cfg = Config.fromfile(args.config) if args.config else config_of(args.checkpoint)
     if args.data:
         train, test = eval_datasets(Config.fromfile(args.data))
         cfg.eval_datasets = dict(train=train, test=test)
@@ -91,7 +79,8 @@ def main() -> None:
         batch_size=args.batch_size,
         num_workers=args.workers,
         device='cuda' if torch.cuda.is_available() else 'cpu',
-        seed=args.seed)
+        seed=args.seed,
+    )
     if not is_main_process():
         return
     print(table(results))

@@ -11,7 +11,7 @@ from cli import checkpoint_parser, errors_in_one_line
 from mmengine.config import Config
 
 import mmentropy  # noqa: F401, registers the norm layers
-from mmentropy.convert import TARGETS, export_backbone
+from mmentropy.weights.layouts import TARGETS, export_backbone
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,10 +20,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         required=True,
-        help='*.pth, or *.safetensors for torchvision and timm; for '
-        'huggingface a folder')
-    parser.add_argument(
-        '--metrics', help='JSON to store along, e.g. of tools/evaluate.py')
+        help='*.pth, or *.safetensors for torchvision and timm; for huggingface a folder',
+    )
+    parser.add_argument('--metrics', help='JSON to store along, e.g. of tools/evaluate.py')
     return parser.parse_args()
 
 
@@ -34,12 +33,9 @@ def main() -> None:
         try:
             metrics = json.loads(Path(args.metrics).read_text())
         except ValueError as error:
-            raise ValueError(
-                f'--metrics: {args.metrics} is no JSON: {error}') from error
+            raise ValueError(f'--metrics: {args.metrics} is no JSON: {error}') from error
     cfg = Config.fromfile(args.config) if args.config else None
-    print(
-        export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch,
-                        metrics))
+    print(export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch, metrics))
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ import argparse
 
 from cli import errors_in_one_line
 
-from mmentropy.convert import import_backbone
+from mmentropy.weights.layouts import import_backbone
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,13 +15,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'file',
         help='of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or '
-        'VICReg, mmselfsup, mmpretrain, torchvision or timm')
+        'VICReg, mmselfsup, mmpretrain, torchvision or timm',
+    )
     parser.add_argument('--out', required=True, help='*.pth')
     parser.add_argument(
         '--branch',
         default='student',
         choices=['student', 'teacher'],
-        help='teacher: the EMA network')
+        help='teacher: the EMA network',
+    )
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-# mmentropy.safety.signals.INTERRUPTED_STATUS, without the import's seconds.
+# mmentropy.engine.hooks.signals.INTERRUPTED_STATUS, without the import's seconds.
 INTERRUPTED_STATUS = 75
 
 if __name__ == '__main__':

@@ -18,14 +18,23 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTIONS = dict(
-    mec=('MEC', 'Self-Supervised Learning via Maximum Entropy Coding',
-         'https://arxiv.org/abs/2210.11464'),
-    er=('ER', 'The Role of Entropy and Reconstruction in Multi-View '
-        'Self-Supervised Learning', 'https://arxiv.org/abs/2307.10907'),
-    minent=('MinEnt',
-            'Minimum Entropy for Self-Supervised Representation Learning',
-            'https://doi.org/10.1016/j.patcog.2023.109364'),
-    baselines=('Baselines', None, None))
+    mec=(
+        'MEC',
+        'Self-Supervised Learning via Maximum Entropy Coding',
+        'https://arxiv.org/abs/2210.11464',
+    ),
+    er=(
+        'ER',
+        'The Role of Entropy and Reconstruction in Multi-View Self-Supervised Learning',
+        'https://arxiv.org/abs/2307.10907',
+    ),
+    minent=(
+        'MinEnt',
+        'Minimum Entropy for Self-Supervised Representation Learning',
+        'https://doi.org/10.1016/j.patcog.2023.109364',
+    ),
+    baselines=('Baselines', None, None),
+)
 DATA = dict(
     digits='Digits',
     fashion_mnist='Fashion-MNIST',
@@ -36,9 +45,9 @@ DATA = dict(
     imagenet100='ImageNet-100',
     in1k='ImageNet-1k',
     places365='Places365',
-    folder='your images')
-METRICS = dict(
-    linear='linear', knn='kNN (k = 20)', knn5='kNN (k = 5, Euclidean)')
+    folder='your images',
+)
+METRICS = dict(linear='linear', knn='kNN (k = 20)', knn5='kNN (k = 5, Euclidean)')
 BEGIN, END = '<!-- recipes: begin, generated -->', '<!-- recipes: end -->'
 
 
@@ -46,8 +55,8 @@ def recipes(folder: str) -> list[str]:
     """Names of a folder's configs, as ``mec/r50_8xb64_100e_in1k``."""
     configs = ROOT / 'configs'
     return sorted(
-        str(path.relative_to(configs).with_suffix(''))
-        for path in (configs / folder).rglob('*.py'))
+        str(path.relative_to(configs).with_suffix('')) for path in (configs / folder).rglob('*.py')
+    )
 
 
 def hyper_parameters(name: str) -> dict:
@@ -59,7 +68,7 @@ def hyper_parameters(name: str) -> dict:
         'Batch Size': cfg.auto_scale_lr.base_batch_size,
         'Optimizer': optimizer.type,
         'Learning Rate': round(optimizer.lr, 6),
-        'Weight Decay': optimizer.get('weight_decay', 0.),
+        'Weight Decay': optimizer.get('weight_decay', 0.0),
     }
 
 
@@ -68,7 +77,8 @@ def measured(name: str, records: list[dict]) -> dict:
     ours = [r for r in records if r.get('config') == name]
     scores = {
         key: round(mean(r[key] for r in ours), 2)
-        for key in METRICS if ours and all(key in r for r in ours)
+        for key in METRICS
+        if ours and all(key in r for r in ours)
     }
     if ours:
         scores['seeds'] = len(ours)
@@ -79,12 +89,11 @@ def measured(name: str, records: list[dict]) -> dict:
 def description(name: str) -> str:
     """The comment at the head of a config."""
     lines = (ROOT / 'configs' / f'{name}.py').read_text().splitlines()
-    head = lines[:next(i for i, line in enumerate(lines) if line[:1] != '#')]
+    head = lines[: next(i for i, line in enumerate(lines) if line[:1] != '#')]
     return ' '.join(line.lstrip('# ') for line in head)
 
 
-def model(name: str, collection: str, published: dict,
-          records: list[dict]) -> dict:
+def model(name: str, collection: str, published: dict, records: list[dict]) -> dict:
     """One entry of a metafile; ``Results`` are ours, ``Paper Results`` not."""
     entry = {
         'Name': name.replace('/', '_'),
@@ -102,11 +111,11 @@ def model(name: str, collection: str, published: dict,
                 Task='Self-Supervised Image Classification',
                 Dataset=entry['Metadata']['Training Data'],
                 Metrics={
-                    f'{title} top-1': ours[key]
-                    for key, title in METRICS.items() if key in ours
+                    f'{title} top-1': ours[key] for key, title in METRICS.items() if key in ours
                 },
                 Seeds=ours['seeds'],
-                Commit=ours['commit'])
+                Commit=ours['commit'],
+            )
         ]
     if name in published:
         entry['Paper Results'] = published[name]
@@ -114,8 +123,7 @@ def model(name: str, collection: str, published: dict,
 
 
 def scores_cell(scores: dict) -> str:
-    return ', '.join(f'{scores[key]:g} {title}'
-                     for key, title in METRICS.items() if key in scores)
+    return ', '.join(f'{scores[key]:g} {title}' for key, title in METRICS.items() if key in scores)
 
 
 def table(models: list[dict], records: list[dict]) -> str:
@@ -126,9 +134,11 @@ def table(models: list[dict], records: list[dict]) -> str:
     lines = []
     for data, entries in by_data.items():
         lines += [
-            '', f'**{data}**', '',
+            '',
+            f'**{data}**',
+            '',
             '| config | | epochs | batch | optimiser, lr | paper | ours |',
-            '|---|---|---|---|---|---|---|'
+            '|---|---|---|---|---|---|---|',
         ]
         for entry in entries:
             meta, path = entry['Metadata'], Path(entry['Config'])
@@ -136,15 +146,15 @@ def table(models: list[dict], records: list[dict]) -> str:
             paper = entry.get('Paper Results', {})
             source = f' ({paper["source"]})' if paper else ''
             ours = measured(name, records)
-            seeds = f', {ours["seeds"]} seeds' if ours.get('seeds',
-                                                           1) > 1 else ''
+            seeds = f', {ours["seeds"]} seeds' if ours.get('seeds', 1) > 1 else ''
             link = Path(*path.parts[2:])
             lines.append(
                 f'| [{link.stem}]({link}) | {entry["Description"]} '
                 f'| {meta["Epochs"]} | {meta["Batch Size"]} '
                 f'| {meta["Optimizer"]}, {meta["Learning Rate"]:g} '
                 f'| {scores_cell(paper)}{source} | {scores_cell(ours)}{seeds} '
-                '|')
+                '|'
+            )
     return '\n'.join(lines)
 
 
@@ -153,33 +163,28 @@ def generated() -> dict[Path, str]:
     published = yaml.safe_load((ROOT / 'configs/published.yml').read_text())
     records = json.loads((ROOT / 'docs/results.json').read_text())
     names = {name for folder in COLLECTIONS for name in recipes(folder)}
-    unknown = {*published, *(r['config'] for r in records if 'config' in r)
-               } - names
+    unknown = {*published, *(r['config'] for r in records if 'config' in r)} - names
     if unknown:
         raise SystemExit(f'error: results of no config: {sorted(unknown)}')
     files = {}
     for folder, (collection, title, url) in COLLECTIONS.items():
-        models = [
-            model(name, collection, published, records)
-            for name in recipes(folder)
-        ]
+        models = [model(name, collection, published, records) for name in recipes(folder)]
         head = {'Name': collection, 'README': f'configs/{folder}/README.md'}
         if url:
             head['Paper'] = dict(Title=title, URL=url)
         files[ROOT / 'configs' / folder / 'metafile.yml'] = yaml.safe_dump(
-            dict(Collections=[head], Models=models), sort_keys=False)
+            dict(Collections=[head], Models=models), sort_keys=False
+        )
         readme = ROOT / 'configs' / folder / 'README.md'
         text = readme.read_text()
         if BEGIN not in text or END not in text:
-            raise SystemExit(f'error: {readme} lacks the marks {BEGIN} and '
-                             f'{END}')
+            raise SystemExit(f'error: {readme} lacks the marks {BEGIN} and {END}')
         before, rest = text.split(BEGIN)
         after = rest.split(END)[1]
-        files[readme] = (f'{before}{BEGIN}\n{table(models, records)}\n\n{END}'
-                         f'{after}')
+        files[readme] = f'{before}{BEGIN}\n{table(models, records)}\n\n{END}{after}'
     files[ROOT / 'model-index.yml'] = yaml.safe_dump(
-        dict(Import=[f'configs/{folder}/metafile.yml'
-                     for folder in COLLECTIONS]))
+        dict(Import=[f'configs/{folder}/metafile.yml' for folder in COLLECTIONS])
+    )
     return files
 
 
@@ -194,8 +199,7 @@ def main() -> None:
     }
     names = ', '.join(str(path.relative_to(ROOT)) for path in stale)
     if check and stale:
-        sys.exit(f'error: out of date: {names}; run python '
-                 'tools/model_index.py')
+        sys.exit(f'error: out of date: {names}; run python tools/model_index.py')
     for path, text in stale.items():
         path.write_text(text)
     print(f'wrote {names}' if stale else 'all up to date')

@@ -16,42 +16,33 @@ from PIL import Image
 from torch import Tensor, nn
 
 import mmentropy  # noqa: F401, registers the data sets
-from mmentropy.checkpoint import config_of, load_backbone
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
 from mmentropy.evaluation.protocols import is_bgr
-from mmentropy.tracking.clips import write_davis
-from mmentropy.tracking.davis import (
-    Clip,
-    Scores,
-    read_davis,
-    read_ids,
-    save_ids,
-    score_clip,
-)
-from mmentropy.tracking.propagation import LAYERS, dense_layer, segment_clip
+from mmentropy.transfer.clips import write_davis
+from mmentropy.transfer.davis import Clip, Scores, read_davis, read_ids, save_ids, score_clip
+from mmentropy.transfer.propagation import LAYERS, dense_layer, segment_clip
+from mmentropy.weights.backbone import config_of, load_backbone
 
 
 def parse_args() -> argparse.Namespace:
     parser = checkpoint_parser(__doc__)
     parser.add_argument(
-        '--data',
-        required=True,
-        help="folder of DAVIS-2017, or 'digits': 20 clips of moving digits")
+        '--data', required=True, help="folder of DAVIS-2017, or 'digits': 20 clips of moving digits"
+    )
     parser.add_argument(
         '--layer',
         default='layer3',
         choices=LAYERS,
-        help='of a ResNet, at stride 8, or the tokens of a ViT')
+        help='of a ResNet, at stride 8, or the tokens of a ViT',
+    )
     parser.add_argument(
-        '--random',
-        action='store_true',
-        help='also the same backbone, freshly initialised')
+        '--random', action='store_true', help='also the same backbone, freshly initialised'
+    )
     parser.add_argument(
         '--out',
-        help="write the checkpoint's masks to this folder, as DAVIS's own "
-        'evaluation takes them')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the fresh initialisation')
+        help="write the checkpoint's masks to this folder, as DAVIS's own evaluation takes them",
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the fresh initialisation')
     return parser.parse_args()
 
 
@@ -64,7 +55,8 @@ def colours(cfg: Config) -> str:
     if channels != 3 or not trained:
         raise ValueError(
             'the config does not tell the order of colours: it needs 3 '
-            'channels and a train_dataloader with a pipeline')
+            'channels and a train_dataloader with a pipeline'
+        )
     return 'BGR' if is_bgr(trained) else 'RGB'
 
 
@@ -79,8 +71,9 @@ def read_frame(path: Path, order: str) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def segment(backbone: nn.Module, preprocessor: nn.Module, clip: Clip,
-            truth: list[np.ndarray], order: str) -> Iterator[np.ndarray]:
+def segment(
+    backbone: nn.Module, preprocessor: nn.Module, clip: Clip, truth: list[np.ndarray], order: str
+) -> Iterator[np.ndarray]:
     frames = (read_frame(path, order) for path in clip.images)
     return segment_clip(backbone, preprocessor, frames, truth[0])
 
@@ -101,20 +94,17 @@ def row(scores: list[Scores]) -> dict[str, float]:
 
 def main() -> None:
     args = parse_args()
-    cfg = (
-        Config.fromfile(args.config)
-        if args.config else config_of(args.checkpoint))
+    cfg = Config.fromfile(args.config) if args.config else config_of(args.checkpoint)
     order = colours(cfg)
     preprocessor = build_data_preprocessor(cfg)
     checkpoint = build_backbone(cfg, args.seed)
     load_backbone(checkpoint, args.checkpoint, args.branch)
     backbones = dict(checkpoint=dense_layer(checkpoint, args.layer))
     if args.random:
-        backbones['random'] = dense_layer(
-            build_backbone(cfg, args.seed), args.layer)
+        backbones['random'] = dense_layer(build_backbone(cfg, args.seed), args.layer)
     clips = read_davis(
-        write_davis('data/digits_davis', 20, 20) if args.data ==
-        'digits' else args.data)
+        write_davis('data/digits_davis', 20, 20) if args.data == 'digits' else args.data
+    )
     for name, backbone in backbones.items():
         backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
         rows, objects = {}, []

@@ -18,7 +18,6 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from sklearn.manifold import TSNE
 
-from mmentropy.checkpoint import load_backbone
 from mmentropy.evaluation import (
     build_backbone,
     build_data_preprocessor,
@@ -29,6 +28,7 @@ from mmentropy.evaluation import (
     pixel_features,
 )
 from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.weights.backbone import load_backbone
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -37,22 +37,18 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = dict(
     mec='configs/mec/r18s_1xb64_50e_digits.py',
     er='configs/er/byol_r18s_1xb64_50e_digits.py',
-    minent='configs/minent/r18s_1xb64_50e_digits.py')
+    minent='configs/minent/r18s_1xb64_50e_digits.py',
+)
 TITLES = dict(
-    raw_pixels='raw pixels',
-    random_init='random backbone',
-    mec='MEC',
-    er='ER',
-    minent='MinEnt')
+    raw_pixels='raw pixels', random_init='random backbone', mec='MEC', er='ER', minent='MinEnt'
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'method', nargs='?', default='mec', choices=[*CONFIGS, 'all'])
+    parser.add_argument('method', nargs='?', default='mec', choices=[*CONFIGS, 'all'])
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--work-dir', type=Path, default=ROOT / 'work_dirs' / 'quickstart')
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'quickstart')
     return parser.parse_args()
 
 
@@ -79,7 +75,8 @@ def score(features: list) -> dict[str, float]:
     train, test = features
     return dict(
         knn=round(knn_accuracy(*train, *test, k=20), 2),
-        linear=round(linear_probe(*train, *test).accuracy, 2))
+        linear=round(linear_probe(*train, *test).accuracy, 2),
+    )
 
 
 def backbone_features(backbone: torch.nn.Module, cfg: Config) -> list:
@@ -90,11 +87,9 @@ def backbone_features(backbone: torch.nn.Module, cfg: Config) -> list:
     ]
 
 
-def draw(maps: dict[str, tuple[torch.Tensor, torch.Tensor]],
-         path: Path) -> None:
+def draw(maps: dict[str, tuple[torch.Tensor, torch.Tensor]], path: Path) -> None:
     """One t-SNE map of the test images per row of the table."""
-    fig, axes = plt.subplots(
-        1, len(maps), figsize=(4 * len(maps), 4.4), squeeze=False)
+    fig, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 4.4), squeeze=False)
     for ax, (name, (x, y)) in zip(axes[0], maps.items()):
         x = torch.nn.functional.normalize(x, dim=1).numpy()
         points = TSNE(init='pca', random_state=0).fit_transform(x)
@@ -107,7 +102,8 @@ def draw(maps: dict[str, tuple[torch.Tensor, torch.Tensor]],
                 weight='bold',
                 ha='center',
                 va='center',
-                bbox=dict(boxstyle='round,pad=0.15', fc='w', alpha=0.7))
+                bbox=dict(boxstyle='round,pad=0.15', fc='w', alpha=0.7),
+            )
         ax.set(title=TITLES[name], xticks=[], yticks=[])
     fig.suptitle('500 test digits, t-SNE of the features, colour = class')
     fig.tight_layout()
@@ -118,8 +114,7 @@ def show(results: dict[str, dict[str, float]]) -> None:
     print(f'\n{"":18}{"kNN %":>8}{"linear %":>10}{"seconds":>9}')
     for name, row in results.items():
         seconds = f'{row["seconds"]:.0f}' if 'seconds' in row else ''
-        print(f'{TITLES[name]:18}{row["knn"]:8.2f}{row["linear"]:10.2f}'
-              f'{seconds:>9}')
+        print(f'{TITLES[name]:18}{row["knn"]:8.2f}{row["linear"]:10.2f}{seconds:>9}')
 
 
 def main() -> None:
@@ -132,11 +127,9 @@ def main() -> None:
         cfg, seconds[method] = pretrain(CONFIGS[method], work_dir, args.seed)
         if not features:
             features['raw_pixels'] = [
-                pixel_features(DATASETS.build(entry))
-                for entry in eval_datasets(cfg)
+                pixel_features(DATASETS.build(entry)) for entry in eval_datasets(cfg)
             ]
-            features['random_init'] = backbone_features(
-                build_backbone(cfg, args.seed), cfg)
+            features['random_init'] = backbone_features(build_backbone(cfg, args.seed), cfg)
         backbone = build_backbone(cfg)
         checkpoint = (work_dir / 'last_checkpoint').read_text()
         load_backbone(backbone, checkpoint)
@@ -144,17 +137,18 @@ def main() -> None:
     results = {name: score(pair) for name, pair in features.items()}
     for method in methods:
         results[method]['seconds'] = round(seconds[method], 1)
-    draw({name: pair[1] for name, pair in features.items()},
-         args.work_dir / 'embedding.png')
+    draw({name: pair[1] for name, pair in features.items()}, args.work_dir / 'embedding.png')
     path = args.work_dir / 'results.json'
     path.write_text(json.dumps(results, indent=2) + '\n')
     runs = read_runs([args.work_dir / method for method in methods])
     page = args.work_dir / 'report.html'
     page.write_text(report_html(runs, measured_runs(runs)), encoding='utf-8')
     show(results)
-    print(f'\nkNN: 20 nearest of 1,297 training digits by cosine; linear: a '
-          f'probe on frozen features; 500 test digits\nWrote {path}, '
-          f'{path.with_name("embedding.png")} and {page}')
+    print(
+        f'\nkNN: 20 nearest of 1,297 training digits by cosine; linear: a '
+        f'probe on frozen features; 500 test digits\nWrote {path}, '
+        f'{path.with_name("embedding.png")} and {page}'
+    )
 
 
 if __name__ == '__main__':

@@ -16,30 +16,24 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('work_dirs', nargs='+', type=Path)
     parser.add_argument(
-        '--out',
-        type=Path,
-        help='default: report.html in the work directory, or, for several, '
-        'here')
+        '--out', type=Path, help='default: report.html in the work directory, or, for several, here'
+    )
     parser.add_argument(
-        '--markdown',
-        type=Path,
-        metavar='DIR',
-        help='also write report.md with PNGs there')
+        '--markdown', type=Path, metavar='DIR', help='also write report.md with PNGs there'
+    )
     parser.add_argument(
-        '--checkpoint', help='file name in the work directories; default: '
-        'the newest')
+        '--checkpoint', help='file name in the work directories; default: the newest'
+    )
     parser.add_argument(
-        '--no-features',
-        action='store_true',
-        help='do not load checkpoints and images')
+        '--no-features', action='store_true', help='do not load checkpoints and images'
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     runs = read_runs(args.work_dirs)
-    out = args.out or Path(
-        args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
+    out = args.out or Path(args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
     measured = None
     if not args.no_features:
         measured = measured_runs(runs, args.checkpoint)

@@ -20,7 +20,7 @@ from pathlib import Path
 from cli import errors_in_one_line
 from scipy.stats import kendalltau, spearmanr
 
-from mmentropy.monitor import EntropyMonitorHook
+from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.report.runs import Run, read_run
 
 # What is larger in better features.
@@ -35,10 +35,10 @@ ORDER: dict[str, Callable[[float], float]] = dict(
     entropy=float,
     feature_std=float,
     # Of 0 at a single point, falling as rows spread.
-    uniformity=lambda value: -value)
+    uniformity=lambda value: -value,
+)
 # Of the table; effective_rank is rankme but for 1e-7.
-COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length',
-           'entropy', 'feature_std')
+COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length', 'entropy', 'feature_std')
 
 
 @dataclass
@@ -54,6 +54,7 @@ class Choice:
         settings: What was measured, see :func:`settings`.
         notes: What of the run's files could not be read.
     """
+
     name: str
     step: int
     checkpoint: str
@@ -73,8 +74,7 @@ def score(metrics: dict[str, float], key: str) -> float:
 # -- Reading -----------------------------------------------------------------
 
 
-def choose(work_dir: Path, by: str, part: str, best: bool,
-           results: str) -> Choice:
+def choose(work_dir: Path, by: str, part: str, best: bool, results: str) -> Choice:
     """A run at its newest checkpoint, or at its ``best`` measurement.
 
     Raises:
@@ -84,14 +84,17 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
     prefix = f'monitor/{part}/'
     found = measurements(run, prefix)
     if not found:
-        raise ValueError(f'{work_dir} logged no {prefix}*: train with '
-                         "custom_hooks=[dict(type='EntropyMonitorHook')]")
+        raise ValueError(
+            f'{work_dir} logged no {prefix}*: train with '
+            "custom_hooks=[dict(type='EntropyMonitorHook')]"
+        )
     saved = run.checkpoints()
     if best:
         step = max(found, key=lambda step: score(found[step], by))
     else:
-        newest = max((at for name, at in saved.items()
-                      if not name.startswith('best_')), default=max(found))
+        newest = max(
+            (at for name, at in saved.items() if not name.startswith('best_')), default=max(found)
+        )
         step = nearest(found, newest)
     name = min(saved, key=lambda name: abs(saved[name] - step), default='')
     knn = dict(run.points('knn/top1'))
@@ -107,7 +110,8 @@ def choose(work_dir: Path, by: str, part: str, best: bool,
         accuracy=accuracy,
         alarms=run.alarms,
         settings=settings(run, part),
-        notes=run.notes)
+        notes=run.notes,
+    )
 
 
 def measurements(run: Run, prefix: str) -> dict[int, dict[str, float]]:
@@ -132,8 +136,7 @@ def accuracies(file: Path) -> dict[str, float]:
         row = json.loads(file.read_text()).get('checkpoint', {})
         return {name: float(value) for name, value in row.items()}
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(f'{file} is not what tools/evaluate.py --out '
-                         'writes') from None
+        raise ValueError(f'{file} is not what tools/evaluate.py --out writes') from None
 
 
 def settings(run: Run, part: str) -> dict[str, str]:
@@ -143,19 +146,20 @@ def settings(run: Run, part: str) -> dict[str, str]:
         ValueError: No config that can be read, or one without the hook.
     """
     if run.config is None:
-        raise ValueError('; '.join([
-            f'{run.path} holds no config to be read, so what was measured is '
-            'unknown', *run.notes
-        ]))
-    hooks = [
-        hook for hook in run.get('custom_hooks') or []
-        if hook['type'] == 'EntropyMonitorHook'
-    ]
+        raise ValueError(
+            '; '.join(
+                [
+                    f'{run.path} holds no config to be read, so what was measured is unknown',
+                    *run.notes,
+                ]
+            )
+        )
+    hooks = [hook for hook in run.get('custom_hooks') or [] if hook['type'] == 'EntropyMonitorHook']
     if not hooks:
         raise ValueError(f'{run.path}: the config has no EntropyMonitorHook')
     defaults = {
-        key: value.default for key, value in inspect.signature(
-            EntropyMonitorHook).parameters.items()
+        key: value.default
+        for key, value in inspect.signature(EntropyMonitorHook).parameters.items()
     }
     train = run.get('train_dataloader', 'dataset') or {}
     data = dict(run.get('eval_datasets', 'test') or train)
@@ -164,10 +168,11 @@ def settings(run: Run, part: str) -> dict[str, str]:
         images=str(hooks[0].get('images', defaults['images'])),
         data=str(data),
         interval=str(hooks[0].get('interval', defaults['interval'])),
-        views=str((train.get('pipeline'),
-                   run.get('data_preprocessor', 'pipeline'))),
-        network=str((run.get('model', 'backbone'),
-                     part == 'projector' and run.get('model', 'neck'))))
+        views=str((train.get('pipeline'), run.get('data_preprocessor', 'pipeline'))),
+        network=str(
+            (run.get('model', 'backbone'), part == 'projector' and run.get('model', 'neck'))
+        ),
+    )
 
 
 def check_comparable(choices: list[Choice]) -> list[str]:
@@ -186,22 +191,31 @@ def check_comparable(choices: list[Choice]) -> list[str]:
     for key in ('images', 'data'):
         if len(groups(key)) > 1:
             raise ValueError(
-                f'not comparable, the monitor\'s {key} differ: ' + '; '.join(
-                    f'{value} in {", ".join(names[:3])}' +
-                    (f' and {len(names) - 3} more' if len(names) > 3 else '')
-                    for value, names in groups(key).items()))
+                f"not comparable, the monitor's {key} differ: "
+                + '; '.join(
+                    f'{value} in {", ".join(names[:3])}'
+                    + (f' and {len(names) - 3} more' if len(names) > 3 else '')
+                    for value, names in groups(key).items()
+                )
+            )
     notes = []
     if len(groups('interval')) > 1:
-        notes.append('the monitor\'s interval differs '
-                     f'({", ".join(groups("interval"))}): with --best, more '
-                     'measurements find a better best')
+        notes.append(
+            "the monitor's interval differs "
+            f'({", ".join(groups("interval"))}): with --best, more '
+            'measurements find a better best'
+        )
     if len(groups('views')) > 1:
-        notes.append(f'runs have {len(groups("views"))} different views, and '
-                     'all metrics are of views, lidar and er_bound most')
+        notes.append(
+            f'runs have {len(groups("views"))} different views, and '
+            'all metrics are of views, lidar and er_bound most'
+        )
     if len(groups('network')) > 1:
-        notes.append(f'runs have {len(groups("network"))} different networks: '
-                     'where widths differ, do not compare entropy, '
-                     'coding_length and er_bound')
+        notes.append(
+            f'runs have {len(groups("network"))} different networks: '
+            'where widths differ, do not compare entropy, '
+            'coding_length and er_bound'
+        )
     return notes
 
 
@@ -222,9 +236,11 @@ def correlations(choices: list[Choice]) -> list[dict]:
     found = []
     for accuracy in sorted({key for c in choices for key in c.accuracy}):
         for metric in ORDER:
-            pairs = [(score(c.metrics, metric), c.accuracy[accuracy])
-                     for c in choices
-                     if metric in c.metrics and accuracy in c.accuracy]
+            pairs = [
+                (score(c.metrics, metric), c.accuracy[accuracy])
+                for c in choices
+                if metric in c.metrics and accuracy in c.accuracy
+            ]
             x, y = zip(*pairs) if pairs else ((), ())
             if len(pairs) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
                 continue
@@ -236,7 +252,9 @@ def correlations(choices: list[Choice]) -> list[dict]:
                     runs=len(pairs),
                     spearman=float(spearmanr(x, y).statistic),
                     kendall=float(tau.statistic),
-                    p=float(tau.pvalue)))
+                    p=float(tau.pvalue),
+                )
+            )
     return found
 
 
@@ -246,9 +264,13 @@ def correlations(choices: list[Choice]) -> list[dict]:
 def columns(rows: list[list[str]]) -> str:
     """Rows as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, cells)) for cells in zip(*rows)]
-    return '\n'.join('  '.join(
-        f'{cell:<{w}}' if i == 0 else f'{cell:>{w}}'
-        for i, (cell, w) in enumerate(zip(row, widths))) for row in rows)
+    return '\n'.join(
+        '  '.join(
+            f'{cell:<{w}}' if i == 0 else f'{cell:>{w}}'
+            for i, (cell, w) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    )
 
 
 def table(choices: list[Choice], by: str) -> str:
@@ -257,16 +279,16 @@ def table(choices: list[Choice], by: str) -> str:
     accuracy = sorted({key for c in choices for key in c.accuracy})
     rows = [['run', 'iter', *metrics, *accuracy, 'checkpoint']]
     for c in choices:
-        values = [c.metrics.get(key) for key in metrics] + [
-            c.accuracy.get(key) for key in accuracy
-        ]
+        values = [c.metrics.get(key) for key in metrics] + [c.accuracy.get(key) for key in accuracy]
         file = c.checkpoint + (f' ({c.offset:+d})' if c.offset else '')
-        rows.append([
-            c.name + ('!' if c.alarms else ''),
-            str(c.step),
-            *('-' if value is None else f'{value:.2f}' for value in values),
-            file or '-'
-        ])
+        rows.append(
+            [
+                c.name + ('!' if c.alarms else ''),
+                str(c.step),
+                *('-' if value is None else f'{value:.2f}' for value in values),
+                file or '-',
+            ]
+        )
     return columns(rows)
 
 
@@ -275,39 +297,50 @@ def alarms(choice: Choice) -> str:
     kinds: dict[str, int] = {}
     for step, text in choice.alarms:
         kinds.setdefault(re.split('[:;,]', text)[0], step)
-    return f'! {choice.name}: ' + ', '.join(
-        f'{kind} at {step}' for kind, step in kinds.items())
+    return f'! {choice.name}: ' + ', '.join(f'{kind} at {step}' for kind, step in kinds.items())
 
 
 def correlation_table(found: list[dict]) -> str:
-    return columns([
-        ['accuracy', 'metric', 'runs', 'Spearman', 'Kendall', 'p']
-    ] + [[
-        row['accuracy'], row['metric'],
-        str(row['runs']), f'{row["spearman"]:+.2f}',
-        f'{row["kendall"]:+.2f}', f'{row["p"]:.2g}'
-    ] for row in found])
+    return columns(
+        [['accuracy', 'metric', 'runs', 'Spearman', 'Kendall', 'p']]
+        + [
+            [
+                row['accuracy'],
+                row['metric'],
+                str(row['runs']),
+                f'{row["spearman"]:+.2f}',
+                f'{row["kendall"]:+.2f}',
+                f'{row["p"]:.2g}',
+            ]
+            for row in found
+        ]
+    )
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('work_dirs', nargs='+', type=Path)
     parser.add_argument(
-        '--by', choices=ORDER, default='rankme', metavar='METRIC',
-        help=f'of {", ".join(ORDER)}; default rankme')
-    parser.add_argument(
-        '--part', choices=['backbone', 'projector'], default='backbone')
+        '--by',
+        choices=ORDER,
+        default='rankme',
+        metavar='METRIC',
+        help=f'of {", ".join(ORDER)}; default rankme',
+    )
+    parser.add_argument('--part', choices=['backbone', 'projector'], default='backbone')
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        '--last', action='store_true',
-        help='each run at its newest checkpoint (default)')
+        '--last', action='store_true', help='each run at its newest checkpoint (default)'
+    )
     which.add_argument(
-        '--best', action='store_true',
-        help='each run at its best measurement; without --results')
+        '--best', action='store_true', help='each run at its best measurement; without --results'
+    )
     parser.add_argument(
-        '--results', default='results.json',
+        '--results',
+        default='results.json',
         help='in each work directory, written by tools/evaluate.py --out for '
-        'the newest checkpoint; default results.json')
+        'the newest checkpoint; default results.json',
+    )
     parser.add_argument('--json', type=Path, help='write all of it here')
     return parser.parse_args()
 
@@ -317,13 +350,11 @@ def main() -> None:
     choices = []
     for work_dir in args.work_dirs:
         try:
-            choices.append(
-                choose(work_dir, args.by, args.part, args.best, args.results))
+            choices.append(choose(work_dir, args.by, args.part, args.best, args.results))
         except (ValueError, OSError) as error:
             print(f'left out: {str(error).splitlines()[0]}', file=sys.stderr)
     if not choices:
-        raise ValueError(f'none of {len(args.work_dirs)} work directories can '
-                         'be ranked')
+        raise ValueError(f'none of {len(args.work_dirs)} work directories can be ranked')
     unread = [f'{c.name}: {note}' for c in choices for note in c.notes]
     for note in unread + check_comparable(choices):
         print(f'note: {note}', file=sys.stderr)
@@ -350,8 +381,12 @@ def main() -> None:
                     part=args.part,
                     runs=[asdict(c) for c in choices],
                     correlations=everything,
-                    correlations_without_alarms=healthy),
-                indent=2) + '\n')
+                    correlations_without_alarms=healthy,
+                ),
+                indent=2,
+            )
+            + '\n'
+        )
 
 
 if __name__ == '__main__':

@@ -7,22 +7,16 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from train import default_work_dir
 
-from mmentropy.dist import start_cpu_ranks
+from mmentropy.distributed import start_cpu_ranks
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='none for a tracker, whose parts name theirs')
+    parser.add_argument('checkpoint', nargs='?', help='none for a tracker, whose parts name theirs')
     parser.add_argument('--work-dir', help='default: work_dirs/FOLDER/NAME')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     return parser.parse_args()
 
 
@@ -32,11 +26,11 @@ def main() -> None:
     if not cfg.get('test_dataloader'):
         raise SystemExit(
             f'error: {args.config} has no test_dataloader; pre-training '
-            'checkpoints are measured by tools/evaluate.py')
+            'checkpoints are measured by tools/evaluate.py'
+        )
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint
-    cfg.work_dir = (
-        args.work_dir or cfg.get('work_dir') or default_work_dir(args.config))
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if not args.checkpoint and 'reid' not in cfg.model:

@@ -10,12 +10,12 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmentropy.best import check_save_best
-from mmentropy.config_check import check_config
+from mmentropy.checks.config import check_config
 from mmentropy.datasets import check_data
-from mmentropy.dist import start_cpu_ranks
-from mmentropy.safety.checkpoints import choose_checkpoint, folder_of
-from mmentropy.safety.plan import plan
+from mmentropy.distributed import start_cpu_ranks
+from mmentropy.engine.dry_run import plan
+from mmentropy.engine.hooks.safe_checkpoint import choose_checkpoint, folder_of
+from mmentropy.engine.hooks.save_best import check_save_best
 
 # Of configs/_base_/default_runtime.py.
 OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
@@ -30,29 +30,29 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='continue from this checkpoint, or from the newest in the work '
-        'directory')
+        help='continue from this checkpoint, or from the newest in the work directory',
+    )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='float16',
         choices=AMP_WRAPPERS,
-        help='automatic mixed precision; bfloat16 also on CPU')
+        help='automatic mixed precision; bfloat16 also on CPU',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the actual over the base batch')
+        help='scale the learning rate by the actual over the base batch',
+    )
     parser.add_argument(
         '--check',
         action='store_true',
         help='build everything, step a few times, print what training would '
-        'do, and leave nothing behind')
+        'do, and leave nothing behind',
+    )
     parser.add_argument('--seed', type=int)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     return parser.parse_args()
 
 
@@ -76,8 +76,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.optim_wrapper.type = AMP_WRAPPERS[args.amp]
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
-            raise SystemExit(f'error: {args.config} has no auto_scale_lr = '
-                             'dict(base_batch_size=...) to scale from')
+            raise SystemExit(
+                f'error: {args.config} has no auto_scale_lr = '
+                'dict(base_batch_size=...) to scale from'
+            )
         cfg.auto_scale_lr.enable = True
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
@@ -115,7 +117,8 @@ def build(cfg: Config, weights: str | None) -> Runner:
         raise ValueError(
             f'train_dataloader gives no batch: it has {len(loader.dataset)} '
             f'images, fewer than its batch_size, {loader.batch_size}, and '
-            'drop_last=True')
+            'drop_last=True'
+        )
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     return runner
 

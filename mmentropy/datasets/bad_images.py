@@ -1,4 +1,5 @@
 """Images that cannot be read: replaced, counted, reported once each."""
+
 import fcntl
 import logging
 import os
@@ -20,7 +21,7 @@ from mmpretrain.datasets.custom import find_folders
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
-from ..rules import SHARE, require
+from mmentropy.checks.arguments import SHARE, require
 
 REPORT = 'bad_images.txt'
 
@@ -50,14 +51,11 @@ class ReplacesUnreadable(CustomDataset):
             unreadable and 'stop' is set, or too many are.
     """
 
-    def __init__(self,
-                 *args: Any,
-                 on_unreadable: str = 'stop',
-                 max_unreadable: float = 0.01,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, on_unreadable: str = 'stop', max_unreadable: float = 0.01, **kwargs: Any
+    ) -> None:
         if on_unreadable not in ('skip', 'stop'):
-            raise ValueError("on_unreadable must be 'skip' or 'stop', not "
-                             f'{on_unreadable!r}')
+            raise ValueError(f"on_unreadable must be 'skip' or 'stop', not {on_unreadable!r}")
         require(SHARE, max_unreadable=max_unreadable)
         self.on_unreadable = on_unreadable
         self.max_unreadable = max_unreadable
@@ -70,8 +68,7 @@ class ReplacesUnreadable(CustomDataset):
         super().full_init()
         # One flag per image in shared memory: what DataLoader workers find
         # is known to all of them and to the main process.
-        self._unreadable = torch.zeros(
-            len(self), dtype=torch.bool).share_memory_()
+        self._unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
         # A worker that is spawned does not know the run.
         self._report = report_file()
 
@@ -87,30 +84,29 @@ class ReplacesUnreadable(CustomDataset):
             raise ValueError(
                 f'{type(self).__name__} in {osp.abspath(self.img_prefix)}: '
                 f'{len(names)} folders for {len(self.CLASSES)} classes; put '
-                'one folder per class there')
+                'one folder per class there'
+            )
         samples = []
         for name, label in self.folder_to_idx.items():
             found = self._find_images(name)
             if not found:
                 print_log(
-                    f'class {name!r} in {osp.abspath(self.img_prefix)} has '
-                    'no images',
+                    f'class {name!r} in {osp.abspath(self.img_prefix)} has no images',
                     logger='current',
-                    level=logging.WARNING)
+                    level=logging.WARNING,
+                )
             samples += [(path, label) for path in found]
         if not samples:
             raise FileNotFoundError(
                 f'no images in {osp.abspath(self.img_prefix)} and below: '
-                f"looked for {' '.join(sorted(self.extensions))}")
+                f'looked for {" ".join(sorted(self.extensions))}'
+            )
         return samples
 
     def _find_images(self, folder: str) -> list[str]:
         """Images in a folder of the data set and below, sorted by path."""
         files = list_files(join_path(self.img_prefix, folder))
-        return [
-            join_path(folder, file) for file in files
-            if self.is_valid_file(file)
-        ]
+        return [join_path(folder, file) for file in files if self.is_valid_file(file)]
 
     @property
     def num_unreadable(self) -> int:
@@ -124,8 +120,7 @@ class ReplacesUnreadable(CustomDataset):
     def unreadable(self) -> list[str]:
         """Paths of the unreadable images met so far."""
         return [
-            self.get_data_info(i)['img_path']
-            for i in self._unreadable.nonzero().flatten().tolist()
+            self.get_data_info(i)['img_path'] for i in self._unreadable.nonzero().flatten().tolist()
         ]
 
     def prepare_data(self, idx: int) -> dict | None:
@@ -158,13 +153,13 @@ class ReplacesUnreadable(CustomDataset):
         except OSError as too_many:
             # Whoever tries again is told again.
             self._unreadable[idx] = False
-            raise OSError(f'{too_many}; the last: {path!r} '
-                          f'({reason(error)})') from error
+            raise OSError(f'{too_many}; the last: {path!r} ({reason(error)})') from error
         print_log(
             f'cannot read image {path!r} ({reason(error)}), using another '
             f'one; {self.num_unreadable} of {len(self)} unreadable so far',
             logger='current',
-            level=logging.WARNING)
+            level=logging.WARNING,
+        )
 
     def check_share(self) -> None:
         """Raise if too many images are unreadable.
@@ -179,7 +174,8 @@ class ReplacesUnreadable(CustomDataset):
                 f'{count} of {size} images are unreadable '
                 f'({count / size:.2%}), more than '
                 f'max_unreadable={self.max_unreadable} allows; repair or '
-                f'delete them{self.named_in()}')
+                f'delete them{self.named_in()}'
+            )
 
     def named_in(self) -> str:
         """Where the bad images are named, as the end of a sentence."""
@@ -210,7 +206,8 @@ class BadImagesHook(Hook):
             if dataset.num_unreadable:
                 runner.logger.warning(
                     f'{dataset.num_unreadable} of {len(dataset)} images were '
-                    f'unreadable{dataset.named_in()}')
+                    f'unreadable{dataset.named_in()}'
+                )
 
 
 def replacing(dataset: Dataset) -> Iterator[ReplacesUnreadable]:
@@ -234,8 +231,7 @@ def list_files(folder: str) -> list[str]:
     """
     if '://' in folder:
         return sorted(list_dir_or_file(folder, list_dir=False, recursive=True))
-    return sorted(
-        osp.relpath(path, folder) for path in _walk(folder, frozenset()))
+    return sorted(osp.relpath(path, folder) for path in _walk(folder, frozenset()))
 
 
 def list_folders(folder: str) -> list[str]:
@@ -246,9 +242,7 @@ def list_folders(folder: str) -> list[str]:
     """
     if '://' in folder:
         return find_folders(folder)[0]
-    return sorted(
-        osp.basename(path) for path, is_folder in _entries(folder)
-        if is_folder)
+    return sorted(osp.basename(path) for path, is_folder in _entries(folder) if is_folder)
 
 
 def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
@@ -270,7 +264,8 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
     except OSError as error:
         raise OSError(
             f'cannot list folder {folder!r} ({error.strerror}): make it '
-            'readable or take it out of the data') from error
+            'readable or take it out of the data'
+        ) from error
     for entry in entries:
         path, link = entry.path, entry.is_symlink()
         if entry.name.startswith('.'):
@@ -283,10 +278,10 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
         elif link and not osp.exists(path):
             if not osp.splitext(path)[1]:
                 print_log(
-                    f'link {path!r} leads nowhere; was it a folder of '
-                    'images?',
+                    f'link {path!r} leads nowhere; was it a folder of images?',
                     logger='current',
-                    level=logging.WARNING)
+                    level=logging.WARNING,
+                )
             yield path, False
 
 
@@ -299,8 +294,7 @@ def reason(error: Exception) -> str:
 
 def cannot_read(path: str, error: Exception) -> OSError:
     """The error that says which image, why, and what to do."""
-    return OSError(f'cannot read image {path!r} ({reason(error)}): repair, '
-                   'replace or delete it')
+    return OSError(f'cannot read image {path!r} ({reason(error)}): repair, replace or delete it')
 
 
 def report_file() -> Path | None:
@@ -324,7 +318,4 @@ def report(file: Path | None, path: str, why: str) -> None:
             if not any(line.split('\t')[0] == name for line in lines):
                 lines.write(f'{name}\t{why}\n')
     except OSError as error:
-        print_log(
-            f'cannot write {file} ({error})',
-            logger='current',
-            level=logging.WARNING)
+        print_log(f'cannot write {file} ({error})', logger='current', level=logging.WARNING)

@@ -1,4 +1,5 @@
 """Hand-written digits that come with scikit-learn."""
+
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
@@ -33,12 +34,11 @@ class Digits(BaseDataset):
         # Needed by this data set only.
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
+
         digits = load_digits()
         train, test = train_test_split(
-            np.arange(len(digits.target)),
-            test_size=500,
-            random_state=0,
-            stratify=digits.target)
+            np.arange(len(digits.target)), test_size=500, random_state=0, stratify=digits.target
+        )
         # The pixels of scikit-learn are 0..16.
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         return [

@@ -1,4 +1,5 @@
 """mmpretrain's downloaded data sets, with errors that say what to do."""
+
 import gzip
 import shutil
 from collections.abc import Callable
@@ -7,19 +8,19 @@ from pathlib import Path
 from mmpretrain.datasets import CIFAR10, CIFAR100, FashionMNIST
 from mmpretrain.registry import DATASETS
 
-from ..rules import PATH, require
+from mmentropy.checks.arguments import PATH, require
 
 
-def _load_or_explain(load: Callable[[], list[dict]], dataset,
-                     remedy: str) -> list[dict]:
+def _load_or_explain(load: Callable[[], list[dict]], dataset, remedy: str) -> list[dict]:
     """Call ``load``; if it fails, say in one line where and what to do."""
     try:
         return load()
     except (AssertionError, EOFError, OSError, RuntimeError) as error:
         raise RuntimeError(
             f'cannot load {type(dataset).__name__} from '
-            f"{Path(dataset.data_prefix['root']).resolve()}: {remedy} "
-            f'({error!r})') from None
+            f'{Path(dataset.data_prefix["root"]).resolve()}: {remedy} '
+            f'({error!r})'
+        ) from None
 
 
 @DATASETS.register_module()
@@ -46,26 +47,21 @@ class LocalFashionMNIST(FashionMNIST):
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
         require(PATH, data_root=data_root)
         # The base class chooses the files by `test_mode`, not by `split`.
-        super().__init__(
-            data_root=data_root,
-            split=split,
-            test_mode=split == 'test',
-            **kwargs)
+        super().__init__(data_root=data_root, split=split, test_mode=split == 'test', **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Load the images and labels of the split."""
         files = [name for name, _ in self.train_list + self.test_list]
         return _load_or_explain(
-            super().load_data_list, self,
+            super().load_data_list,
+            self,
             f'install the Debian package {self.package} (looked in '
-            f"{self.package_folder}) or put {', '.join(files)} there, "
-            'see docs/data.md#fashion-mnist')
+            f'{self.package_folder}) or put {", ".join(files)} there, '
+            'see docs/data.md#fashion-mnist',
+        )
 
     def _download(self) -> None:
-        packaged = [
-            Path(self.package_folder, name)
-            for name, _ in self.train_list + self.test_list
-        ]
+        packaged = [Path(self.package_folder, name) for name, _ in self.train_list + self.test_list]
         if not all(file.is_file() for file in packaged):
             return super()._download()
         root = Path(self.data_prefix['root'])
@@ -92,9 +88,11 @@ class LocalCIFAR10(CIFAR10):
 
     def load_data_list(self) -> list[dict]:
         """Load the images and labels of the split."""
-        return _load_or_explain(super().load_data_list, self,
-                                f'put {self.filename} from {self.url} there, '
-                                'see docs/data.md#cifar-10-and-cifar-100')
+        return _load_or_explain(
+            super().load_data_list,
+            self,
+            f'put {self.filename} from {self.url} there, see docs/data.md#cifar-10-and-cifar-100',
+        )
 
 
 @DATASETS.register_module()
@@ -103,6 +101,8 @@ class LocalCIFAR100(CIFAR100):
 
     def load_data_list(self) -> list[dict]:
         """Load the images and labels of the split."""
-        return _load_or_explain(super().load_data_list, self,
-                                f'put {self.filename} from {self.url} there, '
-                                'see docs/data.md#cifar-10-and-cifar-100')
+        return _load_or_explain(
+            super().load_data_list,
+            self,
+            f'put {self.filename} from {self.url} there, see docs/data.md#cifar-10-and-cifar-100',
+        )

@@ -1,4 +1,5 @@
 """Images in folders: of any layout without labels, or one per class."""
+
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -6,8 +7,8 @@ from pathlib import PurePath
 from mmengine.fileio import isdir
 from mmpretrain.registry import DATASETS
 
-from ..rules import PATH, require
-from .bad_images import ReplacesUnreadable
+from mmentropy.checks.arguments import PATH, require
+from mmentropy.datasets.bad_images import ReplacesUnreadable
 
 
 @DATASETS.register_module()
@@ -35,14 +36,24 @@ class ImageFolder(ReplacesUnreadable):
             unreadable and 'stop' is set, or too many are.
     """
 
-    def __init__(self,
-                 data_root: str,
-                 on_unreadable: str = 'skip',
-                 max_unreadable: float = 0.01,
-                 extensions: Sequence[str] = ('.jpg', '.jpeg', '.png', '.webp',
-                                              '.bmp', '.tif', '.tiff', '.ppm',
-                                              '.pgm'),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        on_unreadable: str = 'skip',
+        max_unreadable: float = 0.01,
+        extensions: Sequence[str] = (
+            '.jpg',
+            '.jpeg',
+            '.png',
+            '.webp',
+            '.bmp',
+            '.tif',
+            '.tiff',
+            '.ppm',
+            '.pgm',
+        ),
+        **kwargs,
+    ) -> None:
         require(PATH, data_root=data_root)
         super().__init__(
             data_root=osp.expanduser(data_root),
@@ -50,21 +61,23 @@ class ImageFolder(ReplacesUnreadable):
             max_unreadable=max_unreadable,
             extensions=extensions,
             with_label=False,
-            **kwargs)
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
         """List the images as ``dict(img_path)``, sorted by path."""
         folder = osp.abspath(self.img_prefix)
         if not isdir(self.img_prefix):
             raise FileNotFoundError(
-                f'no image folder {folder}: set data_root to the folder of '
-                'your images')
+                f'no image folder {folder}: set data_root to the folder of your images'
+            )
         images = super().load_data_list()
         if not images:
             raise FileNotFoundError(
                 f'no images in {folder} and below: looked for '
-                f"{' '.join(sorted(self.extensions))}; set data_root to the "
-                'folder of your images or add their extension to extensions')
+                f'{" ".join(sorted(self.extensions))}; set data_root to the '
+                'folder of your images or add their extension to extensions'
+            )
         return images
 
     def is_valid_file(self, filename: str) -> bool:

@@ -1,4 +1,5 @@
 """ImageNet-1k, ImageNet-100 and Tiny ImageNet."""
+
 import os.path as osp
 from pathlib import Path
 
@@ -6,9 +7,9 @@ from mmengine.fileio import isdir, join_path, list_from_file
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
-from ..rules import PATH, or_none, require
-from .bad_images import ReplacesUnreadable
-from .layouts import LAYOUTS, check_dataset
+from mmentropy.checks.arguments import PATH, or_none, require
+from mmentropy.datasets.bad_images import ReplacesUnreadable
+from mmentropy.datasets.class_folders import LAYOUTS, check_dataset
 
 
 @DATASETS.register_module()
@@ -40,11 +41,9 @@ class ImageNet100(ReplacesUnreadable):
         FileNotFoundError: If a class has no images.
     """
 
-    def __init__(self,
-                 data_root: str,
-                 split: str = 'train',
-                 classes_file: str | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self, data_root: str, split: str = 'train', classes_file: str | None = None, **kwargs
+    ) -> None:
         require(PATH, data_root=data_root)
         require(or_none(PATH), classes_file=classes_file)
         if split not in ('train', 'val'):
@@ -58,29 +57,29 @@ class ImageNet100(ReplacesUnreadable):
             data_root=data_root,
             data_prefix=split,
             classes=sorted(list_from_file(classes_file)),
-            **kwargs)
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
         """List paths and labels, class by class."""
         # The host's own listing refuses folders beyond the given classes.
         root = self.img_prefix
         folders = {
-            name: label
-            for name, label in self.class_to_idx.items()
-            if isdir(join_path(root, name))
+            name: label for name, label in self.class_to_idx.items() if isdir(join_path(root, name))
         }
         found = {name: self._find_images(name) for name in folders}
-        missing = sorted(
-            name for name in self.CLASSES if not found.get(name))
+        missing = sorted(name for name in self.CLASSES if not found.get(name))
         if missing:
             name = type(self).__name__
             raise FileNotFoundError(
                 f'{name} in {osp.abspath(root)}: {len(missing)} of '
                 f'{len(self.CLASSES)} classes have no images, the first is '
-                f'{missing[0]}; see docs/data.md#{LAYOUTS[name].section}')
+                f'{missing[0]}; see docs/data.md#{LAYOUTS[name].section}'
+            )
         return [
             dict(img_path=join_path(root, path), gt_label=label)
-            for name, label in folders.items() for path in found[name]
+            for name, label in folders.items()
+            for path in found[name]
         ]
 
     def extra_repr(self) -> list[str]:
@@ -107,22 +106,18 @@ class TinyImageNet(ImageNet100):
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
         require(PATH, data_root=data_root)
-        super().__init__(
-            data_root,
-            split,
-            classes_file=join_path(data_root, 'wnids.txt'),
-            **kwargs)
+        super().__init__(data_root, split, classes_file=join_path(data_root, 'wnids.txt'), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List paths and labels."""
         if self.split == 'train':
             return super().load_data_list()
-        lines = list_from_file(
-            join_path(self.img_prefix, 'val_annotations.txt'))
+        lines = list_from_file(join_path(self.img_prefix, 'val_annotations.txt'))
         # File, WordNet id and a box, separated by tabs.
         return [
             dict(
                 img_path=join_path(self.img_prefix, 'images', name),
-                gt_label=self.class_to_idx[wnid])
+                gt_label=self.class_to_idx[wnid],
+            )
             for name, wnid, *_ in (line.split('\t') for line in lines)
         ]

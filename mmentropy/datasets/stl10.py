@@ -1,12 +1,13 @@
 """STL-10."""
+
 from pathlib import Path
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from ..rules import PATH, require
-from .layouts import check_dataset
+from mmentropy.checks.arguments import PATH, require
+from mmentropy.datasets.class_folders import check_dataset
 
 SPLITS = ('train', 'test', 'unlabeled', 'train+unlabeled')
 PIXELS = 3 * 96 * 96
@@ -35,28 +36,38 @@ class STL10(BaseDataset):
     """
 
     METAINFO = dict(
-        classes=('airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse',
-                 'monkey', 'ship', 'truck'))
+        classes=(
+            'airplane',
+            'bird',
+            'car',
+            'cat',
+            'deer',
+            'dog',
+            'horse',
+            'monkey',
+            'ship',
+            'truck',
+        )
+    )
 
-    def __init__(self,
-                 data_root: str,
-                 split: str = 'train',
-                 fold: int | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self, data_root: str, split: str = 'train', fold: int | None = None, **kwargs
+    ) -> None:
         require(PATH, data_root=data_root)
         if split not in SPLITS:
             raise ValueError(f'split must be one of {SPLITS}, not {split!r}')
         if fold is not None and (split != 'train' or fold not in range(10)):
-            raise ValueError("fold must be in 0..9 with split='train', or "
-                             f'None; got {fold!r} with split={split!r}')
+            raise ValueError(
+                "fold must be in 0..9 with split='train', or "
+                f'None; got {fold!r} with split={split!r}'
+            )
         self.split = split
         self.fold = fold
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List where the images are, with their labels."""
-        check_dataset(
-            dict(type='STL10', data_root=self.data_root, split=self.split))
+        check_dataset(dict(type='STL10', data_root=self.data_root, split=self.split))
         rows = []
         for part in self.split.split('+'):
             file = self._file(f'{part}_X.bin')
@@ -69,11 +80,9 @@ class STL10(BaseDataset):
             if rest or len(labels) != count:
                 raise ValueError(
                     f'{file} has {count} images and {rest} odd bytes for '
-                    f'{len(labels)} rows: unpack stl10_binary.tar.gz again')
-            rows += [
-                dict(part=part, row=row, **label)
-                for row, label in enumerate(labels)
-            ]
+                    f'{len(labels)} rows: unpack stl10_binary.tar.gz again'
+                )
+            rows += [dict(part=part, row=row, **label) for row, label in enumerate(labels)]
         if self.fold is None:
             return rows
         folds = self._file('fold_indices.txt').read_text().splitlines()
@@ -83,10 +92,11 @@ class STL10(BaseDataset):
         """The image and its label, if it has one."""
         info = super().get_data_info(idx)
         pixels = np.fromfile(
-            self._file(f"{info.pop('part')}_X.bin"),
+            self._file(f'{info.pop("part")}_X.bin'),
             np.uint8,
             count=PIXELS,
-            offset=info.pop('row') * PIXELS)
+            offset=info.pop('row') * PIXELS,
+        )
         # Stored column by column, channel by channel.
         info['img'] = np.ascontiguousarray(pixels.reshape(3, 96, 96).T)
         return info

@@ -1,4 +1,5 @@
 """A few labelled images of a data set, for semi-supervised learning."""
+
 import os.path as osp
 from collections import defaultdict
 
@@ -7,16 +8,18 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmpretrain.registry import DATASETS
 
-from ..rules import COUNT, DICT, INDEX, PATH, is_number, or_none, require
-from .layouts import check_dataset
+from mmentropy.checks.arguments import COUNT, DICT, INDEX, PATH, is_number, or_none, require
+from mmentropy.datasets.class_folders import check_dataset
 
 
 @DATASETS.register_module(name='LabelSubset')
-def label_subset(dataset: dict,
-                 fraction: float | None = None,
-                 shots: int | None = None,
-                 names: str | None = None,
-                 seed: int = 0) -> BaseDataset:
+def label_subset(
+    dataset: dict,
+    fraction: float | None = None,
+    shots: int | None = None,
+    names: str | None = None,
+    seed: int = 0,
+) -> BaseDataset:
     """A data set restricted to some of its rows, in its order.
 
     Rows are drawn class by class. The draw depends on the seed, the label and
@@ -42,11 +45,12 @@ def label_subset(dataset: dict,
     ways = dict(fraction=fraction, shots=shots, names=names)
     given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
-        raise ValueError('LabelSubset takes exactly one of fraction, shots '
-                         f"and names, got {' and '.join(given) or 'none'}")
+        raise ValueError(
+            'LabelSubset takes exactly one of fraction, shots '
+            f'and names, got {" and ".join(given) or "none"}'
+        )
     require(DICT, dataset=dataset)
-    if fraction is not None and not (is_number(fraction)
-                                     and 0 < fraction <= 1):
+    if fraction is not None and not (is_number(fraction) and 0 < fraction <= 1):
         raise ValueError(f'fraction must be in (0, 1], not {fraction!r}')
     if shots is not None and not COUNT.test(shots):
         raise ValueError(f'shots must be at least 1, not {shots!r}')
@@ -57,7 +61,8 @@ def label_subset(dataset: dict,
     if not isinstance(dataset, BaseDataset):
         raise TypeError(
             f'LabelSubset cannot take rows of {type(dataset).__name__}: wrap '
-            'the LabelSubset in it, not the other way round')
+            'the LabelSubset in it, not the other way round'
+        )
     if names is not None:
         rows = _named_rows(dataset, names)
     else:
@@ -76,8 +81,9 @@ def subset_names(dataset: BaseDataset) -> list[str]:
     try:
         return [osp.basename(info['img_path']) for info in infos]
     except KeyError:
-        raise ValueError(f'{type(dataset).__name__} has no image files to '
-                         'name: use fraction or shots') from None
+        raise ValueError(
+            f'{type(dataset).__name__} has no image files to name: use fraction or shots'
+        ) from None
 
 
 def _named_rows(dataset: BaseDataset, file: str) -> list[int]:
@@ -90,12 +96,14 @@ def _named_rows(dataset: BaseDataset, file: str) -> list[int]:
         first = f', the first is {wrong[0]}' if wrong else ''
         raise ValueError(
             f'{len(wrong)} of {len(wanted)} names in {file} are not those of '
-            f'exactly one image of {type(dataset).__name__}{first}')
+            f'exactly one image of {type(dataset).__name__}{first}'
+        )
     return [rows[name][0] for name in wanted]
 
 
-def _drawn_rows(dataset: BaseDataset, fraction: float | None,
-                shots: int | None, seed: int) -> list[int]:
+def _drawn_rows(
+    dataset: BaseDataset, fraction: float | None, shots: int | None, seed: int
+) -> list[int]:
     rows_of = defaultdict(list)
     for row in range(len(dataset)):
         info = dataset.get_data_info(row)
@@ -103,16 +111,19 @@ def _drawn_rows(dataset: BaseDataset, fraction: float | None,
         if label is None or np.ndim(label):
             raise ValueError(
                 f'row {row} of {type(dataset).__name__} has '
-                f"{'no label' if label is None else 'several labels'}: "
-                'LabelSubset draws from single-label data')
+                f'{"no label" if label is None else "several labels"}: '
+                'LabelSubset draws from single-label data'
+            )
         path = info.get('img_path', '')
         rows_of[int(label)].append((osp.basename(path), path, row))
     drawn = []
     for label, rows in rows_of.items():
         count = shots or max(1, round(fraction * len(rows)))
         if count > len(rows):
-            raise ValueError(f'class {label} of {type(dataset).__name__} has '
-                             f'{len(rows)} rows, fewer than shots={shots}')
+            raise ValueError(
+                f'class {label} of {type(dataset).__name__} has '
+                f'{len(rows)} rows, fewer than shots={shots}'
+            )
         # RandomState: the one generator whose numbers never change.
         order = np.random.RandomState([seed, label]).permutation(len(rows))
         rows.sort()

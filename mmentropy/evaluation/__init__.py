@@ -1,9 +1,10 @@
 """Measure a backbone: frozen by kNN, linear probe and SVM, or fine-tuned."""
-from .features import DIFFICULT, extract_features, pixel_features
-from .finetune import finetune_accuracy
-from .knn import METRICS, knn_accuracy, knn_predict
-from .linear import LinearProbe, linear_probe, minent_linear_probe
-from .protocols import (
+
+from mmentropy.evaluation.features import DIFFICULT, extract_features, pixel_features
+from mmentropy.evaluation.finetune import finetune_accuracy
+from mmentropy.evaluation.knn import METRICS, knn_accuracy, knn_predict
+from mmentropy.evaluation.linear import LinearProbe, linear_probe, minent_linear_probe
+from mmentropy.evaluation.protocols import (
     PROTOCOLS,
     build_backbone,
     build_data_preprocessor,
@@ -11,14 +12,28 @@ from .protocols import (
     evaluate_checkpoint,
     parse_protocols,
 )
-from .svm import low_shot, svm_score
-from .voc import VOC07AveragePrecision, voc07_ap
+from mmentropy.evaluation.svm import low_shot, svm_score
+from mmentropy.evaluation.voc import VOC07AveragePrecision, voc07_ap
 
 __all__ = [
-    'DIFFICULT', 'LinearProbe', 'METRICS', 'PROTOCOLS',
-    'VOC07AveragePrecision', 'build_backbone', 'build_data_preprocessor',
-    'eval_datasets', 'evaluate_checkpoint', 'extract_features',
-    'finetune_accuracy', 'knn_accuracy', 'knn_predict', 'linear_probe',
-    'low_shot', 'minent_linear_probe', 'parse_protocols', 'pixel_features',
-    'svm_score', 'voc07_ap'
+    'DIFFICULT',
+    'LinearProbe',
+    'METRICS',
+    'PROTOCOLS',
+    'VOC07AveragePrecision',
+    'build_backbone',
+    'build_data_preprocessor',
+    'eval_datasets',
+    'evaluate_checkpoint',
+    'extract_features',
+    'finetune_accuracy',
+    'knn_accuracy',
+    'knn_predict',
+    'linear_probe',
+    'low_shot',
+    'minent_linear_probe',
+    'parse_protocols',
+    'pixel_features',
+    'svm_score',
+    'voc07_ap',
 ]

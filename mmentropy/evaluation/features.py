@@ -1,4 +1,5 @@
 """Features of a frozen backbone, cached in memory."""
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,8 +10,8 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..dist import unwrapped
-from ..rules import COUNT, INDEX, require
+from mmentropy.checks.arguments import COUNT, INDEX, require
+from mmentropy.distributed import unwrapped
 
 # Stands for an absent label until all ranks have seen it: if only the rank
 # that met it raised, the others would wait for ever.
@@ -65,8 +66,8 @@ def extract_features(
         data_preprocessor = MODELS.build(data_preprocessor)
     if data_preprocessor is None:
         raise ValueError(
-            f'{type(model).__name__} has no data_preprocessor: pass the one '
-            'it was trained with')
+            f'{type(model).__name__} has no data_preprocessor: pass the one it was trained with'
+        )
     if device is not None:
         backbone.to(device)
 
@@ -103,15 +104,15 @@ def pixel_features(
         if inputs.dtype == torch.uint8:
             return inputs.flatten(1).float() / 255
         if inputs.min() < 0 or inputs.max() > 1:
-            raise ValueError('float pixels must lie in 0..1, got '
-                             f'{inputs.min():g}..{inputs.max():g}')
+            raise ValueError(
+                f'float pixels must lie in 0..1, got {inputs.min():g}..{inputs.max():g}'
+            )
         return inputs.flatten(1).float()
 
     return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
-def preprocess(inputs: Tensor, data_samples: list | None,
-               data_preprocessor: nn.Module) -> Tensor:
+def preprocess(inputs: Tensor, data_samples: list | None, data_preprocessor: nn.Module) -> Tensor:
     """Images (N, C, H, W) as the preprocessor makes them without training.
 
     Raises:
@@ -123,7 +124,8 @@ def preprocess(inputs: Tensor, data_samples: list | None,
         raise ValueError(
             f'the images have {inputs.shape[1]} channels, but the backbone '
             f'was trained on {len(mean)} (data_preprocessor.mean): convert '
-            'them in the pipeline of the data set')
+            'them in the pipeline of the data set'
+        )
     # SelfSupDataPreprocessor unpacks by position: keep this order.
     data = dict(inputs=inputs, data_samples=data_samples)
     return data_preprocessor(data, False)['inputs']
@@ -147,8 +149,9 @@ def multi_label_classes(dataset: Dataset) -> int | None:
         if dataset is None:
             return None
     if not dataset.CLASSES:
-        raise ValueError(f'data set {type(dataset).__name__} names no '
-                         'classes: add classes=[...] to its config')
+        raise ValueError(
+            f'data set {type(dataset).__name__} names no classes: add classes=[...] to its config'
+        )
     return len(dataset.CLASSES)
 
 
@@ -161,13 +164,15 @@ def check_finite(name: str, x: Tensor) -> None:
     """Raise ValueError if features (N, D) hold inf or nan."""
     bad = sum(int((~rows.isfinite()).any(1).sum()) for rows in blocks(x))
     if bad:
-        raise ValueError(f'{name} has non-finite features in {bad} of '
-                         f'{len(x)} rows')
+        raise ValueError(f'{name} has non-finite features in {bad} of {len(x)} rows')
 
 
-def _gather_rows(dataset: dict | Dataset,
-                 encode: Callable[[Tensor, list | None], Tensor],
-                 batch_size: int, num_workers: int) -> tuple[Tensor, Tensor]:
+def _gather_rows(
+    dataset: dict | Dataset,
+    encode: Callable[[Tensor, list | None], Tensor],
+    batch_size: int,
+    num_workers: int,
+) -> tuple[Tensor, Tensor]:
     require(COUNT, batch_size=batch_size)
     require(INDEX, num_workers=num_workers)
     if isinstance(dataset, dict):
@@ -188,19 +193,20 @@ def _gather_rows(dataset: dict | Dataset,
         num_workers=num_workers,
         collate_fn=list,
         # Without its own generator a loader draws from the global one.
-        generator=torch.Generator())
+        generator=torch.Generator(),
+    )
     features, labels = [], []
     for items in loader:
         inputs, samples = collate(items, name)
-        label = torch.stack(
-            [_label(s, name, classes) for s in samples or items])
+        label = torch.stack([_label(s, name, classes) for s in samples or items])
         feature = encode(inputs, samples)
         features.append(_interleave(feature).float().cpu())
         labels.append(_interleave(label.to(feature.device)).cpu())
         if (labels[-1] == _ABSENT).any():
             raise ValueError(
                 f'data set {name} lacks labels (gt_label): name a labelled '
-                'split, or keep gt_label in its pipeline up to PackInputs')
+                'split, or keep gt_label in its pipeline up to PackInputs'
+            )
     return torch.cat(features)[:size], torch.cat(labels)[:size]
 
 
@@ -215,15 +221,17 @@ def collate(items: list, name: str) -> tuple[Tensor, list | None]:
     # as a page of traceback.
     for item in items:
         if not isinstance(item, dict) or 'inputs' not in item:
-            raise ValueError(f'data set {name} gives no "inputs": its '
-                             'pipeline must end in PackInputs')
+            raise ValueError(
+                f'data set {name} gives no "inputs": its pipeline must end in PackInputs'
+            )
         if not isinstance(item['inputs'], Tensor):
-            raise ValueError(f'data set {name} gives several views: use a '
-                             'plain test pipeline')
+            raise ValueError(f'data set {name} gives several views: use a plain test pipeline')
     shapes = {tuple(item['inputs'].shape) for item in items}
     if len(shapes) > 1:
-        raise ValueError(f'data set {name} has images of different sizes '
-                         f'{sorted(shapes)[:3]}: resize in its pipeline')
+        raise ValueError(
+            f'data set {name} has images of different sizes '
+            f'{sorted(shapes)[:3]}: resize in its pipeline'
+        )
     inputs = torch.stack([item['inputs'] for item in items])
     if 'data_samples' not in items[0]:
         return inputs, None
@@ -234,7 +242,7 @@ def _label(sample: object, name: str, classes: int | None) -> Tensor:
     label = getattr(sample, 'gt_label', None)
     if classes is not None:
         if label is None:
-            return torch.full((classes, ), _ABSENT)
+            return torch.full((classes,), _ABSENT)
         row = torch.zeros(classes, dtype=torch.int64)
         row[list(getattr(sample, 'gt_label_difficult', ()))] = DIFFICULT
         row[label.long()] = 1
@@ -242,8 +250,9 @@ def _label(sample: object, name: str, classes: int | None) -> Tensor:
     if label is None:
         return torch.tensor(_ABSENT)
     if label.numel() != 1:
-        raise ValueError(f'data set {name} has {label.numel()} labels in an '
-                         'image, but is no MultiLabelDataset')
+        raise ValueError(
+            f'data set {name} has {label.numel()} labels in an image, but is no MultiLabelDataset'
+        )
     return label.long().reshape(())
 
 
@@ -251,8 +260,10 @@ def pool(outputs: object, backbone: nn.Module) -> Tensor:
     x = outputs[-1] if isinstance(outputs, (tuple, list)) else outputs
     name = type(backbone).__name__
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise ValueError(f'the last output of backbone {name} is no feature '
-                         'tensor: evaluate its plain variant with --config')
+        raise ValueError(
+            f'the last output of backbone {name} is no feature '
+            'tensor: evaluate its plain variant with --config'
+        )
     if x.dim() == 4:
         return x.mean((2, 3))
     if x.dim() == 3:
@@ -260,8 +271,9 @@ def pool(outputs: object, backbone: nn.Module) -> Tensor:
         return x[:, 0] if has_cls else x.mean(1)
     if x.dim() == 2:
         return x
-    raise ValueError(f'backbone {name} gives {tuple(x.shape)}: expected '
-                     '(N, C), (N, L, C) or (N, C, H, W)')
+    raise ValueError(
+        f'backbone {name} gives {tuple(x.shape)}: expected (N, C), (N, L, C) or (N, C, H, W)'
+    )
 
 
 @contextmanager

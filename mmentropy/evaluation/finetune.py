@@ -1,4 +1,5 @@
 """Fine-tuning of the whole network on few labels."""
+
 import math
 
 import torch
@@ -6,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..rules import COUNT, INDEX, POSITIVE, require
-from .features import backbone_features, collate, eval_mode, preprocess
+from mmentropy.checks.arguments import COUNT, INDEX, POSITIVE, require
+from mmentropy.evaluation.features import backbone_features, collate, eval_mode, preprocess
 
 
 def finetune_accuracy(
@@ -42,8 +43,7 @@ def finetune_accuracy(
         num_workers: loader processes.
         seed: of dropout and the order of the batches.
     """
-    require(
-        COUNT, epochs=epochs, batch_size=batch_size, min_steps=min_steps)
+    require(COUNT, epochs=epochs, batch_size=batch_size, min_steps=min_steps)
     require(POSITIVE, learning_rate=learning_rate)
     require(INDEX, num_workers=num_workers, seed=seed)
     labels = [train.get_data_info(i)['gt_label'] for i in range(len(train))]
@@ -57,7 +57,8 @@ def finetune_accuracy(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         collate_fn=list,
-        generator=torch.Generator().manual_seed(seed))
+        generator=torch.Generator().manual_seed(seed),
+    )
     epochs = max(epochs, math.ceil(min_steps / len(loader)))
     device = next(backbone.parameters()).device
 
@@ -78,9 +79,9 @@ def finetune_accuracy(
         optimizer = torch.optim.SGD(
             [p for p in parameters if p.requires_grad],
             lr=learning_rate * batch_size / 256,
-            momentum=0.9)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, epochs * len(loader))
+            momentum=0.9,
+        )
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
         backbone.train()
         for _ in range(epochs):
             for items in loader:
@@ -92,11 +93,8 @@ def finetune_accuracy(
     correct = 0
     with eval_mode(backbone), torch.no_grad():
         for items in DataLoader(
-                test,
-                256,
-                num_workers=num_workers,
-                collate_fn=list,
-                generator=torch.Generator()):
+            test, 256, num_workers=num_workers, collate_fn=list, generator=torch.Generator()
+        ):
             x, y = features(items, test)
             correct += (head(x).argmax(1) == y).sum().item()
     return 100 * correct / len(test)

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
-from ..rules import COUNT, POSITIVE
-from .features import check_finite
+from mmentropy.checks.arguments import COUNT, POSITIVE
+from mmentropy.evaluation.features import check_finite
 
 METRICS = ('cosine', 'euclidean')
 # Rows that are compared at once: their distances take 32 or 64 MiB.
@@ -52,16 +52,13 @@ def knn_predict(
     highest = int(train_y.max()) + 1
     num_classes = highest if num_classes is None else num_classes
     if num_classes < highest:
-        raise ValueError(f'num_classes is {num_classes}, but train_y has '
-                         f'label {highest - 1}')
+        raise ValueError(f'num_classes is {num_classes}, but train_y has label {highest - 1}')
     # float32 would cancel in |a - b|^2.
     dtype = torch.float32 if metric == 'cosine' else torch.float64
-    norms = torch.cat(
-        [rows.to(dtype).norm(dim=1) for rows in train_x.split(_BANK)])
+    norms = torch.cat([rows.to(dtype).norm(dim=1) for rows in train_x.split(_BANK)])
     predictions = [train_y.new_empty(0)]
     for queries in test_x.split(_QUERIES):
-        score, index = _nearest(
-            queries.to(dtype), train_x, norms, k, metric == 'cosine')
+        score, index = _nearest(queries.to(dtype), train_x, norms, k, metric == 'cosine')
         if metric == 'cosine':
             # Relative to the best: a small temperature must not overflow.
             weight = ((score - score[:, :1]).double() / temperature).exp()
@@ -73,8 +70,9 @@ def knn_predict(
     return torch.cat(predictions)
 
 
-def _nearest(queries: Tensor, bank: Tensor, norms: Tensor, k: int,
-             cosine: bool) -> tuple[Tensor, Tensor]:
+def _nearest(
+    queries: Tensor, bank: Tensor, norms: Tensor, k: int, cosine: bool
+) -> tuple[Tensor, Tensor]:
     """Scores (M, k), the best first, and rows of the k nearest.
 
     A score is the cosine, or 2ab - b^2: minus the squared distance but for a
@@ -91,8 +89,7 @@ def _nearest(queries: Tensor, bank: Tensor, norms: Tensor, k: int,
             score = queries @ columns
             score /= norms[block].clamp_min(1e-12)
         else:
-            score = torch.addmm(
-                norms[block].square(), queries, columns, beta=-1, alpha=2)
+            score = torch.addmm(norms[block].square(), queries, columns, beta=-1, alpha=2)
         score, found = score.topk(min(k, score.shape[1]))
         best = torch.cat([best, score], 1)
         index = torch.cat([index, found + first], 1)
@@ -117,31 +114,31 @@ def knn_accuracy(
     have to call this, with the same rows, and get the same result.
     """
     if len(test_x) == 0 or test_y.shape != test_x.shape[:1]:
-        raise ValueError(f'test_x has {len(test_x)} rows and test_y '
-                         f'{len(test_y)}: equal and at least one needed')
+        raise ValueError(
+            f'test_x has {len(test_x)} rows and test_y {len(test_y)}: equal and at least one needed'
+        )
     rank, world_size = get_dist_info()
     share = slice(rank, None, world_size)
-    predictions = knn_predict(train_x, train_y, test_x[share], k, metric,
-                              temperature, num_classes)
+    predictions = knn_predict(train_x, train_y, test_x[share], k, metric, temperature, num_classes)
     correct = (predictions == test_y[share]).sum()
     all_reduce(correct)
     return 100 * correct.item() / len(test_y)
 
 
-def _check(train_x: Tensor, train_y: Tensor, test_x: Tensor, k: int,
-           metric: str, temperature: float) -> None:
+def _check(
+    train_x: Tensor, train_y: Tensor, test_x: Tensor, k: int, metric: str, temperature: float
+) -> None:
     if metric not in METRICS:
         raise ValueError(f'metric must be one of {METRICS}, got {metric!r}')
-    if train_x.dim() != 2 or test_x.dim() != 2 or \
-            train_x.shape[1] != test_x.shape[1]:
-        raise ValueError('features must be (N, D) and (M, D), got '
-                         f'{tuple(train_x.shape)} and {tuple(test_x.shape)}')
+    if train_x.dim() != 2 or test_x.dim() != 2 or train_x.shape[1] != test_x.shape[1]:
+        raise ValueError(
+            'features must be (N, D) and (M, D), got '
+            f'{tuple(train_x.shape)} and {tuple(test_x.shape)}'
+        )
     if train_y.shape != train_x.shape[:1]:
-        raise ValueError(f'train_x has {len(train_x)} rows, but train_y is '
-                         f'{tuple(train_y.shape)}')
+        raise ValueError(f'train_x has {len(train_x)} rows, but train_y is {tuple(train_y.shape)}')
     if not COUNT.test(k) or k > len(train_x):
-        raise ValueError(f'k must be in 1..{len(train_x)} (the training '
-                         f'rows), got {k!r}')
+        raise ValueError(f'k must be in 1..{len(train_x)} (the training rows), got {k!r}')
     if not POSITIVE.test(temperature):
         raise ValueError(f'temperature must be above 0, got {temperature!r}')
     if train_y.min() < 0:

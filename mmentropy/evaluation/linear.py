@@ -1,4 +1,5 @@
 """Linear probes on cached features."""
+
 import itertools
 import math
 from collections.abc import Sequence
@@ -9,16 +10,17 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor, nn
 
-from ..rules import COUNT, NOT_NEGATIVE, POSITIVE, some
-from .features import blocks, check_finite
+from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, POSITIVE, some
+from mmentropy.evaluation.features import blocks, check_finite
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-WEIGHT_DECAYS = (0., 0.001)
+WEIGHT_DECAYS = (0.0, 0.001)
 _EPS = 1e-6
 
 
 class LinearProbe(NamedTuple):
     """Result of :func:`linear_probe`; accuracies in percent, 0..100."""
+
     accuracy: float
     learning_rate: float
     weight_decay: float
@@ -34,7 +36,7 @@ def linear_probe(
     learning_rates: Sequence[float] = LEARNING_RATES,
     epochs: int = 100,
     batch_size: int = 256,
-    weight_decays: Sequence[float] = (0., ),
+    weight_decays: Sequence[float] = (0.0,),
     seed: int = 0,
 ) -> LinearProbe:
     """Test accuracy of a linear classifier on frozen features.
@@ -67,39 +69,42 @@ def linear_probe(
     """
     check_features(train_x, train_y, test_x, test_y)
     if not some(POSITIVE).test(learning_rates):
-        raise ValueError('learning_rates must be one or more numbers above '
-                         f'0, got {learning_rates!r}')
+        raise ValueError(
+            f'learning_rates must be one or more numbers above 0, got {learning_rates!r}'
+        )
     if not some(NOT_NEGATIVE).test(weight_decays):
-        raise ValueError('weight_decays must be one or more numbers, none '
-                         f'below 0, got {weight_decays!r}')
+        raise ValueError(
+            f'weight_decays must be one or more numbers, none below 0, got {weight_decays!r}'
+        )
     _check_epochs(epochs, batch_size)
     generator = torch.Generator().manual_seed(seed)
     held_out = stratified_tenth(train_y, generator)
-    fit = dict(
-        num_classes=int(train_y.max()) + 1,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed)
+    fit = dict(num_classes=int(train_y.max()) + 1, epochs=epochs, batch_size=batch_size, seed=seed)
     pairs = list(itertools.product(learning_rates, weight_decays))
     rank, world_size = get_dist_info()
     share = slice(rank, None, world_size)
     scores = torch.zeros(len(pairs), 2, dtype=torch.float64)
     if pairs[share]:
-        found = _fit(train_x[~held_out], train_y[~held_out],
-                     train_x[held_out], train_y[held_out], pairs[share],
-                     **fit)
+        found = _fit(
+            train_x[~held_out],
+            train_y[~held_out],
+            train_x[held_out],
+            train_y[held_out],
+            pairs[share],
+            **fit,
+        )
         scores[share] = scores.new_tensor(found)
     all_reduce(scores)
     accuracies = scores[:, 0].tolist()
     best = max(range(len(pairs)), key=scores.tolist().__getitem__)
-    (accuracy, _), = _fit(train_x, train_y, test_x, test_y, [pairs[best]],
-                          **fit)
+    ((accuracy, _),) = _fit(train_x, train_y, test_x, test_y, [pairs[best]], **fit)
     if min(accuracy, accuracies[best]) < 0:
-        raise ValueError('the linear probe diverged at rate '
-                         f'{pairs[best][0]}, the best of '
-                         f'{tuple(learning_rates)}: add lower rates')
-    return LinearProbe(accuracy, *pairs[best],
-                       dict(zip(pairs, accuracies, strict=True)))
+        raise ValueError(
+            'the linear probe diverged at rate '
+            f'{pairs[best][0]}, the best of '
+            f'{tuple(learning_rates)}: add lower rates'
+        )
+    return LinearProbe(accuracy, *pairs[best], dict(zip(pairs, accuracies, strict=True)))
 
 
 def minent_linear_probe(
@@ -137,10 +142,8 @@ def minent_linear_probe(
         torch.manual_seed(seed)
         layer = nn.Linear(train_x.shape[1], int(train_y.max()) + 1)
     layer.to(train_x.device)
-    optimizer = torch.optim.Adam(
-        layer.parameters(), lr=1e-2, weight_decay=5e-6)
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(
-        optimizer, (1e-6 / 1e-2)**(1 / epochs))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2, weight_decay=5e-6)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, (1e-6 / 1e-2) ** (1 / epochs))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         order = torch.randperm(len(train_x), generator=generator)
@@ -155,9 +158,17 @@ def minent_linear_probe(
 
 
 @torch.no_grad()
-def _fit(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor,
-         pairs: Sequence[tuple[float, float]], num_classes: int, epochs: int,
-         batch_size: int, seed: int) -> list[tuple[float, float]]:
+def _fit(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    test_y: Tensor,
+    pairs: Sequence[tuple[float, float]],
+    num_classes: int,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> list[tuple[float, float]]:
     """Accuracy in percent and minus cross-entropy, by rate and decay.
 
     Accuracy -1 marks a pair that diverged.
@@ -197,7 +208,7 @@ def _fit(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor,
             loss = F.cross_entropy(logits[known], test_y[known].long())
             scores.append((100 * correct, -loss.item()))
         else:
-            scores.append((-1., 0.))
+            scores.append((-1.0, 0.0))
     return scores
 
 
@@ -218,18 +229,20 @@ def stratified_tenth(labels: Tensor, generator: torch.Generator) -> Tensor:
     return mask
 
 
-def check_features(train_x: Tensor, train_y: Tensor, test_x: Tensor,
-                   test_y: Tensor) -> None:
+def check_features(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> None:
     """Raise ValueError unless rows fit, are finite, and labelled once."""
-    if train_x.dim() != 2 or test_x.dim() != 2 or \
-            train_x.shape[1] != test_x.shape[1]:
-        raise ValueError('features must be (N, D) and (M, D), got '
-                         f'{tuple(train_x.shape)} and {tuple(test_x.shape)}')
+    if train_x.dim() != 2 or test_x.dim() != 2 or train_x.shape[1] != test_x.shape[1]:
+        raise ValueError(
+            'features must be (N, D) and (M, D), got '
+            f'{tuple(train_x.shape)} and {tuple(test_x.shape)}'
+        )
     for name, x, y in (('train', train_x, train_y), ('test', test_x, test_y)):
         if len(x) < 2 or y.shape != x.shape[:1]:
-            raise ValueError(f'{name}_x has {len(x)} rows and {name}_y is '
-                             f'{tuple(y.shape)}: equal and at least two '
-                             'needed')
+            raise ValueError(
+                f'{name}_x has {len(x)} rows and {name}_y is '
+                f'{tuple(y.shape)}: equal and at least two '
+                'needed'
+            )
         check_finite(f'{name}_x', x)
     if train_y.min() < 0:
         raise ValueError('train_y has negative labels')
@@ -237,5 +250,4 @@ def check_features(train_x: Tensor, train_y: Tensor, test_x: Tensor,
 
 def _check_epochs(epochs: int, batch_size: int) -> None:
     if not (COUNT.test(epochs) and COUNT.test(batch_size)):
-        raise ValueError('epochs and batch_size must be at least 1, got '
-                         f'{epochs} and {batch_size}')
+        raise ValueError(f'epochs and batch_size must be at least 1, got {epochs} and {batch_size}')

@@ -1,4 +1,5 @@
 """Score a checkpoint by named protocols."""
+
 import copy
 import logging
 from collections.abc import Callable, Sequence
@@ -11,21 +12,20 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmentropy.checkpoint import PathLike, config_of, load_backbone
+from mmentropy.checks.arguments import DICT, require
 from mmentropy.datasets import check_dataset
-
-from ..rules import DICT, require
-from .features import (
+from mmentropy.evaluation.features import (
     collate,
     extract_features,
     multi_label_classes,
     pixel_features,
     preprocess,
 )
-from .finetune import finetune_accuracy
-from .knn import knn_accuracy
-from .linear import WEIGHT_DECAYS, linear_probe, minent_linear_probe
-from .svm import low_shot, svm_score
+from mmentropy.evaluation.finetune import finetune_accuracy
+from mmentropy.evaluation.knn import knn_accuracy
+from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe, minent_linear_probe
+from mmentropy.evaluation.svm import low_shot, svm_score
+from mmentropy.weights.backbone import PathLike, config_of, load_backbone
 
 Rows = tuple[Tensor, Tensor]
 
@@ -47,8 +47,7 @@ def _linear(train: Rows, test: Rows, seed: int) -> float:
 
 
 def _linear_wd(train: Rows, test: Rows, seed: int) -> float:
-    return linear_probe(
-        *train, *test, weight_decays=WEIGHT_DECAYS, seed=seed).accuracy
+    return linear_probe(*train, *test, weight_decays=WEIGHT_DECAYS, seed=seed).accuracy
 
 
 def _minent_linear(train: Rows, test: Rows, seed: int) -> float:
@@ -73,10 +72,11 @@ _FROZEN = dict(
     linear_wd=_linear_wd,
     minent_linear=_minent_linear,
     lowshot=_lowshot,
-    svm=_svm)
+    svm=_svm,
+)
 # Fine-tuned on this share of the labels.
 _TUNED = dict(semi1=0.01, semi10=0.1)
-_MULTI_LABEL = ('svm', )
+_MULTI_LABEL = ('svm',)
 PROTOCOLS = (*_FROZEN, *_TUNED)
 
 
@@ -85,8 +85,9 @@ def parse_protocols(text: str) -> list[str]:
     names = [name.strip() for name in text.split(',') if name.strip()]
     unknown = [name for name in names if name not in PROTOCOLS]
     if unknown or not names:
-        raise ValueError(f'unknown protocol {", ".join(unknown) or text!r}: '
-                         f'choose from {", ".join(PROTOCOLS)}')
+        raise ValueError(
+            f'unknown protocol {", ".join(unknown) or text!r}: choose from {", ".join(PROTOCOLS)}'
+        )
     return names
 
 
@@ -103,15 +104,15 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
         named = cfg.eval_datasets
         require(DICT, eval_datasets=named)
         if set(named) != {'train', 'test'}:
-            raise ValueError('eval_datasets must have train and test, got '
-                             f'{", ".join(named)}')
+            raise ValueError(f'eval_datasets must have train and test, got {", ".join(named)}')
         require(DICT, **{f'eval_datasets.{k}': v for k, v in named.items()})
         return named['train'], named['test']
     train = (cfg.get('train_dataloader') or {}).get('dataset')
     test = (cfg.get('test_dataloader') or {}).get('dataset')
     if not train or not test or 'pipeline' not in test:
-        raise ValueError('the config names no labelled data: add '
-                         'eval_datasets = dict(train=..., test=...)')
+        raise ValueError(
+            'the config names no labelled data: add eval_datasets = dict(train=..., test=...)'
+        )
     train = copy.deepcopy(train)
     # RepeatDataset and the like would count rows several times.
     while 'dataset' in train:
@@ -121,7 +122,8 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
         'the config has no eval_datasets: evaluating on '
         'train_dataloader.dataset with the test pipeline and on '
         'test_dataloader.dataset',
-        logger='current')
+        logger='current',
+    )
     return train, test
 
 
@@ -131,16 +133,19 @@ def build_data_preprocessor(cfg: Config) -> nn.Module:
     entry = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if not entry or 'mean' not in entry:
         print_log(
-            'the config has no data_preprocessor with mean and std: pixels '
-            'are not normalised',
-            logger='current')
+            'the config has no data_preprocessor with mean and std: pixels are not normalised',
+            logger='current',
+        )
     entry = dict(entry or {})
     if 'type' not in entry:
         model = MODELS.get(cfg.model.type)
         if model is None:
             raise ValueError(f'model type {cfg.model.type} is not registered')
-        entry['type'] = ('SelfSupDataPreprocessor' if issubclass(
-            model, BaseSelfSupervisor) else 'ClsDataPreprocessor')
+        entry['type'] = (
+            'SelfSupDataPreprocessor'
+            if issubclass(model, BaseSelfSupervisor)
+            else 'ClsDataPreprocessor'
+        )
     return MODELS.build(entry)
 
 
@@ -156,9 +161,7 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     init_cfg = entry.get('init_cfg') or []
     if isinstance(init_cfg, dict):
         init_cfg = [init_cfg]
-    if any(
-            item.get('type') in ('Pretrained', 'PretrainedBackbone')
-            for item in init_cfg):
+    if any(item.get('type') in ('Pretrained', 'PretrainedBackbone') for item in init_cfg):
         entry.pop('init_cfg')
     if entry.get('pretrained'):
         entry['pretrained'] = False
@@ -209,7 +212,7 @@ def evaluate_checkpoint(
 
     Raises:
         FileNotFoundError, IsADirectoryError, TypeError, ValueError: see the
-            functions of this package and :mod:`mmentropy.checkpoint`.
+            functions of this package and :mod:`mmentropy.weights.backbone`.
     """
     parse_protocols(','.join(protocols))
     cfg = config_of(path) if cfg is None else cfg
@@ -229,13 +232,11 @@ def evaluate_checkpoint(
         names = [name for name in protocols if name in _FROZEN]
         if not names:
             return {}
-        train, test = [[x.to(device) for x in extract(dataset)]
-                       for dataset in datasets]
+        train, test = [[x.to(device) for x in extract(dataset)] for dataset in datasets]
         scores = {}
         for name in names:
             result = _FROZEN[name](train, test, seed)
-            scores.update(result if isinstance(result, dict) else
-                          {name: result})
+            scores.update(result if isinstance(result, dict) else {name: result})
         return scores
 
     def tuned(backbone: nn.Module) -> dict[str, float]:
@@ -243,53 +244,49 @@ def evaluate_checkpoint(
         for name in protocols:
             if name in _TUNED:
                 few = DATASETS.build(
-                    dict(
-                        type='LabelSubset',
-                        dataset=entries[0],
-                        fraction=_TUNED[name],
-                        seed=seed))
+                    dict(type='LabelSubset', dataset=entries[0], fraction=_TUNED[name], seed=seed)
+                )
                 scores[name] = finetune_accuracy(
                     copy.deepcopy(backbone),
                     preprocessor,
                     few,
                     datasets[1],
                     num_workers=num_workers,
-                    seed=seed)
+                    seed=seed,
+                )
         return scores
 
     def both(backbone: nn.Module) -> dict[str, float]:
         backbone.to(device)
-        return frozen(lambda dataset: extract_features(
-            backbone,
-            dataset,
-            preprocessor,
-            batch_size,
-            num_workers=num_workers)) | tuned(backbone)
+        return frozen(
+            lambda dataset: extract_features(
+                backbone, dataset, preprocessor, batch_size, num_workers=num_workers
+            )
+        ) | tuned(backbone)
 
     results = dict(checkpoint=both(backbone))
     if random:
         results['random'] = both(build_backbone(cfg, seed))
     if pixels:
-        results['pixels'] = frozen(
-            lambda dataset: pixel_features(dataset, batch_size, num_workers))
+        results['pixels'] = frozen(lambda dataset: pixel_features(dataset, batch_size, num_workers))
     return results
 
 
-def _check_first(dataset: Dataset, preprocessor: nn.Module,
-                 protocols: Sequence[str]) -> None:
+def _check_first(dataset: Dataset, preprocessor: nn.Module, protocols: Sequence[str]) -> None:
     """Refuse by its first row what would be refused minutes later."""
     name = f'data set {type(dataset).__name__}'
     wrong = [p for p in protocols if p not in _MULTI_LABEL]
     if multi_label_classes(dataset) and wrong:
-        raise ValueError(f'{name} has several labels per image, which '
-                         f'{", ".join(wrong)} cannot score: choose '
-                         f'{", ".join(_MULTI_LABEL)}')
+        raise ValueError(
+            f'{name} has several labels per image, which '
+            f'{", ".join(wrong)} cannot score: choose '
+            f'{", ".join(_MULTI_LABEL)}'
+        )
     if len(dataset) == 0:
         raise ValueError(f'{name} is empty')
     inputs, samples = collate([dataset[0]], name)
     if getattr((samples or [None])[0], 'gt_label', None) is None:
-        raise ValueError(f'{name} lacks labels (gt_label): name a labelled '
-                         'split')
+        raise ValueError(f'{name} lacks labels (gt_label): name a labelled split')
     preprocess(inputs, samples, preprocessor)
 
 
@@ -301,7 +298,8 @@ def _check_order(dataset: dict, cfg: Config, channels: int) -> None:
         raise ValueError(
             f'data set {dataset["type"]} gives {orders[0]}, but the '
             f'checkpoint was trained on {orders[1]}: convert in its '
-            'pipeline, as by NumpyToPIL and PILToNumpy')
+            'pipeline, as by NumpyToPIL and PILToNumpy'
+        )
 
 
 def is_bgr(dataset: dict) -> bool:

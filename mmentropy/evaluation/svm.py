@@ -1,4 +1,5 @@
 """Linear SVMs on cached features: with all labels, or a few of each class."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,11 +8,11 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ..rules import COUNT, POSITIVE, require, some
-from .linear import check_features, stratified_tenth
-from .voc import voc07_ap
+from mmentropy.checks.arguments import COUNT, POSITIVE, require, some
+from mmentropy.evaluation.linear import check_features, stratified_tenth
+from mmentropy.evaluation.voc import voc07_ap
 
-COSTS = (0.01, 0.1, 1., 10., 100.)
+COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 SHOTS = (1, 2, 4, 8, 16)
 
 
@@ -47,8 +48,10 @@ def svm_score(
     require(some(POSITIVE), costs=costs)
     several = train_y.dim() == 2
     if several and train_y.shape[1:] != test_y.shape[1:]:
-        raise ValueError('the labels must be of the same classes, got '
-                         f'{tuple(train_y.shape)} and {tuple(test_y.shape)}')
+        raise ValueError(
+            'the labels must be of the same classes, got '
+            f'{tuple(train_y.shape)} and {tuple(test_y.shape)}'
+        )
     # Of several labels only the number of rows is left to check.
     rows = [y.new_zeros(len(y)) if several else y for y in (train_y, test_y)]
     check_features(train_x, rows[0], test_x, rows[1])
@@ -57,8 +60,7 @@ def svm_score(
     x, y, test_x, test_y = _arrays(train_x, train_y, test_x, test_y)
     score = _mean_ap if several else _accuracy
     scores = [
-        score(x[~held_out], y[~held_out], x[held_out], y[held_out], cost,
-              seed) for cost in costs
+        score(x[~held_out], y[~held_out], x[held_out], y[held_out], cost, seed) for cost in costs
     ]
     best = costs[int(np.nanargmax(scores))]
     return score(x, y, test_x, test_y, best, seed)
@@ -101,22 +103,22 @@ def low_shot(
     x, y, test_x, test_y = _arrays(train_x, train_y, test_x, test_y)
     classes, counts = np.unique(y, return_counts=True)
     if counts.min() < max(shots):
-        raise ValueError(f'class {classes[counts.argmin()]} has '
-                         f'{counts.min()} training rows, fewer than '
-                         f'{max(shots)} shots: evaluate other data')
+        raise ValueError(
+            f'class {classes[counts.argmin()]} has '
+            f'{counts.min()} training rows, fewer than '
+            f'{max(shots)} shots: evaluate other data'
+        )
     scores = {k: [] for k in shots}
     for draw in range(draws):
         random = np.random.RandomState([seed, draw])
         orders = [random.permutation(np.flatnonzero(y == c)) for c in classes]
         for k in shots:
             rows = np.concatenate([order[:k] for order in orders])
-            scores[k].append(
-                _accuracy(x[rows], y[rows], test_x, test_y, 1., seed))
+            scores[k].append(_accuracy(x[rows], y[rows], test_x, test_y, 1.0, seed))
     return {k: float(np.mean(values)) for k, values in scores.items()}
 
 
-def _arrays(train_x: Tensor, train_y: Tensor, test_x: Tensor,
-            test_y: Tensor) -> list[np.ndarray]:
+def _arrays(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> list[np.ndarray]:
     """The same for scikit-learn, features in float64 and of unit length."""
     xs = [normalize(x.cpu().double().numpy()) for x in (train_x, test_x)]
     ys = [y.cpu().numpy() for y in (train_y, test_y)]
@@ -127,14 +129,26 @@ def _svm(cost: float, seed: int, **kwargs: object) -> LinearSVC:
     return LinearSVC(C=cost, max_iter=10000, random_state=seed, **kwargs)
 
 
-def _accuracy(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray,
-              test_y: np.ndarray, cost: float, seed: int) -> float:
+def _accuracy(
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    test_x: np.ndarray,
+    test_y: np.ndarray,
+    cost: float,
+    seed: int,
+) -> float:
     svm = _svm(cost, seed).fit(train_x, train_y)
     return 100 * svm.score(test_x, test_y)
 
 
-def _mean_ap(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray,
-             test_y: np.ndarray, cost: float, seed: int) -> float:
+def _mean_ap(
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    test_x: np.ndarray,
+    test_y: np.ndarray,
+    cost: float,
+    seed: int,
+) -> float:
     values = []
     for labels, test_labels in zip(train_y.T, test_y.T, strict=True):
         counts = labels >= 0

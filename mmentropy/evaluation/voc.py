@@ -1,4 +1,5 @@
 """Average precision as Pascal VOC 2007 defines it."""
+
 import numpy as np
 import torch
 from mmpretrain.evaluation import VOCAveragePrecision
@@ -35,15 +36,11 @@ class VOC07AveragePrecision(VOCAveragePrecision):
     """mmpretrain's metric of multi-label data by :func:`voc07_ap`."""
 
     @staticmethod
-    def calculate(pred: Tensor,
-                  target: Tensor,
-                  average: str | None = 'macro') -> Tensor:
+    def calculate(pred: Tensor, target: Tensor, average: str | None = 'macro') -> Tensor:
         """Percent of scores (N, C) and labels (N, C), as of voc07_ap.
 
         The mean over the classes that occur, or one value per class (C,).
         """
         pred, target = np.asarray(pred), np.asarray(target)
-        ap = 100 * torch.tensor([
-            voc07_ap(pred[:, c], target[:, c]) for c in range(pred.shape[1])
-        ])
+        ap = 100 * torch.tensor([voc07_ap(pred[:, c], target[:, c]) for c in range(pred.shape[1])])
         return ap.nanmean() if average == 'macro' else ap

@@ -1,19 +1,31 @@
 """Registers the algorithms, backbone, EMA, heads, losses, neck and norm."""
 
-from .backbones import ResNet_CIFAR_Pool
-from .ema import ForeachEMA
-from .heads import ERHead, MECHead, MinEntHead
-from .linear_head import BatchNormLinearClsHead
-from .losses import DINOLoss, ERLoss, MECLoss, MinEntLoss
-from .necks import PrototypeNeck
-from .norm import CPUSyncBatchNorm
-from .regularizer import WithMEC
-from .selfsup import DINO, ER, MEC, MinEnt
-from .views import BatchViews
+from mmentropy.models.backbones import ResNet_CIFAR_Pool
+from mmentropy.models.ema import ForeachEMA
+from mmentropy.models.heads import ERHead, MECHead, MinEntHead
+from mmentropy.models.linear_head import BatchNormLinearClsHead
+from mmentropy.models.losses import DINOLoss, ERLoss, MECLoss, MinEntLoss
+from mmentropy.models.necks import PrototypeNeck
+from mmentropy.models.norm import CPUSyncBatchNorm
+from mmentropy.models.regularizer import WithMEC
+from mmentropy.models.selfsup import DINO, ER, MEC, MinEnt
 
 __all__ = [
-    'BatchNormLinearClsHead', 'BatchViews', 'CPUSyncBatchNorm', 'DINO',
-    'DINOLoss', 'ER', 'ERHead', 'ERLoss', 'ForeachEMA', 'MEC', 'MECHead',
-    'MECLoss', 'MinEnt', 'MinEntHead', 'MinEntLoss', 'PrototypeNeck',
-    'ResNet_CIFAR_Pool', 'WithMEC'
+    'BatchNormLinearClsHead',
+    'CPUSyncBatchNorm',
+    'DINO',
+    'DINOLoss',
+    'ER',
+    'ERHead',
+    'ERLoss',
+    'ForeachEMA',
+    'MEC',
+    'MECHead',
+    'MECLoss',
+    'MinEnt',
+    'MinEntHead',
+    'MinEntLoss',
+    'PrototypeNeck',
+    'ResNet_CIFAR_Pool',
+    'WithMEC',
 ]

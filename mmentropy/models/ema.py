@@ -39,19 +39,17 @@ class ForeachEMA(CosineEMA):
         """
         if self._version != self.steps._version:
             self._count = int(self.steps)
-        source = (
-            model.state_dict()
-            if self.update_buffers else dict(model.named_parameters()))
+        source = model.state_dict() if self.update_buffers else dict(model.named_parameters())
         average = self.avg_parameters
         if self._count == 0:
-            copy_all([average[key] for key in average],
-                     [source[key] for key in average])
+            copy_all([average[key] for key in average], [source[key] for key in average])
         elif self._count % self.interval == 0:
             keys = [key for key in average if average[key].is_floating_point()]
             torch._foreach_lerp_(
                 [average[key] for key in keys],
                 [source[key].to(average[key].device) for key in keys],
-                self.current_momentum(self._count))
+                self.current_momentum(self._count),
+            )
         if not self.update_buffers:
             copy_all(list(self.module.buffers()), list(model.buffers()))
         self._count += 1

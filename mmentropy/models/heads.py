@@ -14,18 +14,15 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..rules import COUNT, DICT, SEVERAL, Rule, or_none, require, some
+from mmentropy.checks.arguments import COUNT, DICT, SEVERAL, Rule, or_none, require, some
 
-CLASSES = Rule('one or several integers >= 2',
-               lambda x: SEVERAL.test(x) or some(SEVERAL).test(x))
+CLASSES = Rule('one or several integers >= 2', lambda x: SEVERAL.test(x) or some(SEVERAL).test(x))
 
 
 def mean_terms(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of each key over dicts of scalars; only ``loss`` has gradient."""
     return {
-        key: torch.stack([
-            t[key] if key == 'loss' else t[key].detach() for t in terms
-        ]).mean()
+        key: torch.stack([t[key] if key == 'loss' else t[key].detach() for t in terms]).mean()
         for key in terms[0]
     }
 
@@ -71,10 +68,7 @@ class ERHead(BaseModule):
         self.loss_module = MODELS.build(loss)
         self.predictor = MODELS.build(predictor) if predictor else None
 
-    def loss(self,
-             z1: Tensor,
-             z2: Tensor,
-             distill: bool = False) -> dict[str, Tensor]:
+    def loss(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
         """Compare (N, D) with (N, D), with a target if ``distill``."""
         if self.predictor is not None:
             z1 = self.predictor([z1])[0]
@@ -93,8 +87,8 @@ class GroupedLinear(nn.Linear):
         """Map (G, in_features, N) to (G, out_features / G, N)."""
         groups = len(x)
         return torch.baddbmm(
-            self.bias.view(groups, -1, 1),
-            self.weight.view(groups, -1, self.in_features), x)
+            self.bias.view(groups, -1, 1), self.weight.view(groups, -1, self.in_features), x
+        )
 
 
 class ParallelProjectors(BaseModule):
@@ -115,21 +109,25 @@ class ParallelProjectors(BaseModule):
         ValueError: The norm is another, which would mix the heads.
     """
 
-    def __init__(self, in_channels: int, hid_channels: int,
-                 out_channels: Sequence[int], num_layers: int,
-                 norm_cfg: dict) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hid_channels: int,
+        out_channels: Sequence[int],
+        num_layers: int,
+        norm_cfg: dict,
+    ) -> None:
         super().__init__()
         width = len(out_channels) * hid_channels
         self.fcs = nn.ModuleList(
-            GroupedLinear(hid_channels if i else in_channels, width)
-            for i in range(num_layers - 1))
-        self.bns = nn.ModuleList(
-            build_norm_layer(norm_cfg, width)[1] for _ in self.fcs)
-        self.last = nn.ModuleList(
-            nn.Linear(hid_channels, classes) for classes in out_channels)
+            GroupedLinear(hid_channels if i else in_channels, width) for i in range(num_layers - 1)
+        )
+        self.bns = nn.ModuleList(build_norm_layer(norm_cfg, width)[1] for _ in self.fcs)
+        self.last = nn.ModuleList(nn.Linear(hid_channels, classes) for classes in out_channels)
         if not isinstance(self.bns[0], nn.modules.batchnorm._BatchNorm):
-            raise ValueError('norm_cfg must be a batch norm, whose channels '
-                             f'do not mix, got {norm_cfg}')
+            raise ValueError(
+                f'norm_cfg must be a batch norm, whose channels do not mix, got {norm_cfg}'
+            )
 
     def forward(self, *views: Tensor) -> list[tuple[Tensor, ...]]:
         """Map (N, C) of each view to (N, K), listed per projector.
@@ -146,19 +144,16 @@ class ParallelProjectors(BaseModule):
             x = torch_f.relu(x, inplace=True).view(heads, -1, sum(rows))
         return [fc(h.t()).split(rows) for fc, h in zip(self.last, x)]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor],
-                              prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Also read checkpoints with one ``NonLinearNeck`` per head."""
         for key in self.state_dict():
             layer, index, name = key.split('.')
-            old = [f'{prefix}{i}.{layer[:2]}{index}.{name}'
-                   for i in range(len(self.last))]
+            old = [f'{prefix}{i}.{layer[:2]}{index}.{name}' for i in range(len(self.last))]
             if layer == 'last':
                 old = [f'{prefix}{index}.fc{len(self.fcs)}.{name}']
             if all(o in state_dict for o in old):
                 parts = [state_dict.pop(o) for o in old]
-                state_dict[prefix + key] = torch.cat(
-                    parts) if parts[0].dim() else parts[0]
+                state_dict[prefix + key] = torch.cat(parts) if parts[0].dim() else parts[0]
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -177,13 +172,15 @@ class MinEntHead(BaseModule):
         norm_cfg: Config of that batch norm.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int | Sequence[int],
-                 loss: dict,
-                 hid_channels: int = 1024,
-                 num_layers: int = 3,
-                 norm_cfg: dict = dict(type='GlobalBN')) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | Sequence[int],
+        loss: dict,
+        hid_channels: int = 1024,
+        num_layers: int = 3,
+        norm_cfg: dict = dict(type='GlobalBN'),
+    ) -> None:
         super().__init__()
         require(COUNT, in_channels=in_channels, hid_channels=hid_channels)
         require(CLASSES, out_channels=out_channels)
@@ -192,9 +189,9 @@ class MinEntHead(BaseModule):
         if isinstance(out_channels, int):
             out_channels = [out_channels]
         self.out_channels = list(out_channels)
-        self.projectors = ParallelProjectors(in_channels, hid_channels,
-                                             out_channels, num_layers,
-                                             norm_cfg)
+        self.projectors = ParallelProjectors(
+            in_channels, hid_channels, out_channels, num_layers, norm_cfg
+        )
         self.loss_module = MODELS.build(loss)
 
     def loss(self, f1: Tensor, f2: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..rules import DICT, require
+from mmentropy.checks.arguments import DICT, require
 
 
 @MODELS.register_module()
@@ -21,10 +21,7 @@ class BatchNormLinearClsHead(LinearClsHead):
         *args, **kwargs: as of ``LinearClsHead``.
     """
 
-    def __init__(self,
-                 *args,
-                 norm_cfg: dict = dict(type='GlobalBN', eps=1e-6),
-                 **kwargs) -> None:
+    def __init__(self, *args, norm_cfg: dict = dict(type='GlobalBN', eps=1e-6), **kwargs) -> None:
         super().__init__(*args, **kwargs)
         require(DICT, norm_cfg=norm_cfg)
         norm_cfg = dict(norm_cfg, affine=False)

@@ -17,10 +17,10 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from .. import functional as F
-from ..dist import all_sum, gather, local_rows
-from ..rules import COUNT, FLAG, Rule, is_number, require
-from ..shares import kernel_sums, log_det, transposed_gram
+from mmentropy import functional as F
+from mmentropy.checks.arguments import COUNT, FLAG, Rule, is_number, require
+from mmentropy.distributed import all_sum, gather, local_rows
+from mmentropy.models.shared_gram import kernel_sums, log_det, transposed_gram
 
 FACTOR = Rule('a number >= 1', lambda x: is_number(x) and x >= 1)
 NORM = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
@@ -55,7 +55,7 @@ def read(*scalars: Tensor, **inputs: Tensor) -> list[float]:
             if _kept is None:
                 raise
             _kept.append(error)
-    return found[:len(scalars)]
+    return found[: len(scalars)]
 
 
 _kept: list[FloatingPointError] | None = None
@@ -91,15 +91,14 @@ def check_share(**named: float) -> None:
     """Raise ``ValueError`` for a share of training outside [0, 1]."""
     for name, value in named.items():
         if not (isinstance(value, (int, float)) and 0 <= value <= 1):
-            raise ValueError(f'{name} is a share of training in [0, 1], got '
-                             f'{value}')
+            raise ValueError(f'{name} is a share of training in [0, 1], got {value}')
 
 
 def warmup_left(share: float) -> float:
     """What is left of a linear warm-up over this share of training: 1 to 0."""
     progress = training_progress()
     if progress is None or progress >= share:
-        return 0.
+        return 0.0
     return 1 - progress / share
 
 
@@ -141,14 +140,16 @@ class MECLoss(BaseModule):
         prediction and ``p`` the target.
     """
 
-    def __init__(self,
-                 distortion: float = 0.06,
-                 taylor_order: int = 4,
-                 exact: bool = False,
-                 warmup: float = 0.,
-                 warmup_factor: float = 8.,
-                 guard: bool = True,
-                 max_norm: float = 0.9) -> None:
+    def __init__(
+        self,
+        distortion: float = 0.06,
+        taylor_order: int = 4,
+        exact: bool = False,
+        warmup: float = 0.0,
+        warmup_factor: float = 8.0,
+        guard: bool = True,
+        max_norm: float = 0.9,
+    ) -> None:
         super().__init__()
         F.check_positive(distortion=distortion)
         require(COUNT, taylor_order=taylor_order)
@@ -190,8 +191,7 @@ class MECLoss(BaseModule):
             pred, target = full_precision(pred=pred, target=target)
             m, d = len(pred) * get_world_size(), pred.size(1)
             if m < 2:
-                raise ValueError('MEC compares the images of a batch and '
-                                 'needs at least 2, got 1')
+                raise ValueError('MEC compares the images of a batch and needs at least 2, got 1')
             gram = transposed_gram(pred, target)
             norm = F.spectral_norm(gram, check_finite=False)
             lambda_inv = m * self.distortion * self.warmup_scale()
@@ -205,9 +205,8 @@ class MECLoss(BaseModule):
             if not self._warned and found > 1:
                 self._warn(found)
             return dict(
-                loss=loss,
-                coding_length=(m + d) / (2 * m) * value.detach(),
-                spectral_norm=ratio)
+                loss=loss, coding_length=(m + d) / (2 * m) * value.detach(), spectral_norm=ratio
+            )
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of :meth:`terms`."""
@@ -218,12 +217,16 @@ class MECLoss(BaseModule):
         norm = f'MEC: the spectral norm of lambda C is {ratio:.2f}'
         if self.guard:
             distortion = self.distortion * ratio / self.max_norm
-            message = (f'{norm}; the guard holds it at {self.max_norm}, as '
-                       f'distortion={distortion:.3g} would')
+            message = (
+                f'{norm}; the guard holds it at {self.max_norm}, as '
+                f'distortion={distortion:.3g} would'
+            )
         else:
-            message = (f'{norm}; above 1 the Taylor series diverges and the '
-                       'loss may fall without bound: set guard=True or raise '
-                       f'distortion above {self.distortion * ratio:.3g}')
+            message = (
+                f'{norm}; above 1 the Taylor series diverges and the '
+                'loss may fall without bound: set guard=True or raise '
+                f'distortion above {self.distortion * ratio:.3g}'
+            )
         print_log(message, logger='current', level=logging.WARNING)
 
 
@@ -255,27 +258,27 @@ class ERLoss(BaseModule):
         apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
     """
 
-    def __init__(self,
-                 support: str = 'sphere',
-                 kappa: float = 10.,
-                 temperature: float = 0.1,
-                 target_temperature: float | None = None,
-                 estimator: str = 'plug_in',
-                 gather: bool = False,
-                 authors_constant: bool = False) -> None:
+    def __init__(
+        self,
+        support: str = 'sphere',
+        kappa: float = 10.0,
+        temperature: float = 0.1,
+        target_temperature: float | None = None,
+        estimator: str = 'plug_in',
+        gather: bool = False,
+        authors_constant: bool = False,
+    ) -> None:
         super().__init__()
         F.check_choice('support', support, ('sphere', 'simplex'))
         F.check_choice('estimator', estimator, F.ESTIMATORS)
         if target_temperature is None:
             target_temperature = temperature
         F.check_positive(
-            kappa=kappa,
-            temperature=temperature,
-            target_temperature=target_temperature)
+            kappa=kappa, temperature=temperature, target_temperature=target_temperature
+        )
         require(FLAG, gather=gather, authors_constant=authors_constant)
         if support == 'simplex' and estimator == 'joe':
-            raise ValueError("estimator 'joe' is no entropy on the simplex; "
-                             "use 'plug_in'")
+            raise ValueError("estimator 'joe' is no entropy on the simplex; use 'plug_in'")
         self.support = support
         self.kappa = kappa
         self.temperature = temperature
@@ -285,10 +288,7 @@ class ERLoss(BaseModule):
         self.authors_constant = authors_constant
         self._log_normalizers: dict[int, float] = {}
 
-    def forward(self,
-                z1: Tensor,
-                z2: Tensor,
-                distill: bool = False) -> dict[str, Tensor]:
+    def forward(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
         """Compare the two views.
 
         Args:
@@ -308,8 +308,10 @@ class ERLoss(BaseModule):
         with torch.autocast(z1.device.type, enabled=False):
             x1, x2 = full_precision(z1=z1, z2=z2)
             if len(x1) < 2:
-                raise ValueError('ER estimates the entropy of a batch and '
-                                 'needs at least 2 images per rank, got 1')
+                raise ValueError(
+                    'ER estimates the entropy of a batch and '
+                    'needs at least 2 images per rank, got 1'
+                )
             z1 = self._to_support(x1, self.temperature)
             if distill:
                 z2 = self._to_support(x2.detach(), self.target_temperature)
@@ -321,10 +323,7 @@ class ERLoss(BaseModule):
             reconstruction = self._reconstruction(z1, z2)
             loss = reconstruction - entropy
             read(loss, z1=x1, z2=x2)
-            return dict(
-                loss=loss,
-                entropy=entropy,
-                reconstruction=reconstruction)
+            return dict(loss=loss, entropy=entropy, reconstruction=reconstruction)
 
     def _to_support(self, z: Tensor, temperature: float) -> Tensor:
         if self.support == 'sphere':
@@ -335,30 +334,28 @@ class ERLoss(BaseModule):
         if self.support == 'simplex':
             if self.gather:
                 z = all_sum(z.mean(dim=0, keepdim=True)) / get_world_size()
-            return F.discrete_entropy(
-                z, self.estimator, self._eps, check_finite=False)
+            return F.discrete_entropy(z, self.estimator, self._eps, check_finite=False)
         sums = kernel_sums(z, self.kappa, self.gather)
         if self.gather:
             sums = gather(sums)
-        return F.kernel_entropy(sums, self.estimator,
-                                self._log_normalizer(z.size(1)))
+        return F.kernel_entropy(sums, self.estimator, self._log_normalizer(z.size(1)))
 
     def _reconstruction(self, z1: Tensor, z2: Tensor) -> Tensor:
         if self.support == 'sphere':
             return F.sphere_reconstruction(
-                z1, z2, self.kappa, self._log_normalizer(z1.size(1)),
-                check_finite=False)
-        return F.discrete_reconstruction(
-            z1, z2, self._eps, check_finite=False)
+                z1, z2, self.kappa, self._log_normalizer(z1.size(1)), check_finite=False
+            )
+        return F.discrete_reconstruction(z1, z2, self._eps, check_finite=False)
 
     @property
     def _eps(self) -> float:
-        return F.AUTHORS_EPS if self.authors_constant else 0.
+        return F.AUTHORS_EPS if self.authors_constant else 0.0
 
     def _log_normalizer(self, dim: int) -> float:
         if dim not in self._log_normalizers:
             self._log_normalizers[dim] = F.vmf_log_normalizer(
-                dim, self.kappa, self.authors_constant)
+                dim, self.kappa, self.authors_constant
+            )
         return self._log_normalizers[dim]
 
 
@@ -380,26 +377,26 @@ class DINOLoss(BaseModule):
         arXiv 2104.14294; facebookresearch/dino@04c0ad9:main_dino.py.
     """
 
-    def __init__(self,
-                 temperature: float = 0.1,
-                 target_temperature: float = 0.04,
-                 warmup: float = 0.,
-                 warmup_target_temperature: float = 0.04) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        target_temperature: float = 0.04,
+        warmup: float = 0.0,
+        warmup_target_temperature: float = 0.04,
+    ) -> None:
         super().__init__()
         F.check_positive(
             temperature=temperature,
             target_temperature=target_temperature,
-            warmup_target_temperature=warmup_target_temperature)
+            warmup_target_temperature=warmup_target_temperature,
+        )
         check_share(warmup=warmup)
         self.temperature = temperature
         self.target_temperature = target_temperature
         self.warmup = warmup
         self.warmup_target_temperature = warmup_target_temperature
 
-    def forward(self,
-                z: Tensor,
-                target: Tensor,
-                distill: bool = True) -> dict[str, Tensor]:
+    def forward(self, z: Tensor, target: Tensor, distill: bool = True) -> dict[str, Tensor]:
         """Compare (N, K) local rows with their detached targets.
 
         Returns:
@@ -412,8 +409,9 @@ class DINOLoss(BaseModule):
             FloatingPointError: Non-finite input.
         """
         if not distill:
-            raise ValueError('DINOLoss compares with a target network: use '
-                             'it in DINO, or ERLoss here')
+            raise ValueError(
+                'DINOLoss compares with a target network: use it in DINO, or ERLoss here'
+            )
         with torch.autocast(z.device.type, enabled=False):
             z, target = full_precision(z=z, target=target)
             logits = z / self.temperature
@@ -422,9 +420,9 @@ class DINOLoss(BaseModule):
             read(loss, z=z, target=target)
             return dict(
                 loss=loss,
-                entropy=F.discrete_entropy(
-                    logits.detach().softmax(dim=1), check_finite=False),
-                reconstruction=loss.detach())
+                entropy=F.discrete_entropy(logits.detach().softmax(dim=1), check_finite=False),
+                reconstruction=loss.detach(),
+            )
 
     def _target_temperature(self) -> float:
         start, end = self.warmup_target_temperature, self.target_temperature
@@ -478,19 +476,16 @@ class MinEntLoss(BaseModule):
             losses, balances = [], []
             for (g1, g2), logits in zip(pairs, rows.split(widths, dim=2)):
                 targets = [
-                    F.nearest_min_entropy(
-                        view, self.norm, check_finite=False)
+                    F.nearest_min_entropy(view, self.norm, check_finite=False)
                     for view in logits.unbind(1)
                 ]
                 losses.append(
-                    F.min_entropy_loss(
-                        g1, g2, *(local_rows(t, len(g1)) for t in targets)))
-                balances.append(
-                    F.class_balance(torch.cat(targets), g1.size(1)))
+                    F.min_entropy_loss(g1, g2, *(local_rows(t, len(g1)) for t in targets))
+                )
+                balances.append(F.class_balance(torch.cat(targets), g1.size(1)))
             loss = torch.stack(losses).mean()
             read(loss, g1=views[0], g2=views[1])
-            return dict(
-                loss=loss, target_entropy=torch.stack(balances).mean())
+            return dict(loss=loss, target_entropy=torch.stack(balances).mean())
 
     def forward(self, g1: Tensor, g2: Tensor) -> Tensor:
         """Scalar loss of :meth:`terms`."""

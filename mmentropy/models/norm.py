@@ -5,7 +5,7 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..dist import all_sum
+from mmentropy.distributed import all_sum
 
 
 class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -40,8 +40,7 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(x.dtype)
 
-    def _update_running_stats(self, mean: Tensor, var: Tensor,
-                              count: int) -> None:
+    def _update_running_stats(self, mean: Tensor, var: Tensor, count: int) -> None:
         self.num_batches_tracked += 1
         weight = self.momentum
         if weight is None:
@@ -54,6 +53,5 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 # 'GlobalBN' is torch's own where it works. In mmengine's root registry, so
 # that every OpenMMLab scope finds it.
 MODELS.register_module(
-    'GlobalBN',
-    module=nn.SyncBatchNorm
-    if torch.cuda.is_available() else CPUSyncBatchNorm)
+    'GlobalBN', module=nn.SyncBatchNorm if torch.cuda.is_available() else CPUSyncBatchNorm
+)

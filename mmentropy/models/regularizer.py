@@ -4,14 +4,13 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..functional import check_positive
-from ..rules import DICT, TEXT, require
-from .heads import mean_terms
-from .selfsup import named_errors, over_ranks
+from mmentropy.checks.arguments import DICT, TEXT, require
+from mmentropy.functional import check_positive
+from mmentropy.models.heads import mean_terms
+from mmentropy.models.selfsup import named_errors, over_ranks
 
 
-def two_projections(outputs: list[Tensor],
-                    rows: int) -> tuple[Tensor, Tensor]:
+def two_projections(outputs: list[Tensor], rows: int) -> tuple[Tensor, Tensor]:
     """The projections (N, D) of both views from what the neck gave.
 
     Args:
@@ -28,7 +27,8 @@ def two_projections(outputs: list[Tensor],
         return outputs[0][::2], outputs[0][1::2]
     raise ValueError(
         'MEC regularises two projections per image, but the neck gave '
-        f'{[tuple(z.shape) for z in outputs]} for {rows} images')
+        f'{[tuple(z.shape) for z in outputs]} for {rows} images'
+    )
 
 
 class _Regularized:
@@ -39,19 +39,18 @@ class _Regularized:
         self.mec = MODELS.build(mec)
         self.weight = weight
 
-    def loss(self, inputs: list[Tensor], data_samples: list | None = None,
-             **kwargs) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: list[Tensor], data_samples: list | None = None, **kwargs
+    ) -> dict[str, Tensor]:
         z: list[Tensor] = []
-        hook = self.neck.register_forward_hook(
-            lambda module, args, output: z.append(output[0]))
+        hook = self.neck.register_forward_hook(lambda module, args, output: z.append(output[0]))
         try:
             losses = super().loss(inputs, data_samples, **kwargs)
         finally:
             hook.remove()
         z1, z2 = two_projections(z, len(inputs[0]))
         with named_errors(type(self).__name__) as errors:
-            terms = over_ranks(
-                mean_terms([self.mec.terms(z1, z2)]), errors)
+            terms = over_ranks(mean_terms([self.mec.terms(z1, z2)]), errors)
         # mmengine logs the sum of all as `loss`: no part may have that name.
         losses['loss_main'] = losses.pop('loss')
         losses['loss_mec'] = self.weight * terms.pop('loss')
@@ -59,10 +58,7 @@ class _Regularized:
 
 
 @MODELS.register_module()
-def WithMEC(algorithm: str,
-            mec: dict,
-            weight: float = 1.,
-            **kwargs) -> BaseSelfSupervisor:
+def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs) -> BaseSelfSupervisor:
     """An algorithm of mmpretrain with MEC of its projections as regulariser.
 
     ``loss_main`` is the algorithm's own loss, ``loss_mec`` the weighted
@@ -86,9 +82,7 @@ def WithMEC(algorithm: str,
     require(DICT, mec=mec)
     base = MODELS.get(algorithm)
     if not isinstance(base, type) or not issubclass(base, BaseSelfSupervisor):
-        raise ValueError(f'algorithm {algorithm!r} is no self-supervised '
-                         'algorithm of mmpretrain')
+        raise ValueError(f'algorithm {algorithm!r} is no self-supervised algorithm of mmpretrain')
     check_positive(weight=weight)
-    cls = type(f'{algorithm}WithMEC', (_Regularized, base),
-               dict(__module__=__name__))
+    cls = type(f'{algorithm}WithMEC', (_Regularized, base), dict(__module__=__name__))
     return cls(mec=mec, weight=weight, **kwargs)

@@ -10,11 +10,11 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..dist import all_sum
-from ..rules import BELOW_ONE, is_number, or_none, require
-from .ema import ForeachEMA
-from .heads import mean_terms
-from .losses import errors_kept, widened
+from mmentropy.checks.arguments import BELOW_ONE, is_number, or_none, require
+from mmentropy.distributed import all_sum
+from mmentropy.models.ema import ForeachEMA
+from mmentropy.models.heads import mean_terms
+from mmentropy.models.losses import errors_kept, widened
 
 
 def check_views(name: str, views: list[Tensor], exactly_two: bool) -> None:
@@ -24,7 +24,8 @@ def check_views(name: str, views: list[Tensor], exactly_two: bool) -> None:
         wanted = 'two' if exactly_two else 'at least two'
         raise ValueError(
             f'{name} needs {wanted} views of each image, got {count}; let the '
-            'pipeline make them: dict(type="MultiView", num_views=[2], ...)')
+            'pipeline make them: dict(type="MultiView", num_views=[2], ...)'
+        )
 
 
 @contextmanager
@@ -43,8 +44,7 @@ def named_errors(name: str) -> Iterator[list[FloatingPointError]]:
         raise FloatingPointError(f'{name}{where}: {error}') from None
 
 
-def over_ranks(terms: dict[str, Tensor],
-               errors: list[FloatingPointError]) -> dict[str, Tensor]:
+def over_ranks(terms: dict[str, Tensor], errors: list[FloatingPointError]) -> dict[str, Tensor]:
     """Each term averaged over ranks; ``loss`` keeps this rank's gradient.
 
     So every rank logs the loss of the whole batch, and all ranks raise where
@@ -64,20 +64,26 @@ def over_ranks(terms: dict[str, Tensor],
     if errors:
         faults[get_rank()] = 1
     mean, faults = (all_sum(torch.cat([local, faults])) / world_size).split(
-        [len(terms), world_size])
+        [len(terms), world_size]
+    )
     if not torch.isfinite(mean).all() & ~faults.any():
         if errors:
             raise errors[0]
-        bad = ', '.join(f'{key} is {float(value)}'
-                        for key, value in zip(terms, mean)
-                        if not torch.isfinite(value))
+        bad = ', '.join(
+            f'{key} is {float(value)}'
+            for key, value in zip(terms, mean)
+            if not torch.isfinite(value)
+        )
         ranks = faults.nonzero().flatten().tolist()
-        where = (f'the features of rank {ranks[0]} are not finite'
-                 if ranks else 'although all features are finite: the '
-                 'objective overflowed')
+        where = (
+            f'the features of rank {ranks[0]} are not finite'
+            if ranks
+            else 'although all features are finite: the objective overflowed'
+        )
         raise FloatingPointError(
             ', '.join(filter(None, [bad, where])) + '; lower the learning '
-            'rate or check the hyper-parameters of the loss')
+            'rate or check the hyper-parameters of the loss'
+        )
     return {
         key: value + (average - value.detach())
         for (key, value), average in zip(terms.items(), mean)
@@ -91,20 +97,19 @@ def check_parts(model: BaseSelfSupervisor) -> None:
             raise ValueError(f'{type(model).__name__} needs a {name}')
 
 
-def ema_of(model: BaseSelfSupervisor,
-           base_momentum: float | None) -> ForeachEMA | None:
+def ema_of(model: BaseSelfSupervisor, base_momentum: float | None) -> ForeachEMA | None:
     """An averaged copy of backbone and neck, or None for none."""
     if base_momentum is None:
         return None
     if not is_number(base_momentum) or not 0 < base_momentum < 1:
-        raise ValueError('base_momentum is 1 - the EMA coefficient, in (0, 1),'
-                         f' or None for no EMA; got {base_momentum!r}')
-    return ForeachEMA(
-        nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
+        raise ValueError(
+            'base_momentum is 1 - the EMA coefficient, in (0, 1),'
+            f' or None for no EMA; got {base_momentum!r}'
+        )
+    return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
 
 
-def project(model: BaseSelfSupervisor,
-            views: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def project(model: BaseSelfSupervisor, views: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Online projections of all views, targets of the two global ones.
 
     The EMA, if ``model.target_net`` is one, moves before it is used: its
@@ -118,18 +123,15 @@ def project(model: BaseSelfSupervisor,
     with torch.no_grad():
         if model.target_net is None:
             return z, [z[0].detach(), z[1].detach()]
-        model.target_net.update_parameters(
-            nn.Sequential(model.backbone, model.neck))
+        model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
         return z, [model.target_net(x)[0] for x in views[:2]]
 
 
-def compare(head: nn.Module, z: list[Tensor], t: list[Tensor],
-            **kwargs) -> dict[str, Tensor]:
+def compare(head: nn.Module, z: list[Tensor], t: list[Tensor], **kwargs) -> dict[str, Tensor]:
     """Mean terms of every view against the target of each other view."""
-    return mean_terms([
-        head.loss(z[i], t[j], **kwargs) for j in range(len(t))
-        for i in range(len(z)) if i != j
-    ])
+    return mean_terms(
+        [head.loss(z[i], t[j], **kwargs) for j in range(len(t)) for i in range(len(z)) if i != j]
+    )
 
 
 @MODELS.register_module()
@@ -147,16 +149,12 @@ class MEC(BaseSelfSupervisor):
         kwargs: See ``BaseSelfSupervisor``.
     """
 
-    def __init__(self,
-                 base_momentum: float | None = 0.004,
-                 **kwargs) -> None:
+    def __init__(self, base_momentum: float | None = 0.004, **kwargs) -> None:
         super().__init__(**kwargs)
         check_parts(self)
         self.target_net = ema_of(self, base_momentum)
 
-    def loss(self,
-             inputs: list[Tensor],
-             data_samples: list | None = None) -> dict[str, Tensor]:
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:
@@ -173,8 +171,7 @@ class MEC(BaseSelfSupervisor):
         """
         check_views('MEC', inputs, exactly_two=False)
         with named_errors('MEC') as errors:
-            return over_ranks(
-                compare(self.head, *project(self, inputs)), errors)
+            return over_ranks(compare(self.head, *project(self, inputs)), errors)
 
 
 @MODELS.register_module()
@@ -190,16 +187,12 @@ class ER(BaseSelfSupervisor):
         kwargs: See ``BaseSelfSupervisor``.
     """
 
-    def __init__(self,
-                 base_momentum: float | None = None,
-                 **kwargs) -> None:
+    def __init__(self, base_momentum: float | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         check_parts(self)
         self.target_net = ema_of(self, base_momentum)
 
-    def loss(self,
-             inputs: list[Tensor],
-             data_samples: list | None = None) -> dict[str, Tensor]:
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:
@@ -218,9 +211,7 @@ class ER(BaseSelfSupervisor):
         check_views('ER', inputs, exactly_two=symmetric)
         with named_errors('ER') as errors:
             if not symmetric:
-                return over_ranks(
-                    compare(self.head, *project(self, inputs), distill=True),
-                    errors)
+                return over_ranks(compare(self.head, *project(self, inputs), distill=True), errors)
             z1, z2 = (self.neck(self.backbone(x))[0] for x in inputs)
             return over_ranks(mean_terms([self.head.loss(z1, z2)]), errors)
 
@@ -241,26 +232,21 @@ class DINO(BaseSelfSupervisor):
         kwargs: See ``BaseSelfSupervisor``; the neck is a ``PrototypeNeck``.
     """
 
-    def __init__(self,
-                 base_momentum: float = 0.004,
-                 center_momentum: float | None = 0.9,
-                 **kwargs) -> None:
+    def __init__(
+        self, base_momentum: float = 0.004, center_momentum: float | None = 0.9, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         check_parts(self)
         # None: no centring.
         require(or_none(BELOW_ONE), center_momentum=center_momentum)
         if base_momentum is None:
-            raise ValueError('DINO needs a target network: base_momentum in '
-                             '(0, 1)')
+            raise ValueError('DINO needs a target network: base_momentum in (0, 1)')
         self.target_net = ema_of(self, base_momentum)
         self.center_momentum = center_momentum
         if center_momentum is not None:
-            self.register_buffer('center',
-                                 torch.zeros(self.neck.num_prototypes))
+            self.register_buffer('center', torch.zeros(self.neck.num_prototypes))
 
-    def loss(self,
-             inputs: list[Tensor],
-             data_samples: list | None = None) -> dict[str, Tensor]:
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:
@@ -278,8 +264,7 @@ class DINO(BaseSelfSupervisor):
         check_views('DINO', inputs, exactly_two=False)
         with named_errors('DINO') as errors:
             z, t = project(self, inputs)
-            return over_ranks(
-                compare(self.head, z, self._centred(t), distill=True), errors)
+            return over_ranks(compare(self.head, z, self._centred(t), distill=True), errors)
 
     @torch.no_grad()
     def _centred(self, targets: list[Tensor]) -> list[Tensor]:
@@ -304,9 +289,7 @@ class MinEnt(BaseSelfSupervisor):
         super().__init__(**kwargs)
         check_parts(self)
 
-    def loss(self,
-             inputs: list[Tensor],
-             data_samples: list | None = None) -> dict[str, Tensor]:
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Loss and metrics of a batch.
 
         Args:

@@ -4,22 +4,24 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from mmentropy.diagnostics import point_entropy
-
-from .charts import Line, line_chart, plane_chart, runaways, summary, text_of
-from .metrics import KNN, MONITORED, UNSHOWN, Metric, trained
-from .parts import badge, figure, grid, missing, points_table, table
-from .runs import Run
+from mmentropy.functional.diagnostics import point_entropy
+from mmentropy.report.charts import Line, line_chart, plane_chart, runaways, summary, text_of
+from mmentropy.report.metrics import KNN, MONITORED, UNSHOWN, Metric, trained
+from mmentropy.report.parts import badge, figure, grid, missing, points_table, table
+from mmentropy.report.runs import Run
 
 PARTS = dict(backbone='Backbone', projector='Projector')
 # Spectra that are drawn of a run, at most.
 SNAPSHOTS = 10
 NO_MONITOR = (
     "Not measured in training: add <code>dict(type='EntropyMonitorHook')"
-    '</code> to <code>custom_hooks</code>.')
-NO_KNN = ("No kNN during training: add <code>dict(type='KNNHook')</code> to "
-          '<code>custom_hooks</code> and name labelled '
-          '<code>eval_datasets</code>.')
+    '</code> to <code>custom_hooks</code>.'
+)
+NO_KNN = (
+    "No kNN during training: add <code>dict(type='KNNHook')</code> to "
+    '<code>custom_hooks</code> and name labelled '
+    '<code>eval_datasets</code>.'
+)
 
 
 class Scale:
@@ -33,8 +35,9 @@ class Scale:
         return step / run.per_epoch if self.epochs and run.per_epoch else step
 
 
-def lines_of(runs: Sequence[Run], key: str, scale: Scale,
-             shift: Callable[[Run], float] = lambda run: 0.) -> list[Line]:
+def lines_of(
+    runs: Sequence[Run], key: str, scale: Scale, shift: Callable[[Run], float] = lambda run: 0.0
+) -> list[Line]:
     """A curve of every run that logged it, with its alarms."""
     found = []
     for run in runs:
@@ -44,18 +47,29 @@ def lines_of(runs: Sequence[Run], key: str, scale: Scale,
             for step, text in run.alarms:
                 by_step.setdefault(step, []).append(text)
             found.append(
-                Line(run.name, run.key if len(runs) > 1 else '', run.slot,
-                     [scale(run, step) for step in steps],
-                     [value - shift(run) for value in values],
-                     marks=[(scale(run, step), f'{run.name}, iteration '
-                             f'{step}: {"; ".join(texts)}')
-                            for step, texts in by_step.items()]))
+                Line(
+                    run.name,
+                    run.key if len(runs) > 1 else '',
+                    run.slot,
+                    [scale(run, step) for step in steps],
+                    [value - shift(run) for value in values],
+                    marks=[
+                        (scale(run, step), f'{run.name}, iteration {step}: {"; ".join(texts)}')
+                        for step, texts in by_step.items()
+                    ],
+                )
+            )
     return found
 
 
-def curve_figure(lines: Sequence[Line], ident: str, label: str,
-                 metric: Metric, level: int,
-                 outside: Sequence[Line] = ()) -> str:
+def curve_figure(
+    lines: Sequence[Line],
+    ident: str,
+    label: str,
+    metric: Metric,
+    level: int,
+    outside: Sequence[Line] = (),
+) -> str:
     """A chart of one logged number.
 
     Args:
@@ -67,34 +81,32 @@ def curve_figure(lines: Sequence[Line], ident: str, label: str,
         outside: see :func:`line_chart`; they are named.
     """
     if outside:
-        metric = metric._replace(text=metric.text + ' Beyond the plot: ' +
-                                 '; '.join(map(summary, outside)) + '.')
+        metric = metric._replace(
+            text=metric.text + ' Beyond the plot: ' + '; '.join(map(summary, outside)) + '.'
+        )
     ident = 'c-' + ''.join(c if c.isalnum() else '-' for c in ident)
-    svg = line_chart(ident, f'{metric.title} by {label}', lines, label,
-                     outside=outside)
-    return figure(metric, svg, points_table(
-        lines, label, f'{metric.title}, some points'), level)
+    svg = line_chart(ident, f'{metric.title} by {label}', lines, label, outside=outside)
+    return figure(metric, svg, points_table(lines, label, f'{metric.title}, some points'), level)
 
 
 def training(runs: Sequence[Run]) -> str:
     """What the algorithm itself logged, and kNN."""
     keys = dict.fromkeys(
-        key for run in runs for key in run.curves
-        if key not in UNSHOWN and key != 'knn/top1'
-        and not key.startswith('monitor'))
+        key
+        for run in runs
+        for key in run.curves
+        if key not in UNSHOWN and key != 'knn/top1' and not key.startswith('monitor')
+    )
     # What is not of a method comes last.
-    ordered = sorted(keys, key=lambda key: (
-        key != 'loss', key in ('lr', 'grad_norm'), '/' in key))
+    ordered = sorted(keys, key=lambda key: (key != 'loss', key in ('lr', 'grad_norm'), '/' in key))
     scale = Scale(runs)
     found = []
     for key in ordered:
         lines = lines_of(runs, key, scale)
-        found.append(curve_figure(lines, key, scale.label, trained(key), 3,
-                                  runaways(lines)))
+        found.append(curve_figure(lines, key, scale.label, trained(key), 3, runaways(lines)))
     lines = lines_of(runs, 'knn/top1', scale)
     if lines:
-        found.insert(1 if 'loss' in keys else 0,
-                     curve_figure(lines, 'knn', scale.label, KNN, 3))
+        found.insert(1 if 'loss' in keys else 0, curve_figure(lines, 'knn', scale.label, KNN, 3))
     html = grid(found)
     without = [run for run in runs if 'knn/top1' not in run.curves]
     if without:
@@ -119,8 +131,9 @@ def monitored(runs: Sequence[Run]) -> str:
     html, scale = '', Scale(runs)
     for part, title in PARTS.items():
         prefix = f'monitor/{part}/'
-        keys = {key[len(prefix):] for run in runs for key in run.curves
-                if key.startswith(prefix)} - {*UNSHOWN}
+        keys = {
+            key[len(prefix) :] for run in runs for key in run.curves if key.startswith(prefix)
+        } - {*UNSHOWN}
         if not keys:
             continue
         figures = []
@@ -131,25 +144,23 @@ def monitored(runs: Sequence[Run]) -> str:
             groups = [lines]
             if name in ('entropy', 'reconstruction'):
                 if _widths(runs, part):
-                    groups = [lines_of(runs, prefix + name, scale,
-                                       point_of(part))]
+                    groups = [lines_of(runs, prefix + name, scale, point_of(part))]
                     metric = metric._replace(unit='nats above one point')
                 else:
                     groups = alike(lines)
             figures += [
-                curve_figure(group, f'{prefix}{name}-{i}', scale.label,
-                             metric, 4) for i, group in enumerate(groups)
+                curve_figure(group, f'{prefix}{name}-{i}', scale.label, metric, 4)
+                for i, group in enumerate(groups)
             ]
-        html += (f'<h3>{title}</h3><p class="note">Features of held-out '
-                 f'images{WHERE[part]}.</p>{grid(figures)}')
+        html += (
+            f'<h3>{title}</h3><p class="note">Features of held-out '
+            f'images{WHERE[part]}.</p>{grid(figures)}'
+        )
     without = [run for run in runs if not _monitored(run)]
-    return html + (missing(_who(without, runs) + NO_MONITOR)
-                   if without else '')
+    return html + (missing(_who(without, runs) + NO_MONITOR) if without else '')
 
 
-WHERE = dict(
-    backbone=', as a later task takes them',
-    projector=', as the loss sees them')
+WHERE = dict(backbone=', as a later task takes them', projector=', as the loss sees them')
 
 
 def _monitored(run: Run) -> bool:
@@ -158,13 +169,12 @@ def _monitored(run: Run) -> bool:
 
 def _widths(runs: Sequence[Run], part: str) -> bool:
     """Whether all runs with that part know how wide it is."""
-    return all(part in run.widths for run in runs
-               if f'monitor/{part}/entropy' in run.curves)
+    return all(part in run.widths for run in runs if f'monitor/{part}/entropy' in run.curves)
 
 
 # Entropies of one width lie in a range of the log of the number of images;
 # those of other widths further away.
-RANGE = 8.
+RANGE = 8.0
 
 
 def plane_paths(runs: Sequence[Run], part: str) -> list[Line]:
@@ -176,15 +186,21 @@ def plane_paths(runs: Sequence[Run], part: str) -> list[Line]:
             dict(zip(*run.curves.get(f'monitor/{part}/{name}', ([], []))))
             for name in ('entropy', 'reconstruction')
         ]
-        steps = [step for step in entropy if step in error
-                 and math.isfinite(entropy[step] + error[step])]
+        steps = [
+            step for step in entropy if step in error and math.isfinite(entropy[step] + error[step])
+        ]
         if steps:
-            shift = point_of(part)(run) if known else 0.
+            shift = point_of(part)(run) if known else 0.0
             paths.append(
-                Line(run.name, run.key if len(runs) > 1 else '', run.slot,
-                     [error[step] - shift for step in steps],
-                     [entropy[step] - shift for step in steps],
-                     steps=[scale(run, step) for step in steps]))
+                Line(
+                    run.name,
+                    run.key if len(runs) > 1 else '',
+                    run.slot,
+                    [error[step] - shift for step in steps],
+                    [entropy[step] - shift for step in steps],
+                    steps=[scale(run, step) for step in steps],
+                )
+            )
     return paths
 
 
@@ -200,28 +216,51 @@ def planes(runs: Sequence[Run]) -> str:
         groups = alike(plane_paths(runs, part))
         text = PLANE + (
             ' Runs of another width are in another plane, for entropies of '
-            'different widths do not compare.' if len(groups) > 1 else '')
+            'different widths do not compare.'
+            if len(groups) > 1
+            else ''
+        )
         unit = plane_unit(runs, part)
         for i, group in enumerate(groups):
-            svg = plane_chart(f'plane-{part}-{i}',
-                              f'{title}: entropy against reconstruction',
-                              group, f'reconstruction, {unit}',
-                              f'entropy, {unit}', Scale(runs).label)
-            rows = [[escape(line.name), text_of(line.steps[at]),
-                     text_of(line.x[at], 6), text_of(line.y[at], 6),
-                     text_of(line.y[at] - line.x[at])]
-                    for line in group
-                    for at in sorted({0, len(line.x) // 2, len(line.x) - 1})]
+            svg = plane_chart(
+                f'plane-{part}-{i}',
+                f'{title}: entropy against reconstruction',
+                group,
+                f'reconstruction, {unit}',
+                f'entropy, {unit}',
+                Scale(runs).label,
+            )
+            rows = [
+                [
+                    escape(line.name),
+                    text_of(line.steps[at]),
+                    text_of(line.x[at], 6),
+                    text_of(line.y[at], 6),
+                    text_of(line.y[at] - line.x[at]),
+                ]
+                for line in group
+                for at in sorted({0, len(line.x) // 2, len(line.x) - 1})
+            ]
             figures.append(
-                figure(Metric(title, unit, '', text), svg, table(
-                    ['Run', Scale(runs).label, 'reconstruction', 'entropy',
-                     'ER bound'], rows, f'{title}, {unit}'), 3))
+                figure(
+                    Metric(title, unit, '', text),
+                    svg,
+                    table(
+                        ['Run', Scale(runs).label, 'reconstruction', 'entropy', 'ER bound'],
+                        rows,
+                        f'{title}, {unit}',
+                    ),
+                    3,
+                )
+            )
     return grid(figures, wide=True) if figures else missing(NO_MONITOR)
 
 
-PLANE = ('Up is spread, left is agreement of views. Along a thin line entropy '
-         'minus reconstruction, the ER bound, is the same; it grows to the '
-         'upper left. Ring: start, disc: end.')
+PLANE = (
+    'Up is spread, left is agreement of views. Along a thin line entropy '
+    'minus reconstruction, the ER bound, is the same; it grows to the '
+    'upper left. Ring: start, disc: end.'
+)
 
 
 def alike(paths: Sequence[Line]) -> list[list[Line]]:
@@ -246,14 +285,22 @@ def spectra(runs: Sequence[Run]) -> str:
         figures = []
         for part, title in PARTS.items():
             lines = [
-                Line(run.name, run.key, run.slot,
-                     range(1, len(run.spectra[part][-1][1]) + 1),
-                     run.spectra[part][-1][1]) for run in runs
+                Line(
+                    run.name,
+                    run.key,
+                    run.slot,
+                    range(1, len(run.spectra[part][-1][1]) + 1),
+                    run.spectra[part][-1][1],
+                )
+                for run in runs
                 if run.spectra.get(part)
             ]
             if lines:
-                figures.append(spectrum_figure(f'spectrum-{part}', Metric(
-                    f'{title}, last', SHARES, '', FLAT), lines, 4))
+                figures.append(
+                    spectrum_figure(
+                        f'spectrum-{part}', Metric(f'{title}, last', SHARES, '', FLAT), lines, 4
+                    )
+                )
         if figures:
             html += '<h3>All runs at their end</h3>' + grid(figures, True)
     for run in runs:
@@ -261,38 +308,47 @@ def spectra(runs: Sequence[Run]) -> str:
         for part, title in PARTS.items():
             found = run.spectra.get(part) or []
             count = min(SNAPSHOTS, len(found))
-            rows = [round(i * (len(found) - 1) / max(1, count - 1))
-                    for i in range(count)]
+            rows = [round(i * (len(found) - 1) / max(1, count - 1)) for i in range(count)]
             lines = [
-                Line(f'{scale.label} {text_of(scale(run, step))}',
-                     '', run.slot, range(1, len(shares) + 1), shares,
-                     0.2 + 0.8 * (i + 1) / count)
+                Line(
+                    f'{scale.label} {text_of(scale(run, step))}',
+                    '',
+                    run.slot,
+                    range(1, len(shares) + 1),
+                    shares,
+                    0.2 + 0.8 * (i + 1) / count,
+                )
                 for i, (step, shares) in enumerate(found[r] for r in rows)
             ]
             if lines:
                 lines[0].key, lines[-1].key = 's', 'e'
-                text = f'{FLAT} Pale: early, strong: late; s is the start, ' \
-                    'e the end.'
+                text = f'{FLAT} Pale: early, strong: late; s is the start, e the end.'
                 figures.append(
-                    spectrum_figure(f'spectrum-{run.key}-{part}', Metric(
-                        title, SHARES, '', text), lines,
-                        4 if len(runs) > 1 else 3))
+                    spectrum_figure(
+                        f'spectrum-{run.key}-{part}',
+                        Metric(title, SHARES, '', text),
+                        lines,
+                        4 if len(runs) > 1 else 3,
+                    )
+                )
         if figures:
-            head = f'<h3>{badge(run, runs)} over training</h3>' \
-                if len(runs) > 1 else ''
+            head = f'<h3>{badge(run, runs)} over training</h3>' if len(runs) > 1 else ''
             html += head + grid(figures, wide=True)
     return html or missing(NO_MONITOR)
 
 
-FLAT = ('Each singular value of the centred features as a share of their sum: '
-        'a flat line uses all directions, a cliff few.')
+FLAT = (
+    'Each singular value of the centred features as a share of their sum: '
+    'a flat line uses all directions, a cliff few.'
+)
 
 
-def spectrum_figure(ident: str, metric: Metric, lines: Sequence[Line],
-                    level: int) -> str:
+def spectrum_figure(ident: str, metric: Metric, lines: Sequence[Line], level: int) -> str:
     """Shares by rank on a logarithmic axis; one colour, later is stronger."""
-    svg = line_chart(ident, f'Spectrum, {metric.title}', lines,
-                     'singular value', log=True)
-    return figure(metric, svg, points_table(
-        lines, 'singular value', f'{metric.title}, some singular values'),
-        level)
+    svg = line_chart(ident, f'Spectrum, {metric.title}', lines, 'singular value', log=True)
+    return figure(
+        metric,
+        svg,
+        points_table(lines, 'singular value', f'{metric.title}, some singular values'),
+        level,
+    )

@@ -7,7 +7,8 @@ LIGHT = dict(
     muted='#565d66',
     line='#dfe2e0',
     alarm='#a3240d',
-    good='#00693f')
+    good='#00693f',
+)
 DARK = dict(
     paper='#14171b',
     raised='#1d2126',
@@ -15,12 +16,33 @@ DARK = dict(
     muted='#a3abb4',
     line='#343a41',
     alarm='#ff9d87',
-    good='#6fd6a0')
+    good='#6fd6a0',
+)
 # Of runs and classes, by turns; lines also differ by dashes and letters.
-LIGHT_SERIES = ('#1f5fbf', '#b8470b', '#00735c', '#9c3587', '#7d6200',
-                '#c0203a', '#5a6270', '#00708f', '#6244c0', '#4b7000')
-DARK_SERIES = ('#7db0ff', '#ff9d66', '#4fd1af', '#eb93d8', '#e3c34f',
-               '#ff8a94', '#b4bcc8', '#5ccbea', '#b6a2ff', '#a8d35e')
+LIGHT_SERIES = (
+    '#1f5fbf',
+    '#b8470b',
+    '#00735c',
+    '#9c3587',
+    '#7d6200',
+    '#c0203a',
+    '#5a6270',
+    '#00708f',
+    '#6244c0',
+    '#4b7000',
+)
+DARK_SERIES = (
+    '#7db0ff',
+    '#ff9d66',
+    '#4fd1af',
+    '#eb93d8',
+    '#e3c34f',
+    '#ff8a94',
+    '#b4bcc8',
+    '#5ccbea',
+    '#b6a2ff',
+    '#a8d35e',
+)
 DASHES = ('', '7 3', '2 3', '9 3 2 3', '5 2 2 2 2 2', '14 4', '1 2')
 
 

@@ -15,8 +15,7 @@ import mmentropy
 
 CONFIGS = Path(mmentropy.__file__).parents[1] / 'configs'
 # What does not say how a run was trained.
-UNTOLD = ('code', 'experiment_name', 'launcher', 'load_from',
-          'resume', 'work_dir')
+UNTOLD = ('code', 'experiment_name', 'launcher', 'load_from', 'resume', 'work_dir')
 
 _STAMP = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ')
 _RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
@@ -34,6 +33,7 @@ class Run:
     Steps count iterations. Of several starts, the later one replaces what
     was logged after the iteration that it went on from.
     """
+
     path: Path
     name: str
     # The label of its lines: A, B, ...
@@ -45,11 +45,10 @@ class Run:
     config_name: str = ''
     starts: int = 0
     per_epoch: int | None = None
-    seconds: float = 0.
+    seconds: float = 0.0
     curves: dict[str, Curve] = field(default_factory=dict)
     # By part: iteration and shares of the singular values.
-    spectra: dict[str, list[tuple[int, list[float]]]] = field(
-        default_factory=dict)
+    spectra: dict[str, list[tuple[int, list[float]]]] = field(default_factory=dict)
     # Width of the features by part, where the monitor wrote it.
     widths: dict[str, int] = field(default_factory=dict)
     # Whether the monitor looked, so that no alarm means that all is well.
@@ -86,8 +85,7 @@ class Run:
         """An entry of the config by its path, or None."""
         value: Any = self.config
         for name in names:
-            value = value.get(name) if isinstance(value, (dict, Config)) \
-                else None
+            value = value.get(name) if isinstance(value, (dict, Config)) else None
         return value
 
 
@@ -113,11 +111,9 @@ def read_run(path: Path) -> Run:
     Raises:
         ValueError: there is no training log, or nothing in it.
     """
-    starts = sorted(file.parent.parent
-                    for file in path.glob('*/vis_data/scalars.json'))
+    starts = sorted(file.parent.parent for file in path.glob('*/vis_data/scalars.json'))
     if not starts:
-        raise ValueError(f'{path}: no training log; give a work directory of '
-                         'tools/train.py')
+        raise ValueError(f'{path}: no training log; give a work directory of tools/train.py')
     run = Run(path, path.resolve().name, starts=len(starts))
     _read_config(run, starts[-1])
     lines: list[tuple[int, str, float]] = []
@@ -151,8 +147,9 @@ def read_run(path: Path) -> Run:
             at.append(step)
             values.append(value)
     if not run.curves:
-        raise ValueError(f'{path}: the training log is empty; train longer '
-                         'than default_hooks.logger.interval')
+        raise ValueError(
+            f'{path}: the training log is empty; train longer than default_hooks.logger.interval'
+        )
     return run
 
 
@@ -166,19 +163,17 @@ def _read_config(run: Run, start: Path) -> None:
         if file.exists():
             try:
                 run.config_text = file.read_text(errors='replace')
-                run.config = Config.fromfile(
-                    file, import_custom_modules=False)
+                run.config = Config.fromfile(file, import_custom_modules=False)
                 return
             # It is run, so it can fail in any way.
             except Exception as error:
-                run.notes.append(f'{file.name} cannot be read: '
-                                 f'{one_line(error)}')
+                run.notes.append(f'{file.name} cannot be read: {one_line(error)}')
 
 
 @dataclass
 class _Log:
     went_on_from: int | None = None
-    seconds: float = 0.
+    seconds: float = 0.0
 
 
 def _read_log(run: Run, start: Path) -> _Log:
@@ -187,8 +182,7 @@ def _read_log(run: Run, start: Path) -> _Log:
     # With log_level DEBUG, one of each rank.
     files = sorted(start.glob(f'{start.name}*.log'))
     if not files:
-        run.notes.append(f'{start.name} has no log: time and environment are '
-                         'not known')
+        run.notes.append(f'{start.name} has no log: time and environment are not known')
         return log
     stamps = []
     facts = None
@@ -224,8 +218,9 @@ def _json_lines(run: Run, file: Path) -> Iterator[dict]:
         if isinstance(line, dict):
             yield line
     if damaged:
-        run.notes.append(f'{file.parent.parent.name}/{file.name}: {damaged} '
-                         'damaged line(s) left out')
+        run.notes.append(
+            f'{file.parent.parent.name}/{file.name}: {damaged} damaged line(s) left out'
+        )
 
 
 def _number(value: Any) -> bool:
@@ -234,18 +229,21 @@ def _number(value: Any) -> bool:
 
 def _scalars(run: Run, start: Path) -> Iterator[tuple[int, str, float]]:
     """Iteration, key and value of all that was logged."""
-    lines = list(
-        _json_lines(run, start / 'vis_data' / 'scalars.json'))
+    lines = list(_json_lines(run, start / 'vis_data' / 'scalars.json'))
     if run.per_epoch is None:
         # The last line of an epoch tells; there is none in a short log.
-        run.per_epoch = max((math.ceil(line['iter'] / line['epoch'])
-                             for line in lines
-                             if line.get('epoch') and 'iter' in line),
-                            default=None)
+        run.per_epoch = max(
+            (
+                math.ceil(line['iter'] / line['epoch'])
+                for line in lines
+                if line.get('epoch') and 'iter' in line
+            ),
+            default=None,
+        )
     hooks = run.get('custom_hooks') or ()
     by_iteration = any(
-        hook.get('type') == 'KNNHook' and hook.get('by_epoch') is False
-        for hook in hooks)
+        hook.get('type') == 'KNNHook' and hook.get('by_epoch') is False for hook in hooks
+    )
     for line in lines:
         if not _number(line.get('step')):
             continue
@@ -253,8 +251,7 @@ def _scalars(run: Run, start: Path) -> Iterator[tuple[int, str, float]]:
         monitored = any(key.startswith('monitor') for key in line)
         knn = 'knn/top1' in line
         # kNN and validation count epochs where training does.
-        if 'iter' not in line and not monitored and not (
-                knn and by_iteration):
+        if 'iter' not in line and not monitored and not (knn and by_iteration):
             step *= run.per_epoch or 1
         for key, value in line.items():
             if key not in ('step', 'iter', 'epoch') and _number(value):
@@ -264,6 +261,7 @@ def _scalars(run: Run, start: Path) -> Iterator[tuple[int, str, float]]:
 @dataclass
 class _Measurement:
     """A line of the monitor's file, without what is none."""
+
     step: int
     alarms: list[str]
     widths: dict[str, int]
@@ -275,16 +273,14 @@ def _measurements(run: Run, start: Path) -> Iterator[_Measurement]:
         if _number(line.get('iter')):
             yield _Measurement(
                 line['iter'],
-                [text for text in _as(list, line, 'alarms')
-                 if isinstance(text, str)], {
-                    part: width
-                    for part, width in _as(dict, line, 'width').items()
-                    if _number(width)
-                }, {
+                [text for text in _as(list, line, 'alarms') if isinstance(text, str)],
+                {part: width for part, width in _as(dict, line, 'width').items() if _number(width)},
+                {
                     part: shares
                     for part, shares in _as(dict, line, 'spectrum').items()
                     if isinstance(shares, list) and all(map(_number, shares))
-                })
+                },
+            )
 
 
 def _as(kind: type, entries: dict, key: str) -> Any:
@@ -315,8 +311,7 @@ def base_differences(run: Run) -> tuple[str, dict[str, tuple[str, str]]]:
         # mmpretrain's bases may be absent.
         except Exception:
             continue
-        found[str(file.relative_to(CONFIGS.parent))] = differences(
-            [base, run.config])
+        found[str(file.relative_to(CONFIGS.parent))] = differences([base, run.config])
     if not found:
         return '', {}
     name = min(found, key=lambda name: len(found[name]))
@@ -331,32 +326,28 @@ def differences(configs: list[Config]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     _compare('', [_listed(config.to_dict()) for config in configs], found)
-    return {
-        key: row for key, row in found.items()
-        if key.split('.')[0] not in UNTOLD
-    }
+    return {key: row for key, row in found.items() if key.split('.')[0] not in UNTOLD}
 
 
 _ABSENT = object()
 
 
-def _compare(path: str, values: list[Any], found: dict[str, list[str]]
-             ) -> None:
+def _compare(path: str, values: list[Any], found: dict[str, list[str]]) -> None:
     keys: Any = ()
     if all(isinstance(value, dict) for value in values):
         keys = dict.fromkeys(key for value in values for key in value)
-        values = [{**dict.fromkeys(keys, _ABSENT), **value}
-                  for value in values]
-    elif all(isinstance(value, list) and len(value) == len(values[0])
-             and any(isinstance(item, (dict, list)) for item in value)
-             for value in values):
+        values = [{**dict.fromkeys(keys, _ABSENT), **value} for value in values]
+    elif all(
+        isinstance(value, list)
+        and len(value) == len(values[0])
+        and any(isinstance(item, (dict, list)) for item in value)
+        for value in values
+    ):
         keys = range(len(values[0]))
     for key in keys:
-        _compare(f'{path}.{key}' if path else str(key),
-                 [value[key] for value in values], found)
+        _compare(f'{path}.{key}' if path else str(key), [value[key] for value in values], found)
     if not keys and any(value != values[0] for value in values):
-        found[path] = ['' if value is _ABSENT else repr(value)
-                       for value in values]
+        found[path] = ['' if value is _ABSENT else repr(value) for value in values]
 
 
 def _listed(value: Any) -> Any:
@@ -370,7 +361,6 @@ def _listed(value: Any) -> Any:
 
 def one_line(error: Exception) -> str:
     """The first line of an error, without the quotes of a KeyError."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else \
-        error
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
     lines = str(text).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -30,8 +30,7 @@ from torch import Tensor
 
 PathLike = str | os.PathLike
 
-_CODE = (type, FunctionType, BuiltinFunctionType, MethodDescriptorType,
-         MethodType)
+_CODE = (type, FunctionType, BuiltinFunctionType, MethodDescriptorType, MethodType)
 
 
 class _Refused(Exception):
@@ -61,7 +60,6 @@ class _Record:
 
 
 class _DType(_Record):
-
     def value(self, restored: Callable[[Any], Any]) -> np.dtype:
         kind = self.args[0]
         # Numbers, booleans and texts; objects and structures are no data.
@@ -72,17 +70,14 @@ class _DType(_Record):
 
 
 class _Array(_Record):
-
     def value(self, restored: Callable[[Any], Any]) -> np.ndarray:
         _, shape, dtype, by_column, data = self.state
         order = 'F' if by_column else 'C'
         # Raises if the data are too short for the shape.
-        return np.ndarray(shape, restored(dtype), restored(data),
-                          order=order).copy()
+        return np.ndarray(shape, restored(dtype), restored(data), order=order).copy()
 
 
 class _Scalar(_Record):
-
     def value(self, restored: Callable[[Any], Any]) -> np.generic:
         dtype, data = self.args
         return np.ndarray((), restored(dtype), restored(data))[()]
@@ -98,7 +93,6 @@ class _Bytes(_Record):
 
 
 class _Slice(_Record):
-
     def value(self, restored: Callable[[Any], Any]) -> slice:
         if not all(part is None or type(part) is int for part in self.args):
             raise _Refused('a slice of something else than integers')
@@ -106,14 +100,14 @@ class _Slice(_Record):
 
 
 class _History(_Record):
-
     def value(self, restored: Callable[[Any], Any]) -> HistoryBuffer:
         values = restored(self.state['_log_history'])
         counts = restored(self.state['_count_history'])
         length = self.state['max_length']
-        numbers = (isinstance(array, np.ndarray) and array.ndim == 1
-                   and array.dtype.kind in 'biuf'
-                   for array in (values, counts))
+        numbers = (
+            isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in 'biuf'
+            for array in (values, counts)
+        )
         if not all(numbers) or type(length) is not int:
             raise _Refused('a HistoryBuffer of something else than numbers')
         return HistoryBuffer(values, counts, length)
@@ -132,8 +126,7 @@ class _Method(_Record):
         (_History, 'mean'): HistoryBuffer.mean,
         (_History, 'current'): HistoryBuffer.current,
         (_OneCycle, '_annealing_cos'): OneCycleParamScheduler._annealing_cos,
-        (_OneCycle, '_annealing_linear'):
-            OneCycleParamScheduler._annealing_linear,
+        (_OneCycle, '_annealing_linear'): OneCycleParamScheduler._annealing_linear,
     }
 
     def value(self, restored: Callable[[Any], Any]) -> Callable:
@@ -147,7 +140,7 @@ class _Method(_Record):
 def _named(name: str, record: type[_Record]) -> type[_Record]:
     """The record under the name by which torch looks it up."""
     module, _, name = name.rpartition('.')
-    return type(name, (record, ), dict(__module__=module))
+    return type(name, (record,), dict(__module__=module))
 
 
 _RECORDS = [
@@ -155,9 +148,7 @@ _RECORDS = [
     _named('builtins.bytes', _Bytes),
     _named('builtins.slice', _Slice),
     _named('mmengine.logging.history_buffer.HistoryBuffer', _History),
-    _named(
-        'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler',
-        _OneCycle),
+    _named('mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler', _OneCycle),
     _named('numpy.dtype', _DType),
     # The type that `_reconstruct` is called with.
     _named('numpy.ndarray', _Record),
@@ -212,14 +203,11 @@ def restored(content: Any) -> Any:
         if isinstance(value, _Record):
             try:
                 return value.value(walk)
-            except (AttributeError, LookupError, TypeError,
-                    ValueError) as error:
-                raise _Refused(
-                    f'a malformed {type(value).__name__}') from error
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise _Refused(f'a malformed {type(value).__name__}') from error
         if isinstance(value, _CODE):
             raise _Refused(getattr(value, '__qualname__', 'a function'))
-        if isinstance(value, OrderedDict) and vars(value).keys() - {
-                '_metadata'}:
+        if isinstance(value, OrderedDict) and vars(value).keys() - {'_metadata'}:
             raise _Refused('an OrderedDict with attributes')
         if isinstance(value, (Tensor, OrderedDict)):
             walk(vars(value))
@@ -272,6 +260,8 @@ def refused(path: PathLike | BinaryIO, error: Exception) -> ValueError:
             f'{path} refused: it holds {name}, which is neither a weight nor '
             'written by mmengine, and could run anything when it is read. If '
             'you trust its source, write its weights anew, torch.save('
-            "torch.load(FILE, weights_only=False)['state_dict'], NEW)")
-    return ValueError(f'{path} is no checkpoint of torch, or a damaged one '
-                      f'({type(error).__name__})')
+            "torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+        )
+    return ValueError(
+        f'{path} is no checkpoint of torch, or a damaged one ({type(error).__name__})'
+    )

@@ -16,7 +16,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmentropy  # noqa: F401, puts the reader in mmengine's place
-from mmentropy.checkpoint import read_checkpoint
+from mmentropy.weights.backbone import read_checkpoint
 from mmentropy.weights.reader import load
 
 # -- A pickle, instruction by instruction ------------------------------------
@@ -53,8 +53,12 @@ def attack(module, name, function, command):
 
 ATTACKS = dict(
     history=('mmengine.logging.history_buffer', 'HistoryBuffer', '__init__'),
-    one_cycle=('mmengine.optim.scheduler.param_scheduler',
-               'OneCycleParamScheduler', '_annealing_cos'))
+    one_cycle=(
+        'mmengine.optim.scheduler.param_scheduler',
+        'OneCycleParamScheduler',
+        '_annealing_cos',
+    ),
+)
 
 
 def with_entry(source, target, value):
@@ -79,13 +83,11 @@ def plain(tmp_path_factory):
 
 
 @pytest.mark.parametrize('kind', ATTACKS)
-@pytest.mark.parametrize(
-    'read', [read_checkpoint, CheckpointLoader.load_checkpoint])
+@pytest.mark.parametrize('read', [read_checkpoint, CheckpointLoader.load_checkpoint])
 def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
     """Both ran their command with the real ``getattr`` and real classes."""
     canary = tmp_path / 'was_run'
-    path = with_entry(plain, tmp_path / 'crafted.pth',
-                      attack(*ATTACKS[kind], f'touch {canary}'))
+    path = with_entry(plain, tmp_path / 'crafted.pth', attack(*ATTACKS[kind], f'touch {canary}'))
     with pytest.raises(ValueError, match='refused: it holds') as error:
         read(path)
     assert not canary.exists()
@@ -94,16 +96,22 @@ def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
 
 def test_a_crafted_checkpoint_runs_nothing_at_resume(plain, tmp_path):
     canary = tmp_path / 'was_run'
-    path = with_entry(plain, tmp_path / 'crafted.pth',
-                      attack(*ATTACKS['one_cycle'], f'touch {canary}'))
+    path = with_entry(
+        plain, tmp_path / 'crafted.pth', attack(*ATTACKS['one_cycle'], f'touch {canary}')
+    )
     process = subprocess.run(
         [
-            sys.executable, 'tools/train.py',
-            'configs/mec/r18s_1xb64_50e_digits.py', '--work-dir',
-            str(tmp_path / 'run'), '--resume', path
+            sys.executable,
+            'tools/train.py',
+            'configs/mec/r18s_1xb64_50e_digits.py',
+            '--work-dir',
+            str(tmp_path / 'run'),
+            '--resume',
+            path,
         ],
         capture_output=True,
-        text=True)
+        text=True,
+    )
     assert process.returncode != 0
     assert 'refused: it holds' in process.stderr
     assert not canary.exists()
@@ -125,20 +133,29 @@ class Described:
         return self.call
 
 
-@pytest.mark.parametrize('value', [
-    codecs.encode,
-    HistoryBuffer,
-    [Described(getattr, HistoryBuffer, '__init__')],
-    Described(getattr, OneCycleParamScheduler, '_get_value'),
-    with_attribute('get', 1),
-    with_attribute('_metadata', codecs.encode),
-    np.array([{}], object),
-    Described(slice, 'a'),
-],
-                         ids=[
-                             'function', 'class', 'method', 'other method',
-                             'attribute', 'metadata', 'objects', 'slice'
-                         ])
+@pytest.mark.parametrize(
+    'value',
+    [
+        codecs.encode,
+        HistoryBuffer,
+        [Described(getattr, HistoryBuffer, '__init__')],
+        Described(getattr, OneCycleParamScheduler, '_get_value'),
+        with_attribute('get', 1),
+        with_attribute('_metadata', codecs.encode),
+        np.array([{}], object),
+        Described(slice, 'a'),
+    ],
+    ids=[
+        'function',
+        'class',
+        'method',
+        'other method',
+        'attribute',
+        'metadata',
+        'objects',
+        'slice',
+    ],
+)
 def test_what_is_no_data_is_refused(value, tmp_path):
     torch.save(dict(more=value), tmp_path / 'file.pth')
     with pytest.raises(ValueError, match='refused: it holds') as error:
@@ -183,19 +200,21 @@ def test_arrays_come_back_as_they_were(tmp_path):
 
 
 def test_histories_and_methods_of_schedulers(tmp_path):
-    history = HistoryBuffer([1., 2.], [1, 3], max_length=2)
+    history = HistoryBuffer([1.0, 2.0], [1, 3], max_length=2)
     empty = HistoryBuffer()
     torch.save(
         dict(
             logs=OrderedDict(loss=history, empty=empty),
-            anneal=OneCycleParamScheduler._annealing_linear),
-        tmp_path / 'file.pth')
+            anneal=OneCycleParamScheduler._annealing_linear,
+        ),
+        tmp_path / 'file.pth',
+    )
     found = load(tmp_path / 'file.pth')
     read = found['logs']['loss']
     assert type(read) is HistoryBuffer
     assert read.statistics('mean') == history.statistics('mean')
-    read.update(5.)
-    np.testing.assert_array_equal(read.data[0], [2., 5.])
+    read.update(5.0)
+    np.testing.assert_array_equal(read.data[0], [2.0, 5.0])
     assert len(found['logs']['empty'].data[0]) == 0
     assert found['anneal'] is OneCycleParamScheduler._annealing_linear
 
@@ -204,8 +223,7 @@ def test_shared_values_stay_shared_and_loops_end(tmp_path):
     tensor, loop = torch.ones(2), []
     loop.append(loop)
     keyed = {np.int64(3): 'three'}
-    torch.save(dict(a=[tensor], b=[tensor], loop=loop, keyed=keyed),
-               tmp_path / 'file.pth')
+    torch.save(dict(a=[tensor], b=[tensor], loop=loop, keyed=keyed), tmp_path / 'file.pth')
     found = load(tmp_path / 'file.pth')
     assert found['a'][0] is found['b'][0]
     assert found['loop'][0] is found['loop']

@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 custom_imports = dict(
-    imports=['mmentropy', 'mmentropy.detection'], allow_failed_imports=False)
+    imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
 
 batch_size = 8
 max_epochs = 8

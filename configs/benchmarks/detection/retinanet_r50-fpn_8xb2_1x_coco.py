@@ -3,7 +3,7 @@
 _base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 
 custom_imports = dict(
-    imports=['mmentropy', 'mmentropy.detection'], allow_failed_imports=False)
+    imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
 
 norm_cfg = dict(type='GlobalBN')
 model = dict(

@@ -6,7 +6,7 @@ _base_ = ('mmdet::deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_'
           'mot17halftrain_test-mot17halfval.py')
 
 custom_imports = dict(
-    imports=['mmentropy', 'mmentropy.detection'], allow_failed_imports=False)
+    imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
 
 model = dict(
     detector=dict(_delete_=True, type='PublicDetections'),

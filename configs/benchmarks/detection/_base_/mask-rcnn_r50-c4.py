@@ -4,7 +4,7 @@
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50-caffe-c4.py'
 
 custom_imports = dict(
-    imports=['mmentropy', 'mmentropy.detection'], allow_failed_imports=False)
+    imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
 
 norm_cfg = dict(type='GlobalBN')
 model = dict(

@@ -8,7 +8,7 @@ _base_ = [
 ]
 
 custom_imports = dict(
-    imports=['mmentropy', 'mmentropy.detection'], allow_failed_imports=False)
+    imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
 
 size = 1024
 norm_cfg = dict(type='mmpretrain.LN2d', eps=1e-6)

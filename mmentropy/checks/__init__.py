@@ -1,0 +1,1 @@
+"""What an argument, a config or a data folder may be."""

@@ -1,0 +1,1 @@
+"""Every change to a host package, one module each."""

@@ -1,0 +1,250 @@
+"""What a run would do, tried on a few iterations and put in words."""
+
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
+
+from mmentropy.distributed import unwrapped
+
+# Iterations that are tried; the first is slower and not timed.
+TRIES = 3
+
+
+def plan(runner: Runner, folder: Path) -> list[str]:
+    """Begin to train, stop after a few iterations, and report.
+
+    Args:
+        runner: That has not trained. Its own work directory is taken for
+            trials; its network is changed.
+        folder: Of the checkpoints of the run that is planned.
+
+    Returns:
+        Lines.
+
+    Raises:
+        Exception: What training would end with at once.
+        OSError: There is no room for the checkpoints.
+    """
+    trial = TrialHook()
+    runner.register_hook(trial)
+    runner.register_hook(RestartHook(trial))
+    with nothing_saved(runner):
+        try:
+            runner.train()
+        except _Enough:
+            runner.call_hook('after_train')
+    lines = [
+        *data_lines(runner),
+        *time_lines(runner, trial),
+        *network_lines(runner),
+    ]
+    return lines + checkpoint_lines(runner, folder, checkpoint_size(runner))
+
+
+@contextmanager
+def nothing_saved(runner: Runner) -> Iterator[None]:
+    """Without the checkpoints of every so many iterations."""
+    hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
+    before = [(hook, hook.interval, hook.save_last) for hook in hooks]
+    for hook in hooks:
+        hook.interval, hook.save_last = -1, False
+    try:
+        yield
+    finally:
+        for hook, interval, last in before:
+            hook.interval, hook.save_last = interval, last
+
+
+class _Enough(Exception):
+    """Ends a trial."""
+
+
+class TrialHook(Hook):
+    """Times a few iterations and ends the training with ``_Enough``.
+
+    Raises:
+        FloatingPointError: In the iteration, if it was left out.
+    """
+
+    priority = 'HIGHEST'
+
+    def __init__(self) -> None:
+        self.loading: list[float] = []
+        self.steps: list[float] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self.start = runner.iter
+        # It is built, and takes longer than a trial.
+        runner._val_loop = None
+        self.moment = time.perf_counter()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.loading.append(self.lap())
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if not outputs:
+            raise FloatingPointError('the first iterations are not finite: see the warning above')
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.steps.append(self.lap())
+        if len(self.steps) == TRIES:
+            raise _Enough
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        # Other hooks evaluate then.
+        raise _Enough
+
+    def lap(self) -> float:
+        """Seconds since it was last called."""
+        last, self.moment = self.moment, time.perf_counter()
+        return self.moment - last
+
+
+class RestartHook(Hook):
+    """Leaves out what other hooks do after an iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, trial: TrialHook) -> None:
+        self.trial = trial
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.trial.lap()
+
+
+def checkpoint_size(runner: Runner) -> int:
+    """Bytes of a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        runner.save_checkpoint(folder, 'trial.pth')
+        return sum(f.stat().st_size for f in Path(folder).glob('trial.pth'))
+
+
+def data_lines(runner: Runner) -> list[str]:
+    """Images and batches, and the batch that the config is meant for."""
+    loader, ranks = runner.train_dataloader, get_world_size()
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
+    batch = size * ranks
+    lines = [
+        f'data: {len(loader.dataset):,} images, {ranks} '
+        f'process{"es" if ranks > 1 else ""} x batch {size} = '
+        f'{batch}, {len(loader):,} iterations an epoch'
+    ]
+    scale = runner.cfg.get('auto_scale_lr') or {}
+    base = scale.get('base_batch_size')
+    if base and base != batch:
+        lines.append(
+            f'batch: the config is meant for {base}, this is {batch}; the '
+            'learning rate is '
+            + ('scaled' if scale.get('enable') else 'not scaled: add --auto-scale-lr')
+        )
+    return lines
+
+
+def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
+    """How long it takes, as far as a few iterations can tell."""
+    loop = runner.train_loop
+    what = f'{loop.max_iters:,} iterations'
+    if isinstance(loop, EpochBasedTrainLoop):
+        what = f'{loop.max_epochs} epochs = {what}'
+    left = loop.max_iters - trial.start
+    if trial.start:
+        what += f', {left:,} of them left'
+    if not trial.steps:
+        return [f'training: {what}']
+    # The first starts loader processes and finds algorithms.
+    loading, step = (min(times[1:] or times) for times in (trial.loading, trial.steps))
+    # Loader processes work while the network does.
+    workers = runner.train_dataloader.num_workers
+    each = max(step, loading / max(1, workers)) if workers else step + loading
+    return [
+        f'training: {what}',
+        f'time: {step:.3g} s a step, {loading:.3g} s waiting for a batch '
+        f'({workers} loader processes): about '
+        f'{timedelta(seconds=round(each * left))} without measuring',
+    ]
+
+
+def network_lines(runner: Runner) -> list[str]:
+    """Size and memory."""
+    count = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    if torch.cuda.is_available():
+        device = f'GPU {torch.cuda.get_device_name()}'
+        used = torch.cuda.max_memory_allocated()
+    else:
+        device = f'CPU, {torch.get_num_threads()} threads'
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return [
+        f'network: {name_of(runner.model)}, {count:,} parameters are trained',
+        f'memory: {gigabytes(used)} at most on {device}',
+    ]
+
+
+def checkpoint_lines(runner: Runner, folder: Path, size: int) -> list[str]:
+    """What is saved where, and whether there is room.
+
+    Raises:
+        OSError: there is none.
+    """
+    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    if hook is None:
+        return ['checkpoints: none, default_hooks.checkpoint is missing']
+    loop = runner.train_loop
+    unit, total = ('epochs', loop.max_epochs) if hook.by_epoch else ('iterations', loop.max_iters)
+    saves = max(0, total // hook.interval if hook.interval > 0 else 0)
+    saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
+    # One more while it is written.
+    kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
+    needed = size * (kept + 1 + len(hook.save_best or []))
+    free = shutil.disk_usage(existing(folder)).free
+    lines = [
+        f'checkpoints: {gigabytes(size)} each in {folder}, every '
+        f'{hook.interval} {unit}, {kept} kept',
+        f'disk: {gigabytes(needed)} needed, {gigabytes(free)} free',
+    ]
+    if needed > free:
+        raise OSError(
+            f'{lines[0]}: {gigabytes(needed)} needed, {gigabytes(free)} free; '
+            'make room, or lower default_hooks.checkpoint.max_keep_ckpts'
+        )
+    if hook.save_best:
+        lines.append(f'best: by {", ".join(hook.key_indicators)}')
+    return lines
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder above that is there."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def gigabytes(count: float) -> str:
+    """A number of bytes, readable."""
+    for unit in ('B', 'KiB', 'MiB'):
+        if count < 1024:
+            return f'{count:.3g} {unit}'
+        count /= 1024
+    return f'{count:.3g} GiB'
+
+
+def name_of(model: nn.Module) -> str:
+    """The algorithm and its backbone."""
+    model = unwrapped(model)
+    backbone: nn.Module | None = getattr(model, 'backbone', None)
+    inside = f' of {type(backbone).__name__}' if backbone is not None else ''
+    return type(model).__name__ + inside

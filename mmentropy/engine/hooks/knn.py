@@ -1,0 +1,228 @@
+"""What watches a pre-training run, and what lays its tensors out."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmpretrain.registry import DATASETS, HOOKS
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, or_none, require
+from mmentropy.distributed import unwrapped
+from mmentropy.engine.hooks.save_best import check_save_best, save_best
+from mmentropy.evaluation import METRICS, eval_datasets, extract_features, knn_predict
+
+
+@HOOKS.register_module()
+class KNNHook(Hook):
+    """kNN accuracy of the backbone during pre-training.
+
+    Runs every ``interval`` and at the end of training, on all ranks. Logs one
+    line, adds ``knn/top1`` to the visualizer and ``val/knn_top1`` to the
+    message hub, in percent. Training goes on as if it had not run: random
+    states, training modes and batch norm statistics stay as they were. The
+    data sets are built once, when training starts.
+
+    Args:
+        train: config of the labelled bank, with a plain pipeline of one view.
+            Default: that of the config's ``eval_datasets``.
+        test: config of the labelled queries, likewise.
+        interval: epochs, or iterations if not ``by_epoch``.
+        k: see :func:`mmentropy.evaluation.knn_predict`.
+        metric: see there.
+        temperature: see there.
+        batch_size: images per rank and step.
+        by_epoch: count epochs; False in iteration-based training.
+        num_workers: loader processes per rank.
+
+    Raises:
+        ValueError: before the first step: ``interval``, ``k`` or ``metric``
+            is wrong; ``by_epoch`` in iteration-based training; no labelled
+            data named.
+    """
+
+    def __init__(
+        self,
+        train: dict | None = None,
+        test: dict | None = None,
+        interval: int = 10,
+        k: int = 20,
+        metric: str = 'cosine',
+        temperature: float = 0.07,
+        batch_size: int = 256,
+        by_epoch: bool = True,
+        num_workers: int = 0,
+    ) -> None:
+        require(COUNT, interval=interval, k=k, batch_size=batch_size)
+        require(POSITIVE, temperature=temperature)
+        require(INDEX, num_workers=num_workers)
+        require(FLAG, by_epoch=by_epoch)
+        require(or_none(DICT), train=train, test=test)
+        if metric not in METRICS:
+            raise ValueError(f'metric must be one of {METRICS}, got {metric!r}')
+        self.train = train
+        self.test = test
+        self.interval = interval
+        self.knn = dict(k=k, metric=metric, temperature=temperature)
+        self.loader = dict(batch_size=batch_size, num_workers=num_workers)
+        self.by_epoch = by_epoch
+        self.datasets: list[Dataset] | None = None
+
+    def scalar_names(self, runner: Runner) -> list[str]:
+        """What ``save_best`` of the CheckpointHook may name."""
+        return ['knn/top1']
+
+    def before_train(self, runner: Runner) -> None:
+        check_save_best(runner)
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'KNNHook counts epochs, but training counts iterations: set by_epoch=False'
+            )
+        if self.datasets is None:
+            with random_state_kept():
+                named = (self.train, self.test)
+                if None in named:
+                    named = [
+                        own or default for own, default in zip(named, eval_datasets(runner.cfg))
+                    ]
+                self.datasets = [DATASETS.build(cfg) for cfg in named]
+        if not 1 <= self.knn['k'] <= len(self.datasets[0]):
+            raise ValueError(
+                f'KNNHook: k must be in 1..'
+                f'{len(self.datasets[0])} (the rows of train), '
+                f'got {self.knn["k"]}'
+            )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self.by_epoch and (
+            self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        ):
+            self._evaluate(runner, 'epoch', runner.epoch + 1)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        if not self.by_epoch and (
+            self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
+        ):
+            self._evaluate(runner, 'iteration', runner.iter + 1)
+
+    def _evaluate(self, runner: Runner, unit: str, step: int) -> None:
+        start = time.perf_counter()
+        model = unwrapped(runner.model)
+        device = next(model.backbone.parameters()).device
+        with random_state_kept():
+            (train_x, train_y), (test_x, test_y) = [
+                extract_features(model, dataset, **self.loader) for dataset in self.datasets
+            ]
+        # Each rank classifies its share of the test rows.
+        rank, world_size = get_dist_info()
+        predictions = knn_predict(
+            train_x.to(device), train_y.to(device), test_x[rank::world_size].to(device), **self.knn
+        )
+        correct = (predictions.cpu() == test_y[rank::world_size]).sum()
+        all_reduce(correct)
+        top1 = 100 * correct.item() / len(test_y)
+        runner.message_hub.update_scalar('val/knn_top1', top1)
+        runner.visualizer.add_scalar('knn/top1', top1, step)
+        runner.logger.info(
+            f'kNN after {unit} {step}: top-1 {top1:.2f} % '
+            f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train_y)} + '
+            f'{len(test_y)} rows, {time.perf_counter() - start:.1f} s)'
+        )
+        save_best(runner, {'knn/top1': top1}, self.by_epoch)
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if cuda else []):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Train with images and convolutions in the channels_last layout.
+
+    For any algorithm. Weights, those of an EMA copy, the optimiser's state
+    and the views have their channels innermost while training runs;
+    checkpoints are written as without the hook, so it can be added or left
+    out when a run is resumed. Values change by rounding only. DDP, which was
+    built before, warns once that strides do not match; it copies.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        model = unwrapped(runner.model)
+        model.to(memory_format=torch.channels_last)
+        # torch's fused optimisers on CPU pair the numbers of weight and state
+        # as they lie in memory.
+        for state in runner.optim_wrapper.optimizer.state.values():
+            state.update(_laid_out(state, torch.channels_last))
+        self._handle = model.data_preprocessor.register_forward_hook(
+            lambda module, args, out: _laid_out(out, torch.channels_last)
+        )
+
+    def after_train(self, runner: Runner) -> None:
+        self._handle.remove()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        for key in checkpoint.keys() & {'state_dict', 'optimizer'}:
+            checkpoint[key] = _laid_out(checkpoint[key], torch.contiguous_format)
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Train with the backbone compiled by ``torch.compile``.
+
+    For any algorithm; the backbone of an EMA copy is compiled too. What
+    costs little or waits for other ranks is left as it is, and so are the
+    keys of checkpoints. mmengine's ``compile=True`` takes the whole step with
+    its logging instead. The first iteration takes minutes.
+
+    Args:
+        options: Of ``torch.compile``, e.g. ``mode='reduce-overhead'``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self._compiled: list[nn.Module] = []
+
+    def before_train(self, runner: Runner) -> None:
+        model = unwrapped(runner.model)
+        kind = type(model.backbone)
+        self._compiled = [m for m in model.modules() if type(m) is kind]
+        for module in self._compiled:
+            # Not the call itself, where hooks that are added later run.
+            module.forward = torch.compile(module.forward, **self.options)
+
+    def after_train(self, runner: Runner) -> None:
+        for module in self._compiled:
+            del module.forward
+
+
+def _laid_out(value: Any, layout: torch.memory_format) -> Any:
+    """``value`` with each tensor of four dimensions in it in this layout."""
+    if isinstance(value, torch.Tensor) and value.dim() == 4:
+        return value.contiguous(memory_format=layout)
+    if isinstance(value, dict):
+        return {key: _laid_out(item, layout) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_laid_out(item, layout) for item in value]
+    return value

@@ -1,0 +1,109 @@
+"""A small data set that stays decoded on the device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+# Of the memory that is free on a GPU, for the network and its activations.
+SHARE = 0.5
+
+
+@HOOKS.register_module()
+class ResidentImagesHook(Hook):
+    """Decode the training set once and keep it on the device of the model.
+
+    For ``BatchViews`` and images of one size. The loader's sampler chooses
+    the images as before; its workers are not started, and nothing is copied
+    from the host while training runs. The views are the same.
+
+    Raises:
+        ValueError: Before the first step: the loader makes views itself, an
+            image is of another size than the first, or all of them are more
+            than half of the free memory of the GPU.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        loader = runner.train_loop.dataloader
+        if not isinstance(loader, ResidentLoader):
+            device = next(runner.model.parameters()).device
+            loop = runner.train_loop
+            loop.dataloader = ResidentLoader(loader, decoded(loader.dataset, device))
+            if hasattr(loop, 'dataloader_iterator'):
+                # Loops that count iterations have begun to iterate.
+                loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
+
+
+def decoded(dataset: Any, device: torch.device) -> Tensor:
+    """All images of a data set that ends in PackImage, (N, C, H, W) uint8.
+
+    Raises:
+        ValueError: see :class:`ResidentImagesHook`.
+    """
+    images: Tensor | None = None
+    for i in range(len(dataset)):
+        image = dataset[i].get('inputs')
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.dim() != 3:
+            raise ValueError(
+                'ResidentImagesHook needs the data set to give one uint8 image'
+                " each: set data_preprocessor=dict(type='BatchViews', ...) "
+                'and end the pipeline of train_dataloader in PackImage'
+            )
+        if images is None:
+            images = new_images(len(dataset), image, device)
+        # (H, W, C) as in PackImage.
+        if image.permute(2, 0, 1).shape != images.shape[1:]:
+            raise ValueError(
+                f'ResidentImagesHook: image {i} is {tuple(image.shape)}, '
+                f'image 0 {tuple(images[0].permute(1, 2, 0).shape)}: resize '
+                'them in the pipeline, or leave the hook out'
+            )
+        images[i] = image.permute(2, 0, 1)
+    assert images is not None
+    return images
+
+
+def new_images(count: int, image: Tensor, device: torch.device) -> Tensor:
+    """Room for ``count`` images like this one (H, W, C)."""
+    if device.type == 'cuda':
+        free = torch.cuda.mem_get_info(device)[0]
+        if count * image.numel() > SHARE * free:
+            raise ValueError(
+                f'ResidentImagesHook: {count} images of '
+                f'{tuple(image.shape)} are {count * image.numel() / 2**30:.1f}'
+                f' GiB, more than half of the {free / 2**30:.1f} GiB that are '
+                'free: leave the hook out'
+            )
+    return torch.empty((count, *image.permute(2, 0, 1).shape), dtype=torch.uint8, device=device)
+
+
+class ResidentLoader:
+    """Batches of images in memory, chosen by another loader's sampler.
+
+    Everything but iteration is that loader's.
+
+    Args:
+        loader: Of the same data set.
+        images: All of its images (N, C, H, W).
+    """
+
+    def __init__(self, loader: DataLoader, images: Tensor) -> None:
+        self.loader = loader
+        self.images = images
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        assert self.loader.batch_sampler is not None
+        for rows in self.loader.batch_sampler:
+            index = torch.tensor(rows, device=self.images.device)
+            yield dict(inputs=self.images[index])
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)

@@ -1,0 +1,159 @@
+"""Keep the best checkpoint by what hooks measure while a network trains.
+
+``default_hooks = dict(checkpoint=dict(save_best='monitor/backbone/er_bound',
+rule='greater'))``. mmengine judges ``save_best`` after validation, which
+pre-training does not have.
+"""
+
+import math
+from contextlib import nullcontext
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mmentropy.weights.backbone import read_checkpoint
+
+
+def check_save_best(runner: Runner) -> None:
+    """Refuse a ``save_best`` of the CheckpointHook that nothing measures.
+
+    Hooks name what they hand to :func:`save_best` by ``scalar_names(runner)``.
+
+    Raises:
+        ValueError: A key is none of these, or is one of them while there is a
+            val loop, among whose metrics mmengine would look for it.
+    """
+    hook = _checkpoint_hook(runner)
+    if hook is None:
+        return
+    offered = [
+        name
+        for other in runner.hooks
+        if hasattr(other, 'scalar_names')
+        for name in other.scalar_names(runner)
+    ]
+    for key in hook.key_indicators:
+        if runner.val_loop is not None and key in offered:
+            raise ValueError(
+                f'save_best={key!r} is not measured by validation: set '
+                'val_cfg, val_dataloader and val_evaluator to None'
+            )
+        if runner.val_loop is None and key not in offered:
+            raise ValueError(
+                f'save_best={key!r} is measured by no hook: '
+                + (
+                    f'choose from {", ".join(offered)}'
+                    if offered
+                    else "add custom_hooks=[dict(type='EntropyMonitorHook')]"
+                )
+            )
+
+
+@master_only
+def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False) -> None:
+    """Save the network where it is the best so far by a ``save_best`` key.
+
+    As mmengine does after validation: ``best_{key}_iter_{n}.pth`` without the
+    optimiser's state, a line in the log, ``best_score`` and ``best_ckpt`` in
+    the message hub. But the previous one is removed only after that. To be
+    called before the CheckpointHook, so that its checkpoint knows of it;
+    ranks other than the first may call it or not.
+
+    Args:
+        metrics: A key that is not finite is not judged, nor one that is
+            missing: with a warning if others of its first part are there.
+        by_epoch: Called after an epoch, not after an iteration.
+    """
+    hook = _checkpoint_hook(runner)
+    if hook is None:
+        return
+    unit, step = ('epoch', runner.epoch + 1) if by_epoch else ('iter', runner.iter + 1)
+    measured = {name.split('/')[0] for name in metrics}
+    for key, rule in zip(hook.key_indicators, hook.rules):
+        score = metrics.get(key, math.nan)
+        if not math.isfinite(score):
+            if key.split('/')[0] in measured:
+                runner.logger.warning(
+                    f'save_best: {key} at {step} {unit} is not finite or was not measured'
+                )
+            continue
+        previous, best = _best(runner, hook, key, rule)
+        if not hook.is_better_than[key](score, best):
+            continue
+        name = f'{_stem(key)}_{unit}_{step}.pth'
+        path = hook.file_backend.join_path(hook.out_dir, name)
+        safe = isinstance(hook, SafeCheckpointHook)
+        with hook.or_go_on(runner, name) if safe else nullcontext():
+            _remember(runner, hook, key, path, score)
+            runner.save_checkpoint(
+                hook.out_dir,
+                name,
+                save_optimizer=False,
+                save_param_scheduler=False,
+                by_epoch=by_epoch,
+                backend_args=hook.backend_args,
+            )
+            runner.logger.info(
+                f'The best checkpoint with {score:0.4f} {key} at {step} {unit} is saved to {name}.'
+            )
+            # A run resumed from elsewhere leaves the best one there.
+            if previous not in (None, path) and previous == hook.file_backend.join_path(
+                hook.out_dir, Path(previous).name
+            ):
+                hook.file_backend.remove(previous)
+
+
+def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:
+    """The one with ``save_best``."""
+    hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best)
+    return next(hooks, None)
+
+
+def _stem(key: str) -> str:
+    return f'best_{key}'.replace('/', '_')
+
+
+def _info_keys(hook: CheckpointHook, key: str) -> tuple[str, str]:
+    """Names of path and score in the message hub, mmengine's."""
+    of = '' if len(hook.key_indicators) == 1 else f'_{key}'
+    return f'best_ckpt{of}', f'best_score{of}'
+
+
+def _best(runner: Runner, hook: CheckpointHook, key: str, rule: str) -> tuple[str | None, float]:
+    """Path and score of the best checkpoint that is still there.
+
+    The checkpoint that a run was resumed from may be older than the best one,
+    which then is found in the folder.
+    """
+    path_key, score_key = _info_keys(hook, key)
+    info = runner.message_hub.runtime_info
+    path = info.get(path_key)
+    if path is not None and hook.file_backend.isfile(path):
+        return path, info[score_key]
+    path, best = None, hook.init_value_map[rule]
+    # A run that starts anew does not look at what another one left.
+    files = Path(hook.out_dir).glob(f'{_stem(key)}_*.pth') if runner._resume else ()
+    for file in files:
+        try:
+            score = read_checkpoint(file)['message_hub']['runtime_info'][score_key]
+        except (ValueError, KeyError):
+            continue
+        if hook.is_better_than[key](score, best):
+            path, best = str(file), score
+    if path is not None:
+        _remember(runner, hook, key, path, best)
+    return path, best
+
+
+def _remember(runner: Runner, hook: CheckpointHook, key: str, path: str, score: float) -> None:
+    """Where mmengine resumes and publishes from."""
+    path_key, score_key = _info_keys(hook, key)
+    runner.message_hub.update_info(path_key, path)
+    runner.message_hub.update_info(score_key, score)
+    if len(hook.key_indicators) == 1:
+        hook.best_ckpt_path = path
+    else:
+        hook.best_ckpt_path_dict[key] = path

@@ -1,0 +1,113 @@
+"""Training in bfloat16, and LARS without a wait per parameter."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from mmpretrain.engine.optimizers import LARS
+from mmpretrain.registry import OPTIMIZERS
+from torch import Tensor, nn
+
+from mmentropy.checks.arguments import FLAG, NOT_NEGATIVE, require
+
+_SETTINGS = ('lr', 'momentum', 'dampening', 'weight_decay', 'nesterov', 'eta', 'lars_exclude')
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Forward under bfloat16 autocast, on CPU as well as on GPU.
+
+    mmengine's ``AmpOptimWrapper`` refuses the CPU. bfloat16 has the range of
+    float32, so there is no loss to scale.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast on the device of the model's parameters."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+@OPTIMIZERS.register_module()
+class ForeachLARS(LARS):
+    """mmpretrain's ``LARS``, all parameters of equal settings in one call.
+
+    Arguments, steps and state dict are its own; it reads two norms of every
+    parameter on the host, which waits for the device, and this none.
+
+    Source:
+        arXiv 1708.03888;
+        mmpretrain@ee7f2e8:mmpretrain/engine/optimizers/lars.py.
+    """
+
+    def __init__(self, params: Any, lr: float, **kwargs: Any) -> None:
+        require(FLAG, nesterov=kwargs.get('nesterov', False))
+        numbers = kwargs.keys() - {'nesterov'}
+        require(NOT_NEGATIVE, lr=lr, **{n: kwargs[n] for n in numbers})
+        super().__init__(params, lr, **kwargs)
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None) -> Any:
+        """One step; the value of ``closure``, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        # mmengine makes a group of each parameter as soon as one differs.
+        alike: dict[tuple, list[Tensor]] = defaultdict(list)
+        for group in self.param_groups:
+            settings = {k: v for k, v in group.items() if k in _SETTINGS}
+            alike[tuple(settings.items())] += [p for p in group['params'] if p.grad is not None]
+        for key, params in alike.items():
+            if params:
+                self._step(params, **dict(key))
+        return loss
+
+    def _step(
+        self,
+        params: list[Tensor],
+        lr: float,
+        momentum: float,
+        dampening: float,
+        weight_decay: float,
+        nesterov: bool,
+        eta: float,
+        lars_exclude: bool = False,
+    ) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
+        moves = list(torch._foreach_add(grads, params, alpha=weight_decay))
+        if lars_exclude:
+            torch._foreach_mul_(moves, lr)
+        else:
+            weight = torch.stack(torch._foreach_norm(params))
+            grad = torch.stack(torch._foreach_norm(grads))
+            rate = eta * weight / (grad + weight_decay * weight + self.eps)
+            rate = rate.where((weight != 0) & (grad != 0), 1.0)
+            torch._foreach_mul_(moves, list((lr * rate).unbind()))
+        if momentum:
+            moves = self._with_momentum(params, moves, momentum, dampening, nesterov)
+        torch._foreach_sub_(params, moves)
+
+    def _with_momentum(
+        self,
+        params: list[Tensor],
+        moves: list[Tensor],
+        momentum: float,
+        dampening: float,
+        nesterov: bool,
+    ) -> list[Tensor]:
+        for p, move in zip(params, moves):
+            if 'momentum_buffer' not in self.state[p]:
+                # The first step is the move itself, without dampening.
+                self.state[p]['momentum_buffer'] = move * (dampening / momentum)
+        buffers = [self.state[p]['momentum_buffer'] for p in params]
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, moves, alpha=1 - dampening)
+        if nesterov:
+            return list(torch._foreach_add(moves, buffers, alpha=momentum))
+        return buffers

@@ -1,0 +1,414 @@
+"""What features tell without labels: tensors in, scalars out.
+
+Rows are images. Whatever the precision of the input, values are computed in
+float64 from products of rows, which is finer than float32 features are, and
+carry no gradient. Each function takes duplicates, constant batches and zeros;
+what is not finite raises ``FloatingPointError``.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmentropy import functional as F
+
+# Of the kernel of the entropy on the sphere, and of the coding length: those
+# of ER's and of MEC's paper.
+KAPPA = 10.0
+DISTORTION = 0.06
+# Ranks of the eigenvalues that the power law is fitted to, both included; our
+# choice, the paper's code takes them as an argument.
+POWER_LAW_RANKS = (4, 100)
+
+
+def _wide(name: str, z: Tensor) -> Tensor:
+    F.check_matrix(name, z)
+    return z.detach().double()
+
+
+def _unit(name: str, z: Tensor) -> Tensor:
+    return F.unit_rows(_wide(name, z))
+
+
+def _pair(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
+    F.check_same_shape('z1', z1, 'z2', z2)
+    return _unit('z1', z1), _unit('z2', z2)
+
+
+# -- Ranks and spectra -------------------------------------------------------
+
+
+def singular_values(z: Tensor) -> Tensor:
+    """Singular values by the eigenvalues of the smaller product of ``z``.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        (min(N, D),) float64, falling, >= 0; below 1e-8 of the largest they
+        are rounding.
+    """
+    z = _wide('z', z)
+    # Huge or tiny features would leave float64 when squared.
+    scale = z.abs().max().clamp_min(torch.finfo(z.dtype).tiny)
+    z = z / scale
+    gram = z @ z.T if z.size(0) <= z.size(1) else z.T @ z
+    return torch.linalg.eigvalsh(gram).flip(0).clamp_min(0).sqrt() * scale
+
+
+def entropy_rank(values: Tensor, eps: float = 0.0) -> Tensor:
+    """Exponential of the entropy of values >= 0 as shares of their sum.
+
+    Args:
+        values: (K,).
+        eps: Added to each share.
+
+    Returns:
+        Scalar; 1 if all values are 0, and ``eps`` too.
+    """
+    total = values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.special.entr(values / total + eps).sum().exp()
+
+
+def effective_rank(z: Tensor) -> Tensor:
+    """Exponential of the entropy of the singular values; not centred.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        Scalar, a number of dimensions in [1, min(N, D)]; 1 on a constant
+        batch.
+
+    Source:
+        Roy & Vetterli, EUSIPCO 2007.
+    """
+    return entropy_rank(singular_values(z))
+
+
+def rankme(z: Tensor) -> Tensor:
+    """:func:`effective_rank` with 1e-7 added to each share, as in RankMe.
+
+    So it is above it, by at most 2 in 10,000 for 100 singular values and 4 in
+    1,000 for 2048, and the shares no longer sum to 1.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        Scalar, a number of dimensions in [1, 1.01 min(N, D)]; 1, but for
+        the 1e-7, on a constant batch.
+
+    Source:
+        arXiv 2210.02885, eq. 1.
+    """
+    return entropy_rank(singular_values(z), eps=1e-7)
+
+
+def spectrum(z: Tensor) -> Tensor:
+    """Singular values of the centred features as shares of their sum.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        (min(N, D),) falling, in [0, 1], sum 1; zeros on a constant batch.
+    """
+    z = _wide('z', z)
+    values = singular_values(z - z.mean(dim=0))
+    return values / values.sum().clamp_min(torch.finfo(z.dtype).tiny)
+
+
+def alpha_req(z: Tensor) -> Tensor:
+    r"""Exponent of the power law of the covariance's eigenvalues.
+
+    The slope of :math:`\log \lambda_i = c - \alpha \log i` by least squares
+    with weights :math:`1 / i` over ranks 4 to 100, or to the last eigenvalue
+    that is not rounding.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        Scalar >= 0, no unit: 0 isotropic, about 1 what the paper found to
+        transfer best; inf with fewer than two eigenvalues to fit, as on a
+        constant batch.
+
+    Source:
+        arXiv 2202.05808; weights
+        kumarkrishna/fastssl@2ecb27e:fastssl/utils/powerlaw.py.
+    """
+    return power_law(spectrum(z))
+
+
+def power_law(shares: Tensor) -> Tensor:
+    """:func:`alpha_req` from :func:`spectrum`."""
+    eigenvalues = shares.square()
+    noise = len(shares) * torch.finfo(shares.dtype).eps * eigenvalues[0]
+    first, last = POWER_LAW_RANKS
+    last = min(last, int((eigenvalues > noise).sum()))
+    if last <= first:
+        return shares.new_tensor(math.inf)
+    rank = torch.arange(first, last + 1).to(shares)
+    weight = 1 / (rank * (1 / rank).sum())
+    x, y = rank.log(), eigenvalues[first - 1 : last].log()
+    x = x - (weight * x).sum()
+    return -(weight * x * y).sum() / (weight * x * x).sum()
+
+
+def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
+    r"""Effective rank of what tells images apart from their views.
+
+    :math:`\exp` of the entropy of the eigenvalues of :math:`\Sigma_w^{-1/2}
+    \Sigma_b \Sigma_w^{-1/2}`: :math:`\Sigma_b` is the covariance of the
+    means of each image's views, :math:`\Sigma_w` that of views around their
+    mean, plus :math:`\delta I`. :math:`\delta` is absolute, so scale the
+    features alike before comparing. The paper's guard of the logarithm is
+    not needed.
+
+    Args:
+        z: (N, q, D), q >= 2 views of N images.
+        delta: > 0.
+
+    Returns:
+        Scalar, a number of dimensions in [1, min(N - 1, D)]; 1 on a constant
+        batch. Views in random directions, with nothing in common, count too.
+
+    Raises:
+        ValueError: ``z`` is not (N, q, D), or q below 2.
+
+    Source:
+        arXiv 2312.04000, section 3.
+    """
+    F.check_positive(delta=delta)
+    if z.dim() != 3 or z.size(1) < 2:
+        raise ValueError(
+            f'lidar needs (N, q, D) with q >= 2 views of an image, got shape {tuple(z.shape)}'
+        )
+    n, q, d = z.shape
+    z = _wide('z', z.reshape(n * q, d)).view(n, q, d)
+    means = z.mean(dim=1)
+    between = (means - means.mean(dim=0)) / math.sqrt(n)
+    # Orthonormal contrasts of the views: one row fewer than deviations.
+    contrasts = torch.linalg.svd(z.new_ones(1, q)).Vh[1:]
+    within = (contrasts @ z).flatten(0, 1) / math.sqrt(n * q)
+    # Woodbury: the eigenvalues that are not 0 are those of B S^-1 B^T with
+    # S^-1 = (I - W^T (delta I + W W^T)^-1 W) / delta, whatever D.
+    inner = within @ within.T
+    inner.diagonal().add_(delta)
+    cross = within @ between.T
+    matrix = between @ between.T - cross.T @ torch.linalg.solve(inner, cross)
+    return entropy_rank(torch.linalg.eigvalsh(matrix).clamp_min(0))
+
+
+# -- On the sphere -----------------------------------------------------------
+
+
+def feature_std(z: Tensor) -> Tensor:
+    r"""Standard deviation of unit rows, mean over columns, times
+    :math:`\sqrt D`.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        Scalar in [0, 1], no unit: 1 if every column has mean 0 and variance
+        1 / D, 0 on a constant batch.
+
+    Source:
+        SimSiam, arXiv 2011.10566, figure 2, there without the factor.
+    """
+    z = _unit('z', z)
+    return z.std(dim=0, correction=0).mean() * math.sqrt(z.size(1))
+
+
+def uniformity(z: Tensor) -> Tensor:
+    r"""Log of the mean Gaussian potential of pairs of unit rows, t = 2.
+
+    .. math:: \log \frac{2}{N (N - 1)} \sum_{i < j}
+              e^{-2 \|z_i - z_j\|^2}
+
+    Args:
+        z: (N, D), N >= 2.
+
+    Returns:
+        Scalar in [-8, 0], no unit: near -4 spread out in many dimensions, 0
+        on a constant batch.
+
+    Raises:
+        ValueError: A single row.
+
+    Source:
+        arXiv 2005.10242, eq. 2 and its appendix's code.
+    """
+    z = _unit('z', z)
+    if len(z) < 2:
+        raise ValueError('uniformity compares rows and needs at least 2')
+    # Rows of zeros have no unit length.
+    norms = z.square().sum(dim=1)
+    squared = norms[:, None] + norms - 2 * z @ z.T
+    i, j = torch.triu_indices(len(z), len(z), 1, device=z.device)
+    potential = squared[i, j].clamp_min(0) * -2
+    return potential.logsumexp(dim=0) - math.log(len(i))
+
+
+def alignment(z1: Tensor, z2: Tensor) -> Tensor:
+    """Mean squared distance of the two unit rows of an image.
+
+    Args:
+        z1: (N, D).
+        z2: (N, D), row i of the same image as row i of ``z1``.
+
+    Returns:
+        Scalar in [0, 4], no unit: 0 if views are mapped to one point, as on
+        a constant batch; 2 if they are orthogonal.
+
+    Source:
+        arXiv 2005.10242, eq. 1, alpha = 2.
+    """
+    z1, z2 = _pair(z1, z2)
+    return (z1 - z2).square().sum(dim=1).mean()
+
+
+def coding_length(z: Tensor, distortion: float = DISTORTION) -> Tensor:
+    """:func:`mmentropy.functional.coding_length` of unit rows, per image.
+
+    Args:
+        z: (N, D).
+        distortion: Per dimension, > 0.
+
+    Returns:
+        Scalar in nats per image, >= 0; on a constant batch of any direction
+        (N + D) / (2 N) log(1 + 1 / distortion).
+
+    Source:
+        MEC, arXiv 2210.11464, eq. 1.
+    """
+    z = _unit('z', z)
+    return F.coding_length(z, distortion) / len(z)
+
+
+def entropy(z: Tensor, kappa: float = KAPPA) -> Tensor:
+    """:func:`mmentropy.functional.sphere_entropy` of unit rows.
+
+    By ``'joe'``, which tends to Shannon's entropy as rows grow in number and
+    the kernel narrows; ``'plug_in'``, the losses' default, weighs rows by
+    their density and lies below it.
+
+    Args:
+        z: (N, D), D >= 2.
+        kappa: Concentration of the kernel, > 0.
+
+    Returns:
+        Scalar in nats, from :func:`point_entropy`, on a constant batch, to
+        log N above it.
+
+    Source:
+        ER, arXiv 2307.10907.
+    """
+    return F.sphere_entropy(_unit('z', z), kappa, estimator='joe')
+
+
+def point_entropy(dim: int, kappa: float = KAPPA) -> float:
+    """The entropy, in nats, that a single point of the sphere is given."""
+    return -F.vmf_log_normalizer(dim, kappa) - kappa
+
+
+def reconstruction(z1: Tensor, z2: Tensor, kappa: float = KAPPA) -> Tensor:
+    """:func:`mmentropy.functional.sphere_reconstruction` of unit rows.
+
+    :func:`entropy` minus this is ER's lower bound on the information that
+    the views share, at most log N.
+
+    Args:
+        z1: (N, D), D >= 2.
+        z2: (N, D), row i of the same image as row i of ``z1``.
+        kappa: Concentration, > 0.
+
+    Returns:
+        Scalar in nats, from :func:`point_entropy`, on a constant batch, to
+        2 ``kappa`` above it.
+
+    Source:
+        ER, arXiv 2307.10907.
+    """
+    return F.sphere_reconstruction(*_pair(z1, z2), kappa)
+
+
+def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
+    """Entropy of the mean assignment as a share of the largest, log K.
+
+    Args:
+        logits: (N, K), K >= 2.
+        temperature: Divides them, > 0.
+
+    Returns:
+        Scalar in [0, 1], no unit: 1 if all classes are used alike, 0 if one
+        is. A constant batch gives the entropy of its assignment.
+
+    Source:
+        ER, arXiv 2307.10907: :func:`mmentropy.functional.discrete_entropy`.
+    """
+    F.check_positive(temperature=temperature)
+    probs = (_wide('logits', logits) / temperature).softmax(dim=1)
+    return F.discrete_entropy(probs) / math.log(probs.size(1))
+
+
+# -- With labels -------------------------------------------------------------
+
+
+def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
+    """Rows whose class is that of their neighbours, in percent.
+
+    Each of the ``k`` nearest other rows votes with weight exp(cosine / 0.07),
+    as in :func:`mmentropy.evaluation.knn_predict`.
+
+    Args:
+        z: (N, D).
+        labels: (N,) int64 >= 0.
+        k: Neighbours; all others if there are fewer.
+
+    Returns:
+        Scalar in [0, 100].
+    """
+    z = _unit('z', z)
+    cosines = (z @ z.T).fill_diagonal_(-torch.inf)
+    nearest, index = cosines.topk(min(k, len(z) - 1))
+    labels = labels.to(z.device)
+    votes = z.new_zeros(len(z), int(labels.max()) + 1)
+    votes.scatter_add_(1, labels[index], ((nearest - 1) / 0.07).exp())
+    return 100 * (votes.argmax(1) == labels).double().mean()
+
+
+# -- Together ----------------------------------------------------------------
+
+
+def measure(views: list[Tensor]) -> tuple[dict[str, float], Tensor]:
+    """All of the above that apply, each decomposition done once.
+
+    Args:
+        views: (N, D) of one or two views of the same N >= 2 images, D >= 2.
+
+    Returns:
+        Scalars by name, and the :func:`spectrum`. Of the first view, but for
+        ``entropy``, the mean over views; with two views also ``alignment``,
+        ``reconstruction``, ``er_bound`` and ``lidar``.
+    """
+    z = views[0]
+    values, shares = singular_values(z), spectrum(z)
+    found = dict(
+        effective_rank=entropy_rank(values),
+        rankme=entropy_rank(values, eps=1e-7),
+        alpha_req=power_law(shares),
+        feature_std=feature_std(z),
+        uniformity=uniformity(z),
+        coding_length=coding_length(z),
+        entropy=torch.stack([entropy(view) for view in views]).mean(),
+    )
+    if len(views) == 2:
+        found['alignment'] = alignment(z, views[1])
+        found['reconstruction'] = reconstruction(z, views[1])
+        found['er_bound'] = found['entropy'] - found['reconstruction']
+        found['lidar'] = lidar(torch.stack(views, dim=1))
+    return {name: float(value) for name, value in found.items()}, shares

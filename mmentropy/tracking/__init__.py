@@ -1,1 +1,0 @@
-"""Measure frozen features by tracking; nothing is trained on the videos."""

@@ -1,0 +1,65 @@
+"""C5 of a pre-trained ResNet as the head of a C4 detector."""
+
+from mmcv.cnn import build_norm_layer
+from mmdet.models.backbones import ResNet
+from mmdet.models.roi_heads.shared_heads import ResLayer
+from mmdet.registry import MODELS
+from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import Tensor, nn
+
+from mmentropy.weights.backbone import PathLike, PretrainedBackbone
+
+
+@MODELS.register_module()
+class ResLayerWithNorm(ResLayer):
+    """A stage of ResNet and one more norm, as in MoCo.
+
+    mmpretrain's ResLayerExtraNorm, which is None where mmpretrain's models
+    were imported before mmentropy.
+
+    Args:
+        depth: of the ResNet.
+        kwargs: of mmdet's ResLayer, which takes stage 3, C5, by default.
+    """
+
+    def __init__(self, depth: int, **kwargs) -> None:
+        super().__init__(depth, **kwargs)
+        block, _ = ResNet.arch_settings[depth]
+        channels = 64 * 2**self.stage * block.expansion
+        self.norm = build_norm_layer(self.norm_cfg, channels)[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, 2C, H / 2, W / 2) for C5."""
+        return self.norm(super().forward(x))
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedC5(PretrainedBackbone):
+    """Initialise a C4 detector's shared head with C5 of a backbone.
+
+    It loads ``layer4.*``; the norm that follows C5 keeps its initial values.
+
+    Args:
+        checkpoint: that of the backbone.
+        branch: 'student' or 'teacher'.
+        min_match: see :func:`mmentropy.weights.backbone.load_backbone`; C5 is 60 of
+            the 318 keys of a ResNet-50, and the norm has 5 more.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: as
+            :class:`mmentropy.weights.backbone.PretrainedBackbone`.
+    """
+
+    def __init__(
+        self, checkpoint: PathLike | None = None, branch: str = 'student', min_match: float = 0.18
+    ) -> None:
+        super().__init__(checkpoint, branch, min_match)
+
+    def __call__(self, module: nn.Module) -> None:
+        if not self.checkpoint:
+            raise ValueError(
+                f'PretrainedC5 of {type(module).__name__} has no checkpoint: '
+                "add to --cfg-options, beside the backbone's, "
+                'model.roi_head.shared_head.init_cfg.checkpoint=PATH'
+            )
+        super().__call__(module)

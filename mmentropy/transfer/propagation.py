@@ -1,0 +1,213 @@
+"""Labels of a first frame, carried through a clip by frozen features.
+
+The settings are those of UniTrack, 2107.02156, in the form of its code,
+Zhongdao/UniTrack@a83e782:test/test_vos.py, config/*.yaml: full frames, maps
+of stride 8 from the third and from the fourth stage, the nearest 10 positions
+out of the first frame and the last 5.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+import torch
+import torch.nn.functional as torch_f
+from mmpretrain.models import ResNet, VisionTransformer
+from torch import Tensor, nn
+
+from mmentropy.evaluation.features import eval_mode, preprocess
+
+LAYERS = ('layer3', 'layer4', 'tokens')
+
+# Features (C, H, W) of unit length, and soft labels (K, H, W).
+Frame = tuple[Tensor, Tensor]
+
+
+def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
+    """Make a backbone end in one map of a layer; it is changed in place.
+
+    In a ResNet the strides of layer3 and layer4 are taken out, nothing is
+    dilated: weights stay, maps grow to those of layer2.
+
+    Args:
+        backbone: ResNet or vision transformer of mmpretrain.
+        layer: 'layer3' or 'layer4' of a ResNet; 'tokens', the last patch
+            tokens of a transformer.
+
+    Raises:
+        ValueError: the backbone has no such layer.
+    """
+    name = type(backbone).__name__
+    if layer not in LAYERS:
+        raise ValueError(f'layer must be one of {LAYERS}, got {layer!r}')
+    if isinstance(backbone, VisionTransformer) and layer == 'tokens':
+        backbone.out_type = 'featmap'
+        return backbone
+    if not isinstance(backbone, ResNet) or layer == 'tokens':
+        raise ValueError(
+            f'{name} has no {layer}: ResNets have layer3 and '
+            'layer4, vision transformers have tokens'
+        )
+    if layer not in backbone.res_layers:
+        raise ValueError(f'{name} has no {layer}: it ends in {backbone.res_layers[-1]}')
+    stages = backbone.res_layers[: backbone.res_layers.index(layer) + 1]
+    # What comes after need not be computed.
+    backbone.res_layers = stages
+    backbone.out_indices = (len(stages) - 1,)
+    for stage in stages[2:]:
+        for module in getattr(backbone, stage).modules():
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
+            elif isinstance(module, nn.AvgPool2d):
+                # Of the shortcuts of ResNet-D.
+                module.kernel_size = module.stride = 1
+    return backbone
+
+
+def segment_clip(
+    backbone: nn.Module, data_preprocessor: nn.Module, frames: Iterable[Tensor], ids: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Ids (H, W) uint8 of each frame, those of the first as given.
+
+    Args:
+        backbone: of :func:`dense_layer`; runs in eval mode on its device,
+            one frame at a time.
+        data_preprocessor: the one it was trained with.
+        frames: (C, H, W) uint8 each, in the colours it was trained with.
+        ids: (H, W) of the first frame, 0 for ground.
+
+    Raises:
+        ValueError: as :func:`propagate`; frames of other channels.
+    """
+    device = next(backbone.parameters()).device
+
+    def encode(frame: Tensor) -> Tensor:
+        with eval_mode(backbone), torch.no_grad():
+            inputs = preprocess(frame[None], None, data_preprocessor)
+            return backbone(inputs.to(device))[-1][0].float()
+
+    features = map(encode, frames)
+    first = next(features)
+    labels = torch_f.one_hot(torch.from_numpy(ids).long()).permute(2, 0, 1)
+    labels = _resize(labels.float().to(device), first.shape[1:])
+    soft = propagate(chain([first], features), labels)
+    next(soft)
+    yield ids
+    for label in soft:
+        large = _resize(label, ids.shape)
+        yield large.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def propagate(
+    features: Iterable[Tensor],
+    labels: Tensor,
+    *,
+    temperature: float = 0.05,
+    top_k: int = 10,
+    radius: float = 12,
+    context: int = 5,
+) -> Iterator[Tensor]:
+    """Soft labels (K, H, W) of each frame, those of the first as given.
+
+    A frame asks the first one and the last ``context`` ones, before the clip
+    the first again. Held in memory are so many maps and the affinities of one
+    row of positions.
+
+    Args:
+        features: (C, H, W) of each frame, of any length.
+        labels: (K, H, W) of the first frame.
+        temperature: see :func:`attend`.
+        top_k: see :func:`attend`.
+        radius: see :func:`attend`.
+        context: number of frames, at least 1.
+
+    Raises:
+        ValueError: sizes of maps differ, features that are not finite, fewer
+            than ``top_k`` positions.
+    """
+    features = iter(features)
+    first = (_unit(next(features), labels), labels)
+    recent = deque([first] * context, maxlen=context)
+    yield labels
+    for feature in features:
+        query = _unit(feature, labels)
+        labels = attend(query, first, recent, temperature, top_k, radius)
+        recent.append((query, labels))
+        yield labels
+
+
+def attend(
+    query: Tensor,
+    first: Frame,
+    recent: Sequence[Frame],
+    temperature: float,
+    top_k: int,
+    radius: float,
+) -> Tensor:
+    """Labels (K, H, W) of a frame, means of those of similar positions.
+
+    Of all positions of the first frame, and of the recent frames those less
+    than ``radius`` away, the ``top_k`` most similar ones are averaged with
+    weights softmax(similarity / temperature).
+
+    Args:
+        query: features (C, H, W) of unit length.
+        first: of the first frame.
+        recent: of the frames before, at least one.
+        temperature: > 0.
+        top_k: number of positions that are averaged.
+        radius: Euclidean, in positions of the map.
+    """
+    _, height, width = query.shape
+    values = torch.cat([f[1].flatten(1) for f in (first, *recent)], 1)
+    size = height * width
+    if top_k > size:
+        raise ValueError(f'a map of {height} x {width} has fewer than top_k={top_k} positions')
+    rows = torch.arange(height, device=query.device)
+    columns = torch.arange(width, device=query.device)
+    across = (columns[:, None] - columns) ** 2
+    labels = []
+    # All affinities at once would be gigabytes.
+    for y in range(height):
+        here = query[:, y].T
+        near = rows[(rows - y).abs() < radius]
+        top, bottom = int(near[0]), int(near[-1]) + 1
+        far = (near[:, None] - y) ** 2 + across[:, None] >= radius**2
+        # (positions of the row, positions that are asked)
+        affinity = torch.cat(
+            [here @ first[0].flatten(1)]
+            + [
+                (here @ keys[:, top:bottom].flatten(1)).masked_fill_(far.flatten(1), -torch.inf)
+                for keys, _ in recent
+            ],
+            1,
+        )
+        best, index = affinity.topk(top_k)
+        # From the place in the window to that in `values`.
+        frame, place = _split(index - size, len(near) * width)
+        index = torch.where(index < size, index, size * (frame + 1) + top * width + place)
+        weights = (best / temperature).softmax(1)
+        labels.append((values[:, index] * weights).sum(-1))
+    return torch.stack(labels, 1)
+
+
+def _split(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    return index.div(size, rounding_mode='floor'), index % size
+
+
+def _unit(feature: Tensor, labels: Tensor) -> Tensor:
+    if feature.shape[1:] != labels.shape[1:]:
+        raise ValueError(
+            f'a map of {tuple(feature.shape[1:])} does not fit '
+            f'labels of {tuple(labels.shape[1:])}: all frames '
+            'must have one size'
+        )
+    if not feature.isfinite().all():
+        raise ValueError('features are not finite')
+    return torch_f.normalize(feature, dim=0)
+
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (K, H, W) to another size, bilinear, without anti-aliasing."""
+    return torch_f.interpolate(maps[None], tuple(size), mode='bilinear', align_corners=False)[0]

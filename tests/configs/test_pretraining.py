@@ -1,0 +1,361 @@
+"""Every shipped config: its name, its numbers, its full model, one step."""
+
+from repository import REPOSITORY
+import copy
+import re
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import fake_data
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+
+from mmentropy.datasets import check_data
+
+ROOT = REPOSITORY / 'configs'
+CONFIGS = sorted(
+    path.relative_to(ROOT) for path in ROOT.rglob('*.py')
+    if '_base_' not in path.parts)
+# Those of mmdet and mmseg have tests of their own.
+ELSEWHERE = {'detection', 'segmentation', 'tracking'}
+# configs/benchmarks/features hold data sets only.
+TRAINED = [
+    path for path in CONFIGS
+    if not {'features', *ELSEWHERE} & set(path.parts)
+]
+PRETRAINED = [path for path in TRAINED if path.parts[0] != 'benchmarks']
+NAME = re.compile(
+    r'(?:(?P<variant>\w+)_)?(?P<backbone>r18s|r18|r50|vits|vitb)_(?P<gpus>\d+)'
+    r'xb(?P<batch>\d+)_(?P<epochs>\d+)e_(?P<data>\w+)')
+DATA = dict(
+    digits='Digits',
+    fashion_mnist='LocalFashionMNIST',
+    cifar10='LocalCIFAR10',
+    cifar100='LocalCIFAR100',
+    stl10='STL10',
+    tiny_imagenet='TinyImageNet',
+    imagenet100='ImageNet100',
+    places365='ClassFolders',
+    in1k='ImageNet1k',
+    folder='ImageFolder')
+# Learning rate at batch 256, by data set and optimiser, where it is linear in
+# the batch.
+BASE_LR = {
+    ('in1k', 'SGD'): 0.5,
+    ('in1k', 'LARS'): 0.3,
+    ('in1k', 'AdamW'): 1.5e-4,
+    ('places365', 'SGD'): 0.5,
+    ('folder', 'SGD'): 0.5,
+    ('cifar10', 'SGD'): 0.03,
+}
+
+
+@cache
+def load(path):
+    return Config.fromfile(ROOT / path)
+
+
+def parsed(path):
+    name = NAME.fullmatch(path.stem)
+    assert name, 'not {variant_}{backbone}_{gpus}xb{batch}_{epochs}e_{data}'
+    return name
+
+
+def test_there_are_configs():
+    assert {path.parts[0] for path in CONFIGS} == {
+        'baselines', 'benchmarks', 'er', 'mec', 'minent'
+    }
+    assert len(PRETRAINED) > 90
+
+
+@pytest.mark.parametrize('path', PRETRAINED, ids=str)
+def test_name_and_numbers(path):
+    cfg, name = load(path), parsed(path)
+    batch, epochs = int(name['batch']), int(name['epochs'])
+    total = batch * int(name['gpus'])
+    optimizer = cfg.optim_wrapper.optimizer
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == total
+    assert cfg.get('gpus', 1) * cfg.get('batch_size') == total
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.get('max_epochs', epochs) == epochs
+    assert cfg.train_dataloader.dataset.type == DATA[name['data']]
+    assert cfg.train_dataloader.drop_last
+    assert cfg.custom_imports.imports == ['mmentropy']
+    assert cfg.data_preprocessor.mean
+    assert cfg.get('eval_datasets') or name['data'] == 'folder'
+    key = name['data'], optimizer.type
+    if key in BASE_LR:
+        assert optimizer.lr == pytest.approx(BASE_LR[key] * total / 256)
+    backbone = cfg.model.backbone
+    if name['backbone'].startswith('vit'):
+        arch = dict(vits='mocov3-small', vitb='base')[name['backbone']]
+        assert backbone.arch == arch
+    else:
+        assert backbone.depth == int(name['backbone'].strip('rs'))
+        assert ('base_channels' in backbone) == name['backbone'].endswith('s')
+    # The code's 10 epochs, on ImageNet.
+    loss = cfg.model.head.get('loss', {})
+    if loss.get('type') == 'MECLoss' and name['data'] == 'in1k':
+        assert loss.warmup * epochs == pytest.approx(10)
+
+
+@pytest.mark.parametrize('path', PRETRAINED, ids=str)
+def test_schedule_ends_with_training(path):
+    cfg, epochs = load(path), int(parsed(path)['epochs'])
+    begins = {s.get('begin', 0) for s in cfg.param_scheduler}
+    # mmengine lets a schedule without an end run to that of training.
+    ends = {
+        s.get('end', epochs)
+        for s in cfg.param_scheduler if s.get('by_epoch', True)
+    }
+    assert max(ends) == epochs
+    assert not any('T_max' in s for s in cfg.param_scheduler)
+    assert begins <= ends | {0}
+    for s in cfg.param_scheduler:
+        if s.type == 'MultiStepLR':
+            assert s.milestones == [epochs - 50, epochs - 25]
+
+
+def test_variants_are_what_their_names_say():
+    values = dict(
+        distortion=lambda m: m.head.loss.distortion,
+        order=lambda m: m.head.loss.taylor_order,
+        ema=lambda m: 1 - (m.base_momentum or 1),
+        proj=lambda m: m.neck.out_channels)
+    seen = set()
+    for path in PRETRAINED:
+        variant = parsed(path)['variant'] or ''
+        model = load(path).model
+        for name, value in values.items():
+            found = re.search(rf'{name}(\d+)', variant)
+            if found:
+                seen.add(name)
+                # 09 is 0.9, 025 is 0.25, 4 is 4.
+                digits = found[1]
+                number = float(f'{digits[0]}.{digits[1:]}' if digits[0] ==
+                               '0' else digits)
+                assert value(model) == pytest.approx(number), path
+        for norm in ('softmax', 'l2', 'none'):
+            if variant == norm:
+                seen.add(norm)
+                assert model.head.loss.norm == norm, path
+        if variant == 'onehead':
+            seen.add(variant)
+            assert model.head.out_channels == 128, path
+        if path.parts[0] == 'er':
+            loss = 'sphere' if variant.split('_')[0] != 'dino' else 'simplex'
+            assert model.head.loss.type == 'ERLoss'
+            assert variant == 'entrec_disc' or (
+                model.head.loss.support == loss), path
+    assert seen == {*values, 'softmax', 'l2', 'none', 'onehead'}
+
+
+def test_er_recipes_keep_the_budget_of_their_baselines():
+    pairs = 0
+    for path in PRETRAINED:
+        baseline = Path('baselines', path.name)
+        if path.parts[0] != 'er' or baseline not in PRETRAINED:
+            continue
+        pairs += 1
+        ours, theirs = load(path), load(baseline)
+        for key in ('train_dataloader', 'train_cfg', 'param_scheduler',
+                    'data_preprocessor'):
+            assert ours[key] == theirs[key], (path, key)
+        assert ours.model.backbone == theirs.model.backbone
+        assert ours.model.neck == theirs.model.neck
+        assert ours.model.get('base_momentum') == theirs.model.get(
+            'base_momentum')
+    assert pairs > 12
+
+
+@pytest.mark.parametrize('path', TRAINED, ids=str)
+def test_full_model_builds(path, monkeypatch):
+    """Of shapes and arguments alone, without memory or initialisation."""
+    init_default_scope('mmpretrain')
+    cfg = copy.deepcopy(load(path).model)
+    # mmpretrain's ResNet reads its drop path rates from a tensor.
+    monkeypatch.setattr(
+        torch, 'linspace', partial(torch.linspace, device='cpu'))
+    channels = cfg.backbone.get('in_channels', 3)
+    with torch.device('meta'):
+        model = MODELS.build(cfg)
+        z = model.backbone(torch.empty(2, channels, 224, 224))
+        if model.with_neck:
+            z = model.neck(z)[0]
+        if getattr(model.head, 'projectors', None):
+            model.head.projectors(z)
+        if getattr(model.head, 'predictor', None):
+            assert model.head.predictor([z])[0].shape == z.shape
+
+
+WIDTH, OUT = 32, 16
+
+
+def shrink(node, features):
+    """The same structure, narrow and shallow, in place.
+
+    Args:
+        node: A config or a part of it.
+        features: Channels that the shrunk backbone gives.
+    """
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            shrink(item, features)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in ('scale', 'size', 'crop_size') and isinstance(value, int):
+            node[key] = min(value, 32)
+        elif key == 'hid_channels':
+            node[key] = WIDTH
+        elif key == 'out_channels':
+            node[key] = OUT if isinstance(value, int) else [OUT] * len(value)
+        elif key == 'num_prototypes':
+            node[key] = OUT
+        elif key == 'in_channels':
+            # The input of predictor, prototypes and loss is a projection.
+            pooled = node.get('type') in (
+                'PrototypeNeck', 'LatentCrossCorrelationHead') or (
+                    not node.get('with_avg_pool', True))
+            node[key] = OUT if pooled else features
+        else:
+            shrink(value, features)
+
+
+def small(cfg):
+    """A copy of the config that steps in a second."""
+    cfg = copy.deepcopy(cfg)
+    backbone = cfg.model.pop('backbone')
+    if backbone.type.startswith('ResNet'):
+        backbone.update(depth=18, base_channels=8, stem_channels=8)
+        stages = backbone.get('num_stages', 4)
+        features = 8 * 2**(stages - 1)
+        shrink(cfg.model, features)
+    else:
+        features = 48
+        backbone.update(
+            img_size=32,
+            arch=dict(
+                embed_dims=features,
+                num_layers=2,
+                num_heads=4,
+                feedforward_channels=96))
+        shrink(cfg.model, features)
+        # The class token is not pooled.
+        cfg.model.neck.in_channels = features
+    cfg.model.backbone = backbone
+    shrink(cfg.train_dataloader, features)
+    shrink(cfg.data_preprocessor, features)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def fake(tmp_path_factory):
+    """Configs of generated data sets, each written once."""
+    root, made = tmp_path_factory.mktemp('data'), {}
+
+    def at(cfg):
+        cfg = copy.deepcopy(cfg)
+        if cfg.type not in made:
+            made[cfg.type] = fake_data.make(cfg.to_dict(), root)
+        for key in ('data_root', 'names'):
+            if key in made[cfg.type]:
+                cfg[key] = made[cfg.type][key]
+        return cfg
+
+    return at
+
+
+@pytest.mark.parametrize('path', PRETRAINED, ids=str)
+def test_one_step(path, fake):
+    """Two views of the config's own pipeline, its optimiser."""
+    init_default_scope('mmpretrain')
+    hub = MessageHub.get_current_instance()
+    hub.update_info('max_iters', 10)
+    hub.update_info('iter', 0)
+    cfg = small(load(path))
+    loader = cfg.train_dataloader
+    loader.update(
+        dataset=fake(loader.dataset),
+        batch_size=4,
+        num_workers=0,
+        persistent_workers=False)
+    with fake_data.any_checksum():
+        data = next(iter(Runner.build_dataloader(loader, seed=0)))
+    views = data['inputs']
+    fast = path.stem.startswith('fast_')
+    if fast:
+        assert views.dtype == torch.uint8 and len(data['shapes']) == 4
+        views = MODELS.build(cfg.data_preprocessor)(data, True)['inputs']
+    local = 'multicrop' in path.stem or 'dino_' in path.stem and (
+        parsed(path)['data'] == 'in1k')
+    assert len(views) == (8 if local else 2)
+    assert fast or views[0].dtype == torch.uint8
+    assert not torch.equal(views[0], views[1])
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    optim = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {k: v.detach().clone() for k, v in model.named_parameters()}
+    terms = model(**model.data_preprocessor(data, True), mode='loss')
+    loss, _ = model.parse_losses(terms)
+    assert torch.isfinite(loss)
+    optim.backward(loss)
+    trained = {k: p for k, p in model.named_parameters() if p.requires_grad}
+    assert {k for k, p in trained.items() if p.grad is None} == set()
+    optim.step()
+    moved = {k for k, p in trained.items() if not torch.equal(p, before[k])}
+    assert len(moved) > len(trained) / 2
+    assert all(
+        torch.equal(p, before[k]) for k, p in model.named_parameters()
+        if k not in trained and not k.startswith('target_net'))
+
+
+
+def test_missing_data_is_explained(tmp_path, monkeypatch):
+    """Folder, layout and docs, for all data that is not downloaded."""
+    monkeypatch.chdir(tmp_path)
+    fetched = {'Digits', 'LocalFashionMNIST', 'LocalCIFAR10', 'LocalCIFAR100'}
+    explained = set()
+    for path in CONFIGS:
+        if ELSEWHERE & set(path.parts):
+            continue
+        cfg = load(path)
+        data = cfg.get('train_dataloader', cfg.get('eval_datasets'))
+        data = data.get('dataset', data.get('train'))
+        kind = data.get('dataset', data).type
+        if kind in fetched or kind in ('CIFAR10', 'CIFAR100'):
+            continue
+        with pytest.raises(FileNotFoundError) as raised:
+            check_data(cfg)
+        message = str(raised.value)
+        assert str(tmp_path / 'data') in message, path
+        assert 'docs/data.md#' in message and '\n' not in message, path
+        explained.add(kind)
+    assert len(explained) > 12
+
+
+def test_metafiles_and_tables_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, ROOT.parent / 'tools/model_index.py', '--check'],
+        text=True,
+        capture_output=True)
+    assert done.returncode == 0, done.stderr
+    index = yaml.safe_load((ROOT.parent / 'model-index.yml').read_text())
+    named = {
+        entry['Config']
+        for path in index['Import']
+        for entry in yaml.safe_load((ROOT.parent / path).read_text())['Models']
+    }
+    assert named == {f'configs/{path}' for path in PRETRAINED}
