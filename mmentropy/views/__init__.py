@@ -1,6 +1,6 @@
 """Views made in batch, on the device; importing registers them."""
 
 from mmentropy.views.loading import CheckedLoadImageFromFile, PackImage, ReducedLoadImageFromFile
-from mmentropy.views.views import BatchViews
+from mmentropy.views.preprocessor import BatchViews
 
 __all__ = ['BatchViews', 'CheckedLoadImageFromFile', 'PackImage', 'ReducedLoadImageFromFile']

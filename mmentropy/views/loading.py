@@ -1,4 +1,4 @@
-"""Loading of image files, and of views that are made in batch."""
+"""Loads image files, and carries whole images of any sizes to where views are made in batch."""
 
 import io
 from collections.abc import Sequence
@@ -14,49 +14,45 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from mmentropy.checks.arguments import COUNT, POSITIVE, require, some
+from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require, some
 from mmentropy.datasets.bad_images import cannot_read
 
-_REDUCED = {
+# Factors by which the decoder of JPEGs can shrink, and the names that OpenCV has for them.
+REDUCTIONS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 @TRANSFORMS.register_module()
 class CheckedLoadImageFromFile(BaseTransform):
     """Loads BGR images, and refuses files that are not whole images.
 
-    What mmcv's ``LoadImageFromFile`` lets pass or takes for something else:
+    mmcv's ``LoadImageFromFile`` lets some files pass or misreads them. Here:
 
-    - JPEGs without their end, which some versions of OpenCV fill up, are
-      refused.
-    - Images of more than 179 million pixels, twice
-      ``PIL.Image.MAX_IMAGE_PIXELS``, are refused by their header before
-      they take up memory.
-    - Gray images of 16 bits keep their upper 8, where Pillow would clip.
-      Those of 32 bits have no known range and are refused.
+    - JPEGs without their end, which some versions of OpenCV fill up, are refused.
+    - Images of more than 179 million pixels, twice ``PIL.Image.MAX_IMAGE_PIXELS``, are refused by
+      their header before they take up memory.
+    - Gray images of 16 bits keep their upper 8, where Pillow would clip. Gray images of 32 bits
+      have no known range and are refused.
 
-    Pillow reads the header: what it does not know is no image. It takes 20
-    microseconds, 2 % of the decoding of a photo of 500 x 375.
+    Pillow reads the header, which takes 20 microseconds, 2 % of the decoding of a photo of
+    500 x 375; a file whose header Pillow does not know is refused.
 
     Args:
         imdecode_backend: 'cv2' or 'pillow'.
-        backend_args: Of ``mmengine.fileio.get``.
+        backend_args: arguments of ``mmengine.fileio.get``.
 
     Raises:
         ValueError: ``imdecode_backend`` is something else.
-        OSError: On reading, if the file is missing or not such an image; in
-            one line with its path.
+        OSError: on reading, if the file is missing or not such an image; in one line with its
+            path.
     """
 
     def __init__(self, imdecode_backend: str = 'cv2', backend_args: dict | None = None) -> None:
-        if imdecode_backend not in ('cv2', 'pillow'):
-            raise ValueError(
-                f"imdecode_backend must be 'cv2' or 'pillow', not {imdecode_backend!r}"
-            )
+        require(one_of(('cv2', 'pillow')), imdecode_backend=imdecode_backend)
         self.imdecode_backend = imdecode_backend
         self.backend_args = backend_args
 
@@ -69,7 +65,7 @@ class CheckedLoadImageFromFile(BaseTransform):
             raise cannot_read(path, error) from error
         try:
             img = self.decode(content)
-        # Decoders raise all sorts of errors.
+        # Decoders raise errors of many types.
         except Exception as error:
             raise cannot_read(path, error) from error
         results['img'] = img
@@ -77,24 +73,23 @@ class CheckedLoadImageFromFile(BaseTransform):
         return results
 
     def decode(self, content: bytes) -> np.ndarray:
-        """The pixels of a file, as in :meth:`transform`."""
+        """Return the pixels of a file, uint8 BGR (H, W, 3)."""
         if not content:
             raise OSError('the file is empty')
         file = io.BytesIO(content)
         try:
-            # Reads the header only.
+            # This reads the header only.
             image = Image.open(file)
         except UnidentifiedImageError:
             raise OSError('not a whole image of a known format') from None
-        # A JPEG is read up to its pixels: thumbnails with an end of their
-        # own come before.
-        if content.startswith(_JPEG_START) and content.rfind(_JPEG_END, file.tell()) < 0:
+        # Pillow has read up to the pixels; thumbnails, which have an end too, come before them.
+        if content.startswith(JPEG_START) and content.rfind(JPEG_END, file.tell()) < 0:
             raise OSError('the file is truncated')
         if image.mode == 'F' or image.mode == 'I' and image.format == 'TIFF':
             raise OSError('pixels of 32 bits')
         factor = self.reduction(image)
         if self.imdecode_backend == 'cv2':
-            img = mmcv.imfrombytes(content, flag=_REDUCED.get(factor, 'color'), backend='cv2')
+            img = mmcv.imfrombytes(content, flag=REDUCTIONS.get(factor, 'color'), backend='cv2')
             if img is None:
                 raise OSError('OpenCV cannot decode it')
             return img
@@ -109,7 +104,7 @@ class CheckedLoadImageFromFile(BaseTransform):
         return np.asarray(rgb)[..., ::-1]
 
     def reduction(self, image: Image.Image) -> int:
-        """1, 2, 4 or 8: by how much the sides of the image may shrink."""
+        """Return 1, 2, 4 or 8, by which the sides of the image may be divided."""
         return 1
 
 
@@ -117,26 +112,25 @@ class CheckedLoadImageFromFile(BaseTransform):
 class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
     """Loads BGR images, large JPEGs at 1/2, 1/4 or 1/8 of their size.
 
-    The decoder makes the smaller image from fewer coefficients in less time.
-    It may, as long as no crop is then enlarged that was not before: the
-    smallest crop of share ``crop_ratio_range[0]`` and the most extreme ratio
-    still has ``size`` pixels along its short side. That asks for
-    ``size**2 * max(aspect_ratio_range) / crop_ratio_range[0]`` pixels: 0.33
+    The decoder makes the smaller image from fewer coefficients in less time. It does so only where
+    no crop is then enlarged that was not before: the crop with the smallest share,
+    ``crop_ratio_range[0]``, and the most extreme ratio still has ``size`` pixels along its short
+    side. That asks for ``size**2 * max(aspect_ratio_range) / crop_ratio_range[0]`` pixels: 0.33
     million for views of 224 that are cropped from 20 % of the image on.
 
-    Crops are drawn relative to the image, so their distribution stays, up to
-    the rounding to whole pixels.
+    Crops are drawn relative to the image, so their distribution stays the same, up to the rounding
+    to whole pixels.
 
     Args:
-        size: Side of the views.
-        crop_ratio_range: Of the views' RandomResizedCrop.
-        aspect_ratio_range: Likewise.
+        size: side of the views.
+        crop_ratio_range: that of the views' RandomResizedCrop.
+        aspect_ratio_range: that of the views' RandomResizedCrop.
         imdecode_backend: 'cv2' or 'pillow'.
-        backend_args: Of ``mmengine.fileio.get``.
+        backend_args: arguments of ``mmengine.fileio.get``.
 
     Raises:
-        ValueError: ``imdecode_backend`` is something else.
-        OSError: On reading, as :class:`CheckedLoadImageFromFile`.
+        ValueError: an argument is none of these.
+        OSError: on reading, as :class:`CheckedLoadImageFromFile`.
     """
 
     def __init__(
@@ -155,42 +149,58 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
         self.needed = size**2 * max(aspect_ratio_range) / crop_ratio_range[0]
 
     def reduction(self, image: Image.Image) -> int:
-        """1, 2, 4 or 8: by how much the sides of the image may shrink."""
+        """Return 1, 2, 4 or 8, by which the sides of the image may be divided."""
         if image.format != 'JPEG':
             return 1
         width, height = image.size
-        return max(
-            factor
-            for factor in (1, *_REDUCED)
-            if factor == 1 or width * height / factor**2 >= self.needed
-        )
+        fits = [f for f in REDUCTIONS if width * height / f**2 >= self.needed]
+        return max(fits, default=1)
 
 
 @TRANSFORMS.register_module()
 class PackImage(BaseTransform):
-    """The end of a pipeline for ``collate_images``: the pixels, no labels."""
+    """Ends a pipeline for ``collate_images``: the pixels stay, labels do not."""
 
     def transform(self, results: dict) -> dict:
-        """``dict(inputs)``, uint8 (H, W, C)."""
-        # Of Pillow's images the pixels are read-only.
+        """Return ``dict(inputs)``, uint8 (H, W, C)."""
+        # Pillow's pixels are read-only: they are copied.
         img = np.require(results['img'], requirements=['C', 'W'])
-        img = np.atleast_3d(img)
-        return dict(inputs=torch.from_numpy(img))
+        return dict(inputs=torch.from_numpy(np.atleast_3d(img)))
 
 
 @FUNCTIONS.register_module()
 def collate_images(batch: Sequence[dict]) -> dict[str, Tensor]:
-    """Images of any sizes as one tensor, which travels as a whole.
+    """Put images of any sizes into one tensor, which travels as a whole.
 
     Args:
-        batch: What ``PackImage`` gives.
+        batch: what ``PackImage`` gives, for each image.
 
     Returns:
-        ``inputs``, all pixels in a row, and ``shapes`` (N, 3), height, width
-        and channels of each image.
+        ``inputs``, all pixels in a row, and ``shapes`` (N, 3), height, width and channels of each
+        image. :func:`unpack_images` reverses it.
     """
     images = [item['inputs'] for item in batch]
     return dict(
         inputs=torch.cat([image.flatten() for image in images]),
         shapes=torch.tensor([image.shape for image in images]),
     )
+
+
+def unpack_images(pixels: Tensor, shapes: Tensor | None) -> Tensor | list[Tensor]:
+    """Return the images that ``collate_images`` packed.
+
+    Args:
+        pixels: ``inputs`` of :func:`collate_images`; or a batch (N, C, H, W), which is returned.
+        shapes: its ``shapes`` (N, 3); None if ``pixels`` is a batch.
+
+    Returns:
+        A batch (N, C, H, W), or a list of (C, H, W) if sizes differ.
+    """
+    if shapes is None:
+        return pixels
+    if (shapes == shapes[0]).all():
+        return pixels.view(-1, *shapes[0].tolist()).permute(0, 3, 1, 2)
+    return [
+        image.view(shape).permute(2, 0, 1)
+        for image, shape in zip(pixels.split(shapes.prod(1).tolist()), shapes.tolist())
+    ]

@@ -1,0 +1,163 @@
+"""The data preprocessor that makes all views of a batch at once, on the device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.logging import MessageHub
+from mmpretrain.models.utils import SelfSupDataPreprocessor
+from mmpretrain.registry import MODELS
+from torch import Generator, Tensor
+
+from mmentropy.checks.arguments import DICT, INDEX, or_none, require, some
+from mmentropy.views.loading import unpack_images
+from mmentropy.views.pipeline_reader import read_views
+from mmentropy.views.random_crop import RandomResizedCrop
+from mmentropy.views.transforms import Draws, Transform
+
+# The CPU works through a batch in chunks of so many floats, which stay in the cache of a core.
+CACHED_FLOATS = 2**18
+
+# A transform and what it drew for all images of the batch.
+Step = tuple[Transform, Draws]
+
+
+@MODELS.register_module()
+class BatchViews(SelfSupDataPreprocessor):
+    """Makes the views of a pipeline's ``MultiView`` for a whole batch.
+
+    The loader only decodes: its pipeline is the same without ``MultiView``, and its ``collate_fn``
+    is ``collate_images``. In training every image gets parameters of its own, from mmpretrain's
+    distributions; otherwise this is ``SelfSupDataPreprocessor``.
+
+    All draws are made on the CPU by a generator seeded with the seed, the rank and the iteration,
+    so they are the same on every device, and a resumed run goes on as the unbroken one. The
+    iteration is the Runner's; calls within one iteration, or without a Runner, are counted.
+
+    Args:
+        pipeline: that of the data set, with one ``MultiView`` of transforms that
+            :func:`read_transform` knows. Where images differ in size, each goes alone through the
+            transforms up to the crop.
+        seed: seed of the draws. Default: that of torch, which the Runner sets.
+        kwargs: ``mean``, ``std`` and ``to_rgb`` of ``SelfSupDataPreprocessor``. With ``to_rgb``
+            the images are BGR, as mmpretrain's transforms then take them, else RGB.
+
+    Raises:
+        ValueError: a transform is not known; in training, the images are not uint8 (N, C, H, W)
+            or what ``collate_images`` makes.
+    """
+
+    def __init__(self, pipeline: Sequence[dict], seed: int | None = None, **kwargs: Any) -> None:
+        require(or_none(INDEX), seed=seed)
+        require(some(DICT), pipeline=pipeline)
+        super().__init__(**kwargs)
+        if kwargs.get('rgb_to_bgr'):
+            raise ValueError(
+                'BatchViews works in RGB: convert the other way, to_rgb=True, or not at all'
+            )
+        self.seed = seed
+        self.views = read_views(pipeline, self._channel_conversion)
+        self._iteration: int | None = None
+        self._calls = -1
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Return the views in training, a list of (N, C, H, W) float; else see the base class.
+
+        Args:
+            data: has ``inputs`` uint8 (N, C, H, W), or is what ``collate_images`` makes.
+            training: whether to make views.
+        """
+        if not training:
+            return super().forward(data, training)
+        inputs = data['inputs']
+        if not isinstance(inputs, Tensor) or inputs.dtype != torch.uint8:
+            raise ValueError(
+                'BatchViews needs one uint8 image each: take MultiView out of '
+                "the loader's pipeline, end it in PackImage and set "
+                "collate_fn=dict(type='collate_images')"
+            )
+        images = unpack_images(self.cast_data(inputs), data.get('shapes'))
+        rng = Generator().manual_seed(self._next_seed())
+        return dict(
+            inputs=[self._view(transforms, images, rng) for transforms in self.views],
+            data_samples=data.get('data_samples'),
+        )
+
+    def _next_seed(self) -> int:
+        iteration = MessageHub.get_current_instance().get_info('iter')
+        self._calls = self._calls + 1 if iteration == self._iteration else 0
+        self._iteration = iteration
+        key = (
+            torch.initial_seed() if self.seed is None else self.seed,
+            get_rank(),
+            iteration or 0,
+            self._calls,
+        )
+        state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+        return int(state[0] >> 1)
+
+    def _view(
+        self, transforms: list[Transform], images: Tensor | list[Tensor], rng: Generator
+    ) -> Tensor:
+        """Return one view of each image (N, C, H, W), float and normalised."""
+        sizes = torch.tensor([image.shape[-2:] for image in images])
+        steps = [(transform, transform.draw(rng, sizes)) for transform in transforms]
+        if isinstance(images, list):
+            images, steps = crop_one_by_one(images, steps)
+        chunk = len(images) if images.is_cuda else images_in_cache(images, steps)
+        views = []
+        for first in range(0, len(images), chunk):
+            rows = slice(first, first + chunk)
+            x = apply_steps(steps, images[rows], rows)
+            if self._enable_normalize:
+                x = (x - self.mean) / self.std
+            views.append(x)
+        return torch.cat(views)
+
+
+def apply_steps(steps: Sequence[Step], x: Tensor, rows: slice) -> Tensor:
+    """Return the images after all steps (N, C, H, W), float.
+
+    Args:
+        steps: transforms with their draws for the whole batch.
+        x: some images of the batch, uint8.
+        rows: which ones they are.
+    """
+    for transform, draws in steps:
+        # The crop takes uint8; the others need floats, and write into this copy.
+        if not isinstance(transform, RandomResizedCrop):
+            x = x.float()
+        x = transform.apply(x, **{name: drawn[rows] for name, drawn in draws.items()})
+    return x.float()
+
+
+def crop_one_by_one(images: list[Tensor], steps: list[Step]) -> tuple[Tensor, list[Step]]:
+    """Take images of different sizes (C, H, W) through the steps up to the first crop.
+
+    Returns:
+        The images (N, C, H, W), now of one size, and the steps that are left.
+
+    Raises:
+        ValueError: the sizes differ still, as there is no crop.
+    """
+    count = next(
+        (i for i, (step, _) in enumerate(steps, 1) if isinstance(step, RandomResizedCrop)),
+        len(steps),
+    )
+    crops = [
+        apply_steps(steps[:count], image[None], slice(i, i + 1)) for i, image in enumerate(images)
+    ]
+    if len({crop.shape for crop in crops}) > 1:
+        raise ValueError(
+            'BatchViews: images of different sizes need a RandomResizedCrop in every view'
+        )
+    return torch.cat(crops), steps[count:]
+
+
+def images_in_cache(images: Tensor, steps: list[Step]) -> int:
+    """Return how many images, before and after the crop, stay in the cache of a core."""
+    crops = [step.size for step, _ in steps if isinstance(step, RandomResizedCrop)]
+    pixels = max(images[0, 0].numel(), *(height * width for height, width in crops), 0)
+    return max(1, CACHED_FLOATS // (images.shape[1] * pixels))

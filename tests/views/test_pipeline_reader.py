@@ -1,0 +1,36 @@
+"""What the reader of pipelines refuses."""
+
+import random
+
+import numpy as np
+import pytest
+from batch_views import BLUR, CROP, FLIP, SPANS, views_of
+from mmengine.registry import init_default_scope
+
+
+@pytest.fixture(autouse=True)
+def scope_and_seeds():
+    init_default_scope('mmpretrain')
+    np.random.seed(0)
+    random.seed(0)
+
+
+@pytest.mark.parametrize(
+    'transform, words',
+    [
+        (dict(type='Posterize', bits=4), 'does not know Posterize'),
+        (dict(type='RandomFlip', prob=0.5, direction='vertical'), 'horizontal'),
+        (dict(CROP, padding=3), 'padding'),
+        (dict(CROP, interpolation='area'), 'bicubic'),
+        (dict(CROP, interpolation='bicubic', backend='cv2'), 'bilinear'),
+        (dict(type='GaussianBlur', radius=2.0), 'radius'),
+        (dict(BLUR, magnitude_std=1.0), 'inf'),
+        (dict(type='RandomGrayscale', prob=1.0), 'keep_channels'),
+        (dict(type='RandomApply', transforms=[BLUR, FLIP]), 'one transform'),
+        (dict(type='Rotate', **SPANS), 'bilinear'),
+    ],
+)
+def test_unknown_transforms_are_refused(transform, words):
+    with pytest.raises(ValueError, match=words) as raised:
+        views_of(transform)
+    assert '\n' not in str(raised.value)
