@@ -1,13 +1,13 @@
 """Data sets that mmpretrain lacks; importing registers them."""
 
 from mmentropy.datasets.bad_images import BadImagesHook
-from mmentropy.datasets.class_folders import check_data, check_dataset
 from mmentropy.datasets.digits import Digits
 from mmentropy.datasets.downloads import LocalCIFAR10, LocalCIFAR100, LocalFashionMNIST
-from mmentropy.datasets.folder import ClassFolders, ImageFolder
+from mmentropy.datasets.image_folder import ClassFolders, ImageFolder
 from mmentropy.datasets.imagenet import ImageNet1k, ImageNet100, TinyImageNet
+from mmentropy.datasets.label_subset import label_subset, subset_names
+from mmentropy.datasets.required_files import check_data, check_dataset
 from mmentropy.datasets.stl10 import STL10
-from mmentropy.datasets.subset import label_subset, subset_names
 
 __all__ = [
     'BadImagesHook',

@@ -1,8 +1,12 @@
 """Hand-written digits that come with scikit-learn."""
 
+from typing import Any
+
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
+
+from mmentropy.checks.arguments import one_of, require
 
 
 @DATASETS.register_module()
@@ -13,25 +17,23 @@ class Digits(BaseDataset):
     (8, 8), ``gt_label`` an int in 0..9.
 
     Args:
-        split (str): 'train' (1,297 images) or 'test' (500). The split is
-            fixed and stratified by class.
-        **kwargs: Arguments of :class:`mmpretrain.datasets.BaseDataset`.
+        split: 'train' (1,297 images) or 'test' (500). It is fixed and stratified by class.
+        **kwargs: arguments of :class:`mmpretrain.datasets.BaseDataset`.
 
     Raises:
-        ValueError: If ``split`` is something else.
+        ValueError: ``split`` is something else.
     """
 
     METAINFO = dict(classes=tuple('0123456789'))
 
-    def __init__(self, split: str = 'train', **kwargs) -> None:
-        if split not in ('train', 'test'):
-            raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+    def __init__(self, split: str = 'train', **kwargs: Any) -> None:
+        require(one_of(('train', 'test')), split=split)
         self.split = split
         super().__init__(ann_file='', **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Load the images and labels of the split."""
-        # Needed by this data set only.
+        # They take a second to import, and only this data set needs them.
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
@@ -39,13 +41,11 @@ class Digits(BaseDataset):
         train, test = train_test_split(
             np.arange(len(digits.target)), test_size=500, random_state=0, stratify=digits.target
         )
-        # The pixels of scikit-learn are 0..16.
+        # Pixels in scikit-learn range from 0 to 16.
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-        return [
-            dict(img=images[i], gt_label=int(digits.target[i]))
-            for i in (train if self.split == 'train' else test)
-        ]
+        rows = train if self.split == 'train' else test
+        return [dict(img=images[i], gt_label=int(digits.target[i])) for i in rows]
 
     def extra_repr(self) -> list[str]:
-        """Say which split it is."""
+        """Return the line of ``repr`` about the split."""
         return [f'Split: \t{self.split}']

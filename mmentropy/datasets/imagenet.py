@@ -2,22 +2,22 @@
 
 import os.path as osp
 from pathlib import Path
+from typing import Any
 
 from mmengine.fileio import isdir, join_path, list_from_file
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
-from mmentropy.checks.arguments import PATH, or_none, require
+from mmentropy.checks.arguments import PATH, one_of, or_none, require
 from mmentropy.datasets.bad_images import ReplacesUnreadable
-from mmentropy.datasets.class_folders import LAYOUTS, check_dataset
+from mmentropy.datasets.required_files import LAYOUTS, check_dataset
 
 
 @DATASETS.register_module()
 class ImageNet1k(ReplacesUnreadable, ImageNet):
     """mmpretrain's ``ImageNet`` that can replace unreadable images.
 
-    A sample is ``dict(img_path, gt_label)``. The arguments are those of both
-    bases.
+    A sample is ``dict(img_path, gt_label)``. The arguments are those of both bases.
     """
 
 
@@ -25,44 +25,35 @@ class ImageNet1k(ReplacesUnreadable, ImageNet):
 class ImageNet100(ReplacesUnreadable):
     """A hundred classes of ImageNet-1k.
 
-    A sample is ``dict(img_path, gt_label)``; labels number the classes from
-    0, in sorted order.
+    A sample is ``dict(img_path, gt_label)``; labels number the classes from 0, in sorted order.
 
     Args:
-        data_root (str): The folder of ImageNet-1k, or of these classes only.
-        split (str): 'train' (about 127,000 images) or 'val' (5,000).
-        classes_file (str, optional): Names of the class folders, one a line.
-            Default: the list in common use, from
-            HobbitLong/CMC@bc687a26:imagenet100.txt.
-        **kwargs: Arguments of :class:`ReplacesUnreadable`.
+        data_root: the folder of ImageNet-1k, or of these classes only.
+        split: 'train' (about 127,000 images) or 'val' (5,000).
+        classes_file: lists the names of the class folders, one a line. Default: the list in
+            common use, from HobbitLong/CMC@bc687a26:imagenet100.txt.
+        **kwargs: arguments of :class:`ReplacesUnreadable`.
 
     Raises:
-        ValueError: If ``split`` is something else.
-        FileNotFoundError: If a class has no images.
+        ValueError: ``split`` is something else.
+        FileNotFoundError: a class has no images.
     """
 
     def __init__(
-        self, data_root: str, split: str = 'train', classes_file: str | None = None, **kwargs
+        self, data_root: str, split: str = 'train', classes_file: str | None = None, **kwargs: Any
     ) -> None:
         require(PATH, data_root=data_root)
         require(or_none(PATH), classes_file=classes_file)
-        if split not in ('train', 'val'):
-            raise ValueError(f"split must be 'train' or 'val', not {split!r}")
+        require(one_of(('train', 'val')), split=split)
         self.split = split
         name = type(self).__name__
         check_dataset(dict(type=name, data_root=data_root, split=split))
-        if classes_file is None:
-            classes_file = Path(__file__).with_name('imagenet100.txt')
-        super().__init__(
-            data_root=data_root,
-            data_prefix=split,
-            classes=sorted(list_from_file(classes_file)),
-            **kwargs,
-        )
+        classes = list_from_file(classes_file or Path(__file__).with_name('imagenet100.txt'))
+        super().__init__(data_root=data_root, data_prefix=split, classes=sorted(classes), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List paths and labels, class by class."""
-        # The host's own listing refuses folders beyond the given classes.
+        # The listing of the base class refuses folders beyond the given classes.
         root = self.img_prefix
         folders = {
             name: label for name, label in self.class_to_idx.items() if isdir(join_path(root, name))
@@ -72,9 +63,9 @@ class ImageNet100(ReplacesUnreadable):
         if missing:
             name = type(self).__name__
             raise FileNotFoundError(
-                f'{name} in {osp.abspath(root)}: {len(missing)} of '
-                f'{len(self.CLASSES)} classes have no images, the first is '
-                f'{missing[0]}; see docs/data.md#{LAYOUTS[name].section}'
+                f'{name} in {osp.abspath(root)}: {len(missing)} of {len(self.CLASSES)} classes '
+                f'have no images, the first is {missing[0]}; '
+                f'see docs/data.md#{LAYOUTS[name].section}'
             )
         return [
             dict(img_path=join_path(root, path), gt_label=label)
@@ -83,7 +74,7 @@ class ImageNet100(ReplacesUnreadable):
         ]
 
     def extra_repr(self) -> list[str]:
-        """Say which split it is."""
+        """Return the line of ``repr`` about the split."""
         return [f'Split: \t{self.split}']
 
 
@@ -91,20 +82,20 @@ class ImageNet100(ReplacesUnreadable):
 class TinyImageNet(ImageNet100):
     """Two hundred classes of ImageNet in images of 64 x 64.
 
-    A sample is ``dict(img_path, gt_label)``; labels number the WordNet ids
-    from 0, in sorted order. Some files are gray: load them in colour.
+    A sample is ``dict(img_path, gt_label)``; labels number the WordNet ids from 0, in sorted
+    order. Some files are gray: load them in colour.
 
     Args:
-        data_root (str): The folder ``tiny-imagenet-200``.
-        split (str): 'train' (100,000 images) or 'val' (10,000).
-        **kwargs: Arguments of :class:`ReplacesUnreadable`.
+        data_root: the folder ``tiny-imagenet-200``.
+        split: 'train' (100,000 images) or 'val' (10,000).
+        **kwargs: arguments of :class:`ReplacesUnreadable`.
 
     Raises:
-        ValueError: If ``split`` is something else.
-        FileNotFoundError: If the files are not in ``data_root``.
+        ValueError: ``split`` is something else.
+        FileNotFoundError: the files are not in ``data_root``.
     """
 
-    def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
+    def __init__(self, data_root: str, split: str = 'train', **kwargs: Any) -> None:
         require(PATH, data_root=data_root)
         super().__init__(data_root, split, classes_file=join_path(data_root, 'wnids.txt'), **kwargs)
 
@@ -113,11 +104,10 @@ class TinyImageNet(ImageNet100):
         if self.split == 'train':
             return super().load_data_list()
         lines = list_from_file(join_path(self.img_prefix, 'val_annotations.txt'))
-        # File, WordNet id and a box, separated by tabs.
+        # A line has the file, its WordNet id and a box, separated by tabs.
+        rows = [line.split('\t')[:2] for line in lines]
+        folder = join_path(self.img_prefix, 'images')
         return [
-            dict(
-                img_path=join_path(self.img_prefix, 'images', name),
-                gt_label=self.class_to_idx[wnid],
-            )
-            for name, wnid, *_ in (line.split('\t') for line in lines)
+            dict(img_path=join_path(folder, name), gt_label=self.class_to_idx[wnid])
+            for name, wnid in rows
         ]

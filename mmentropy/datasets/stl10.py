@@ -1,13 +1,14 @@
 """STL-10."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from mmentropy.checks.arguments import PATH, require
-from mmentropy.datasets.class_folders import check_dataset
+from mmentropy.checks.arguments import PATH, one_of, or_none, require
+from mmentropy.datasets.required_files import check_dataset
 
 SPLITS = ('train', 'test', 'unlabeled', 'train+unlabeled')
 PIXELS = 3 * 96 * 96
@@ -17,49 +18,32 @@ PIXELS = 3 * 96 * 96
 class STL10(BaseDataset):
     """Photographs of 96 x 96 of ten classes, most of them without a label.
 
-    A sample is ``dict(img, gt_label)``: ``img`` is RGB uint8 (96, 96, 3),
-    ``gt_label`` an int in 0..9, absent in unlabelled rows. Images are read
-    when asked for, as all of them would take 2.9 GB in every process.
+    A sample is ``dict(img, gt_label)``: ``img`` is RGB uint8 (96, 96, 3), ``gt_label`` an int in
+    0..9, absent in unlabelled rows. Images are read when asked for, as all of them would take 2.9
+    GB in every process.
 
     Args:
-        data_root (str): The folder that holds ``stl10_binary``.
-        split (str): 'train' (5,000 images), 'test' (8,000), 'unlabeled'
-            (100,000) or 'train+unlabeled'.
-        fold (int, optional): In 0..9, one of the published folds of 1,000
-            training images. Default: all of them.
-        **kwargs: Arguments of :class:`mmpretrain.datasets.BaseDataset`.
+        data_root: the folder that holds ``stl10_binary``.
+        split: 'train' (5,000 images), 'test' (8,000), 'unlabeled' (100,000) or 'train+unlabeled'.
+        fold: in 0..9, one of the published folds of 1,000 training images. Default: all of them.
+        **kwargs: arguments of :class:`mmpretrain.datasets.BaseDataset`.
 
     Raises:
-        ValueError: If ``split`` or ``fold`` is not valid, or a file is not
-            whole.
-        FileNotFoundError: If the files are not in ``data_root``.
+        ValueError: ``split`` or ``fold`` is not valid, or a file is not whole.
+        FileNotFoundError: the files are not in ``data_root``.
     """
 
-    METAINFO = dict(
-        classes=(
-            'airplane',
-            'bird',
-            'car',
-            'cat',
-            'deer',
-            'dog',
-            'horse',
-            'monkey',
-            'ship',
-            'truck',
-        )
-    )
+    METAINFO = dict(classes=tuple('airplane bird car cat deer dog horse monkey ship truck'.split()))
 
     def __init__(
-        self, data_root: str, split: str = 'train', fold: int | None = None, **kwargs
+        self, data_root: str, split: str = 'train', fold: int | None = None, **kwargs: Any
     ) -> None:
         require(PATH, data_root=data_root)
-        if split not in SPLITS:
-            raise ValueError(f'split must be one of {SPLITS}, not {split!r}')
-        if fold is not None and (split != 'train' or fold not in range(10)):
+        require(one_of(SPLITS), split=split)
+        require(or_none(one_of(range(10))), fold=fold)
+        if fold is not None and split != 'train':
             raise ValueError(
-                "fold must be in 0..9 with split='train', or "
-                f'None; got {fold!r} with split={split!r}'
+                f"fold must be None unless split is 'train', got {fold} with {split!r}"
             )
         self.split = split
         self.fold = fold
@@ -72,15 +56,15 @@ class STL10(BaseDataset):
         for part in self.split.split('+'):
             file = self._file(f'{part}_X.bin')
             count, rest = divmod(file.stat().st_size, PIXELS)
-            labels = [{}] * count
+            labels: list[dict] = [{}] * count
             if part != 'unlabeled':
                 numbers = np.fromfile(self._file(f'{part}_y.bin'), np.uint8)
-                # 1..10 in the file.
+                # The file numbers the classes from 1.
                 labels = [dict(gt_label=int(n) - 1) for n in numbers]
             if rest or len(labels) != count:
                 raise ValueError(
-                    f'{file} has {count} images and {rest} odd bytes for '
-                    f'{len(labels)} rows: unpack stl10_binary.tar.gz again'
+                    f'{file} has {count} images and {rest} bytes more, for {len(labels)} labels: '
+                    'unpack stl10_binary.tar.gz again'
                 )
             rows += [dict(part=part, row=row, **label) for row, label in enumerate(labels)]
         if self.fold is None:
@@ -89,15 +73,11 @@ class STL10(BaseDataset):
         return [rows[int(row)] for row in folds[self.fold].split()]
 
     def get_data_info(self, idx: int) -> dict:
-        """The image and its label, if it has one."""
+        """Return ``img``, and ``gt_label`` if there is one."""
         info = super().get_data_info(idx)
-        pixels = np.fromfile(
-            self._file(f'{info.pop("part")}_X.bin'),
-            np.uint8,
-            count=PIXELS,
-            offset=info.pop('row') * PIXELS,
-        )
-        # Stored column by column, channel by channel.
+        file, row = self._file(f'{info.pop("part")}_X.bin'), info.pop('row')
+        pixels = np.fromfile(file, np.uint8, count=PIXELS, offset=row * PIXELS)
+        # They are stored column by column, channel by channel.
         info['img'] = np.ascontiguousarray(pixels.reshape(3, 96, 96).T)
         return info
 
@@ -105,5 +85,5 @@ class STL10(BaseDataset):
         return Path(self.data_root, 'stl10_binary', name)
 
     def extra_repr(self) -> list[str]:
-        """Say which split and fold it is."""
+        """Return the lines of ``repr`` about split and fold."""
         return [f'Split: \t{self.split}', f'Fold: \t{self.fold}']

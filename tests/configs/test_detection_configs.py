@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 # First: it stands in for the ops that mmdet asks mmcv for.
 import mmentropy.transfer  # noqa: F401
-from mmentropy.datasets.class_folders import check_data
+from mmentropy.datasets.required_files import check_data
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip

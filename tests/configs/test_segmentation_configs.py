@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 # First: mmseg asks mmcv for its ops.
 import mmentropy  # noqa: F401
-from mmentropy.datasets.class_folders import check_data
+from mmentropy.datasets.required_files import check_data
 
 pytest.importorskip('mmseg', reason="pip install -e '.[onedl,seg]'")
 from mmseg.registry import MODELS  # isort: skip  # noqa: E402

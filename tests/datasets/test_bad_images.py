@@ -1,25 +1,31 @@
-"""Bad images among good ones: what is read, what is replaced, what is said."""
+"""Images that cannot be read: replaced, counted, reported."""
 
 import ast
-import io
 import multiprocessing
 import os
 import random
-import struct
 import sys
-import zlib
 from pathlib import Path
 
-import cv2
 import fake_data
 import numpy as np
 import pytest
 import torch
 import train
+from image_kinds import (
+    BAD,
+    GOOD,
+    JPEG,
+    MIXED,
+    PHOTO,
+    PNG,
+    encoded,
+    lay,
+)
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS, TRANSFORMS
+from mmpretrain.registry import DATASETS
 from PIL import Image
 from ranks import on_ranks
 from repository import REPOSITORY
@@ -36,222 +42,6 @@ def _own_run(monkeypatch):
     """No run but those of the test."""
     init_default_scope('mmpretrain')
     monkeypatch.setattr(MMLogger, '_instance_dict', type(MMLogger._instance_dict)())
-
-
-# The kinds of images, all of the same 60 x 40 pixels.
-
-RAMP = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8) * 2
-RGB = np.stack([RAMP, 255 - RAMP, RAMP // 2], -1)
-GRAY = np.stack([RAMP] * 3, -1)
-PHOTO = Image.fromarray(RGB)
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def by_opencv(suffix: str, array: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
-
-
-def turned() -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter to the right
-    return exif
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a kilobyte that says it has so many pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
-        )
-
-    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', header)
-        + chunk(b'IDAT', zlib.compress(bytes(10**6)))
-        + chunk(b'IEND', b'')
-    )
-
-
-def thumbnailed() -> bytes:
-    """A JPEG with a whole JPEG inside of its head."""
-    inner = encoded(PHOTO.resize((6, 4)), 'JPEG')
-    assert inner.endswith(b'\xff\xd9')
-    segment = b'Exif\0\0' + inner
-    photo = encoded(PHOTO, 'JPEG', quality=95)
-    return photo[:2] + b'\xff\xe1' + struct.pack('>H', len(segment) + 2) + segment + photo[2:]
-
-
-# Of 16 bits: those pixels, and others below.
-WIDE = 256 * RGB.astype(np.uint16) + RGB[::-1]
-# Content, what to see, how far off it may be.
-GOOD = {
-    'rgb.png': (encoded(PHOTO, 'PNG'), RGB, 0),
-    'rgb.webp': (encoded(PHOTO, 'WEBP', lossless=True), RGB, 0),
-    'rgb.ppm': (encoded(PHOTO, 'PPM'), RGB, 0),
-    'jpeg_named.png': (encoded(PHOTO, 'JPEG', quality=95), RGB, 2),
-    'progressive.jpg': (encoded(PHOTO, 'JPEG', quality=95, progressive=True), RGB, 2),
-    'thumbnail.jpg': (thumbnailed(), RGB, 2),
-    'junk_behind.jpg': (encoded(PHOTO, 'JPEG', quality=95) + b'junk' * 99, RGB, 2),
-    'pixel.png': (encoded(PHOTO.crop((7, 9, 8, 10)), 'PNG'), RGB[9:10, 7:8], 0),
-    'pixel.jpg': (encoded(PHOTO.crop((7, 9, 8, 10)), 'JPEG'), RGB[9:10, 7:8], 3),
-    'row.png': (encoded(PHOTO.crop((0, 0, 60, 1)), 'PNG'), RGB[:1], 0),
-    'gray.png': (encoded(Image.fromarray(RAMP), 'PNG'), GRAY, 0),
-    'gray.jpg': (encoded(Image.fromarray(RAMP), 'JPEG', quality=95), GRAY, 2),
-    'rgba.png': (encoded(PHOTO.convert('RGBA'), 'PNG'), RGB, 0),
-    'gray_alpha.png': (encoded(Image.fromarray(RAMP).convert('LA'), 'PNG'), GRAY, 0),
-    'palette.png': (encoded(PHOTO.quantize(256), 'PNG'), RGB, 6),
-    'cmyk.jpg': (encoded(PHOTO.convert('CMYK'), 'JPEG', quality=95), RGB, 3),
-    'cmyk.tif': (encoded(PHOTO.convert('CMYK'), 'TIFF'), RGB, 1),
-    'wide.png': (by_opencv('.png', WIDE), RGB, 1),
-    'wide.ppm': (by_opencv('.ppm', WIDE), RGB, 1),
-    'wide_gray.png': (by_opencv('.png', WIDE[..., 0]), GRAY, 1),
-    'wide_gray.tif': (by_opencv('.tif', WIDE[..., 0]), GRAY, 1),
-    'wide_gray.pgm': (by_opencv('.pgm', WIDE[..., 0]), GRAY, 1),
-    'exif.jpg': (encoded(PHOTO, 'JPEG', quality=95, exif=turned()), np.rot90(RGB, -1), 2),
-    'exif.png': (encoded(PHOTO, 'PNG', exif=turned()), np.rot90(RGB, -1), 0),
-}
-JPEG = encoded(PHOTO, 'JPEG', quality=95)
-PNG = GOOD['rgb.png'][0]
-# Content and, in part, the reason that is reported.
-BAD = {
-    'empty.jpg': (b'', 'the file is empty'),
-    'text.jpg': (b'<html>\nnot\tfound</html>', 'known format'),
-    'header.jpg': (JPEG[:20], ''),
-    'half.jpg': (JPEG[:-99], 'truncated'),
-    'no_end.jpg': (JPEG[:-2], 'truncated'),
-    'cut_thumbnail.jpg': (thumbnailed()[:-50], 'truncated'),
-    'corrupt.jpg': (bytes(200) + JPEG[200:], 'known format'),
-    'half.png': (PNG[: len(PNG) // 2], ''),
-    'half.webp': (GOOD['rgb.webp'][0][:-40], ''),
-    'half.ppm': (GOOD['rgb.ppm'][0][:-999], ''),
-    'bomb.png': (bomb(20_000, 20_000), 'exceeds limit'),
-    'float.tif': (by_opencv('.tif', RAMP.astype(np.float32)), '32 bits'),
-}
-MIXED = np.array(
-    [
-        'tab\tand line\nbreak.jpg',
-        'spaces in  it.jpg',
-        'Grüße 图片 🙂.jpg',
-        os.fsdecode(b'latin \xfc\xff.jpg'),
-        'quote \' and ".jpg',
-        'back\\slash.jpg',
-    ]
-)
-
-
-def loaders(**kwargs) -> list:
-    """All loaders of our configs; the last one reduces these images."""
-    cfgs = [
-        dict(type='CheckedLoadImageFromFile', imdecode_backend=backend)
-        for backend in ('cv2', 'pillow')
-    ]
-    cfgs += [
-        dict(cfg, type='ReducedLoadImageFromFile', size=size) for cfg in cfgs for size in (224, 4)
-    ]
-    return [TRANSFORMS.build(dict(cfg, **kwargs)) for cfg in cfgs]
-
-
-# Loading
-
-
-@pytest.mark.parametrize('name', GOOD)
-def test_good_images(name, tmp_path):
-    content, expected, error = GOOD[name]
-    (tmp_path / name).write_bytes(content)
-    for load in loaders():
-        results = load(dict(img_path=str(tmp_path / name)))
-        image = results['img']
-        assert image.dtype == np.uint8 and image.shape[2] == 3
-        assert results['img_shape'] == image.shape[:2]
-        if image.shape == expected.shape:
-            off = np.abs(image[..., ::-1].astype(int) - expected)
-        else:  # reduced, from the 4 x 4 pixels that are needed
-            assert getattr(load, 'needed', 1e9) < 300 and name != 'pixel.jpg'
-            small = cv2.resize(expected, image.shape[1::-1], interpolation=cv2.INTER_AREA)
-            off = np.abs(image[..., ::-1].astype(int) - small)
-            error = max(error, 8)
-        assert off.mean() <= error, load.imdecode_backend
-
-
-@pytest.mark.parametrize('name', BAD)
-def test_bad_images_raise(name, tmp_path):
-    content, why = BAD[name]
-    path = str(tmp_path / name)
-    Path(path).write_bytes(content)
-    for load in loaders():
-        with pytest.raises(OSError, match='cannot read image ') as e:
-            load(dict(img_path=path))
-        text = str(e.value)
-        assert repr(path) in text and why in text and '\n' not in text
-        assert text.endswith(': repair, replace or delete it')
-        assert '0x' not in text  # no address of an object
-
-
-def test_missing_files_raise(tmp_path):
-    for load in loaders():
-        with pytest.raises(OSError, match='No such file .*: repair') as e:
-            load(dict(img_path=f'{tmp_path}/new\nline.png'))
-        assert '\n' not in str(e.value)
-        with pytest.raises(OSError, match='directory'):
-            load(dict(img_path=str(tmp_path)))
-
-
-@pytest.mark.parametrize('name', ['bomb.png', 'bomb.jpg', 'bomb.tif'])
-def test_bombs_are_not_decoded(name, tmp_path, monkeypatch):
-    """20,000 x 10,000 pixels; 13,377 x 13,377 are not too many."""
-    path = tmp_path / name
-    if name == 'bomb.png':
-        small, large = bomb(13_377, 13_377), bomb(20_000, 10_000)
-    else:
-        kind = dict(jpg='JPEG', tif='TIFF')[name[-3:]]
-        file = encoded(PHOTO, kind)
-        if kind == 'JPEG':
-            at = file.index(b'\xff\xc0') + 5
-            small, large = (
-                file[:at] + struct.pack('>HH', *size) + file[at + 4 :]
-                for size in ((13_377, 13_377), (10_000, 20_000))
-            )
-        else:
-
-            def sized(width, height):
-                from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-                tags = ImageFileDirectory_v2()
-                tags[256], tags[257] = width, height
-                image = PHOTO.copy()
-                content = bytearray(encoded(image, 'TIFF'))
-                with Image.open(io.BytesIO(content)) as tif:
-                    start = tif.tag_v2._offset
-                count = struct.unpack('<H', content[start : start + 2])[0]
-                for i in range(count):
-                    at = start + 2 + 12 * i
-                    tag = struct.unpack('<H', content[at : at + 2])[0]
-                    if tag in (256, 257):
-                        value = width if tag == 256 else height
-                        content[at + 2 : at + 12] = struct.pack('<HII', 4, 1, value)
-                return bytes(content)
-
-            small, large = sized(13_377, 13_377), sized(20_000, 10_000)
-
-    def decoder(*args, **kwargs):
-        raise OSError('decoded')
-
-    monkeypatch.setattr('mmcv.imfrombytes', decoder)
-    for load in loaders()[:2]:
-        path.write_bytes(small)
-        with pytest.warns(Image.DecompressionBombWarning):
-            with pytest.raises(OSError, match='decoded'):
-                load(dict(img_path=str(path)))
-        path.write_bytes(large)
-        with pytest.raises(OSError, match='200000000 pixels.* exceeds limit'):
-            load(dict(img_path=str(path)))
 
 
 def pipelines() -> dict[str, list]:
@@ -286,9 +76,6 @@ def test_views_of_good_images(name, dataset, tmp_path):
         assert len(views) >= 2
         assert all(v.dtype == torch.uint8 and len(v) == 3 for v in views)
     assert data.num_unreadable == 0
-
-
-# Data sets
 
 
 def seed_sample(index: int) -> None:
@@ -327,14 +114,6 @@ def good_images() -> list[bytes]:
         for array in rng.randint(0, 256, (500, 6, 6, 3), dtype=np.uint8)
     ]
     return [encoded(image, ('JPEG', 'PNG')[i % 2]) for i, image in enumerate(images)]
-
-
-def lay(root: Path, files: dict[str, bytes]) -> None:
-    """Write files by their paths below a folder."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def write(root: Path, images: list[bytes], bad: dict[str, bytes]) -> None:
@@ -469,58 +248,6 @@ def test_class_folders(tmp_path):
         DATASETS.build(cfg | dict(extensions=['.xyz']))
 
 
-# Listing
-
-
-def test_listing(tmp_path, monkeypatch):
-    root = tmp_path / 'root'
-    names = {*map(str, MIXED), 'deep/er/a.jpg', 'folder.jpg/b.jpg'}
-    lay(root, dict.fromkeys(names | {'.hidden/c.jpg', 'deep/.d.jpg'}, PNG))
-    links = {
-        'lost.jpg': tmp_path / 'gone.jpg',
-        'itself.jpg': root / 'itself.jpg',
-        'circle': root,
-        'device.jpg': '/dev/zero',
-        'lost folder': tmp_path / 'unmounted',
-    }
-    for name, target in links.items():
-        (root / name).symlink_to(target)
-    os.mkfifo(root / 'pipe.jpg')
-    said = []
-    monkeypatch.setattr(bad_images, 'print_log', lambda text, **kwargs: said.append(text))
-    found = bad_images.list_files(str(root))
-    assert found == sorted(names | {'lost.jpg', 'itself.jpg', 'lost folder'})
-    assert len(said) == 1 and repr(str(root / 'lost folder')) in said[0]
-    assert bad_images.list_folders(str(root)) == ['circle', 'deep', 'folder.jpg']
-    assert len(said) == 2
-    data = folder(root)
-    assert len(data) == len(names) + 2
-    assert [data[i] for i in range(len(data))] and data.num_unreadable == 2
-
-
-def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
-    """Root may list any folder, so the system call has to be replaced."""
-    (tmp_path / 'a/locked').mkdir(parents=True)
-    (tmp_path / 'a/1.png').write_bytes(PNG)
-    scandir = os.scandir
-
-    def locked(path):
-        if str(path).endswith('locked'):
-            raise PermissionError(13, 'Permission denied', path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, 'scandir', locked)
-    for kind in ('ImageFolder', 'ClassFolders'):
-        with pytest.raises(OSError, match='make it readable') as e:
-            DATASETS.build(dict(type=kind, data_root=str(tmp_path)))
-        assert f"'{tmp_path}/a/locked' (Permission denied)" in str(e.value)
-    with pytest.raises(FileNotFoundError, match='set data_root'):
-        folder(tmp_path / 'a/1.png')
-
-
-# The report
-
-
 def test_reasons():
     assert bad_images.reason(ValueError('two\n\tlines ')) == 'two lines'
     assert bad_images.reason(MemoryError()) == 'MemoryError'
@@ -548,9 +275,6 @@ def test_report_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(bad_images, 'print_log', lambda text, **kwargs: said.append(text))
     bad_images.report(tmp_path / 'gone/bad_images.txt', 'x.jpg', 'why')
     assert len(said) == 1 and f'cannot write {tmp_path}/gone' in said[0]
-
-
-# Runs
 
 
 @pytest.fixture
@@ -664,9 +388,6 @@ def test_no_more_than_tolerated(run, good_images, tmp_path):
     lay(root, empty_ones(good_images, 100))
     run(root, '--cfg-options', 'train_cfg.max_epochs=1')
     assert len(run.lines) == 6 and '6 of 600 images were' in run.log
-
-
-# Ranks
 
 
 def rank_work(rank: int, world: int):

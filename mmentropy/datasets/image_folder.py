@@ -1,8 +1,9 @@
-"""Images in folders: of any layout without labels, or one per class."""
+"""Images in folders: of any layout without labels, or one folder per class."""
 
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 from mmengine.fileio import isdir
 from mmpretrain.registry import DATASETS
@@ -10,55 +11,41 @@ from mmpretrain.registry import DATASETS
 from mmentropy.checks.arguments import PATH, require
 from mmentropy.datasets.bad_images import ReplacesUnreadable
 
+EXTENSIONS = tuple('.jpg .jpeg .png .webp .bmp .tif .tiff .ppm .pgm'.split())
+
 
 @DATASETS.register_module()
 class ImageFolder(ReplacesUnreadable):
     """All images below a folder, flat or nested, without labels.
 
     A sample is ``dict(img_path)``, so the pipeline begins with a loader;
-    ``CheckedLoadImageFromFile`` notices what others let pass. Hidden files
-    and folders are left out, symbolic links are followed.
+    ``CheckedLoadImageFromFile`` notices what others let pass. Hidden files and folders are left
+    out, symbolic links are followed.
 
     Args:
-        data_root (str): The folder.
-        on_unreadable (str): What to do about unreadable images: 'skip' or
-            'stop', see :class:`ReplacesUnreadable`, likewise
-            ``max_unreadable``.
-        max_unreadable (float): Share of them above which 'skip' raises.
-        extensions (Sequence[str]): File names to take end so, in any case.
-        **kwargs: Arguments of :class:`mmpretrain.datasets.CustomDataset`
+        data_root: the folder.
+        on_unreadable: 'skip' or 'stop', see :class:`ReplacesUnreadable`.
+        extensions: how the names of image files end, in lower or upper case.
+        **kwargs: ``max_unreadable`` and arguments of :class:`mmpretrain.datasets.CustomDataset`
             but ``with_label``.
 
     Raises:
-        ValueError: If ``on_unreadable`` or ``max_unreadable`` is not valid.
-        FileNotFoundError: If there is no such folder or no image in it.
-        OSError: If a folder cannot be listed. On reading, if an image is
-            unreadable and 'stop' is set, or too many are.
+        ValueError: an argument is not valid.
+        FileNotFoundError: there is no such folder or no image in it.
+        OSError: as :class:`ReplacesUnreadable`.
     """
 
     def __init__(
         self,
         data_root: str,
         on_unreadable: str = 'skip',
-        max_unreadable: float = 0.01,
-        extensions: Sequence[str] = (
-            '.jpg',
-            '.jpeg',
-            '.png',
-            '.webp',
-            '.bmp',
-            '.tif',
-            '.tiff',
-            '.ppm',
-            '.pgm',
-        ),
-        **kwargs,
+        extensions: Sequence[str] = EXTENSIONS,
+        **kwargs: Any,
     ) -> None:
         require(PATH, data_root=data_root)
         super().__init__(
             data_root=osp.expanduser(data_root),
             on_unreadable=on_unreadable,
-            max_unreadable=max_unreadable,
             extensions=extensions,
             with_label=False,
             **kwargs,
@@ -81,7 +68,7 @@ class ImageFolder(ReplacesUnreadable):
         return images
 
     def is_valid_file(self, filename: str) -> bool:
-        """Whether it is an image by its name and not hidden."""
+        """Return whether a file is an image by its name and not hidden."""
         hidden = any(part[0] == '.' for part in PurePath(filename).parts)
         return super().is_valid_file(filename) and not hidden
 
@@ -90,6 +77,6 @@ class ImageFolder(ReplacesUnreadable):
 class ClassFolders(ReplacesUnreadable):
     """mmpretrain's ``CustomDataset`` that can replace unreadable images.
 
-    A sample is ``dict(img_path, gt_label)``; labels number the folders from
-    0, in sorted order. Arguments: see :class:`ReplacesUnreadable`.
+    A sample is ``dict(img_path, gt_label)``; labels number the folders from 0, in sorted order.
+    The arguments are those of :class:`ReplacesUnreadable`.
     """

@@ -1,6 +1,7 @@
-"""What data sets need on disk, checked before anything is built."""
+"""The files that each data set needs on disk, checked before anything is built."""
 
 import os.path as osp
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -9,15 +10,20 @@ from mmengine.config import Config
 class Layout(NamedTuple):
     """How a data set lies in its ``data_root``.
 
-    ``entries`` must exist. In them '{split}' stands for the split, or for
-    each part of 'train+unlabeled', '{prefix}' for ``data_prefix`` (of a dict
-    each entry) or else the split, and '|' separates alternatives.
+    Args:
+        entries: paths that must exist. In them '{split}' stands for the split, or for each part
+            of a split such as 'train+unlabeled'; '{prefix}' for ``data_prefix``, for each of its
+            entries if it is a dict, or else for the split; '|' separates alternatives.
+        text: the same for a person.
+        section: the anchor in docs/data.md.
+        split: the default of the class.
+        downloads: whether the class fetches what is missing.
     """
 
     entries: tuple[str, ...]
     text: str
     section: str
-    split: str = 'train'  # the default of the class
+    split: str = 'train'
     downloads: bool = False
 
 
@@ -111,32 +117,30 @@ LAYOUTS = dict(
 def check_data(cfg: Config) -> None:
     """Raise unless the files of all data sets in a config exist.
 
-    Looks at the data sets of the three data loaders, of ``eval_datasets`` and
-    of ``KNNHook``, and at what they wrap. Types that are not in ``LAYOUTS``
-    are left alone.
+    Looks at the data sets of the three data loaders, of ``eval_datasets`` and of ``KNNHook``, and
+    at those that they wrap. Types that are not in ``LAYOUTS`` are left alone.
 
     Raises:
-        FileNotFoundError: In one line: which data set, where, what is
-            missing, and where it says how to get it.
+        FileNotFoundError: in one line: which data set, where, what is missing, and which page
+            says how to get it.
     """
-    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-    # A loader has its data set where wrappers have theirs.
-    found = [cfg.get(name) for name in loaders]
+    # A loader has its data set under the same key as a wrapper, 'dataset'.
+    found = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
     found += (cfg.get('eval_datasets') or {}).values()
     for hook in cfg.get('custom_hooks') or ():
-        if isinstance(hook, dict) and _name(hook) == 'KNNHook':
+        if isinstance(hook, dict) and _type_name(hook) == 'KNNHook':
             found += [hook.get('train'), hook.get('test')]
     for dataset in found:
         check_dataset(dataset)
 
 
 def check_dataset(cfg: dict | None) -> None:
-    """Like :func:`check_data` for one data set and those that it wraps."""
+    """Raise as :func:`check_data` for one data set and those that it wraps."""
     if not isinstance(cfg, dict):
         return
     for inner in (cfg.get('dataset'), *(cfg.get('datasets') or ())):
         check_dataset(inner)
-    name, names = _name(cfg), cfg.get('names')
+    name, names = _type_name(cfg), cfg.get('names')
     if name == 'LabelSubset' and names and not _exists(names):
         raise FileNotFoundError(
             f'LabelSubset: no file {osp.abspath(names)}; get it or write it '
@@ -146,32 +150,34 @@ def check_dataset(cfg: dict | None) -> None:
     if layout is None or 'image_set_path' in cfg or layout.downloads and cfg.get('download', True):
         return
     root = cfg.get('data_root') or '.'
-    split = cfg.get('split') or layout.split
-    prefix = cfg.get('data_prefix') or split
-    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
-    needed = [''] + [
-        entry.format(split=part, prefix=folder.rstrip('/'))
-        for entry in layout.entries
-        for part in split.split('+')
-        for folder in prefixes
-    ]
-    for entry in (*needed, cfg.get('ann_file') or ''):
+    for entry in _needed(cfg, layout):
         options = entry.split('|')
         if not any(_exists(osp.join(root, path)) for path in options):
             missing = ' or '.join(options) or 'the folder'
             raise FileNotFoundError(
-                f'{name} in {osp.abspath(root)}: {missing} is missing; put '
-                f'{layout.text} there or set data_root, see '
-                f'docs/data.md#{layout.section}'
+                f'{name} in {osp.abspath(root)}: {missing} is missing; put {layout.text} there or '
+                f'set data_root, see docs/data.md#{layout.section}'
             )
 
 
+def _needed(cfg: dict, layout: Layout) -> Iterator[str]:
+    """Yield the entries that must exist in the data root of a data set: '' is the root itself."""
+    split = cfg.get('split') or layout.split
+    prefix = cfg.get('data_prefix') or split
+    yield ''
+    for entry in layout.entries:
+        for part in split.split('+'):
+            for folder in prefix.values() if isinstance(prefix, dict) else [prefix]:
+                yield entry.format(split=part, prefix=folder.rstrip('/'))
+    yield cfg.get('ann_file') or ''
+
+
 def _exists(path: str) -> bool:
-    """Whether it exists; of s3://... or ~/... only its data set can tell."""
+    """Return whether a path exists; True for s3://... and ~/..., which only a data set can tell."""
     return '://' in path or path.startswith('~') or osp.exists(path)
 
 
-def _name(cfg: dict) -> str:
-    """The type of a config, be it a class or a name with a scope."""
+def _type_name(cfg: dict) -> str:
+    """Return the type of a config without its scope, be it a class or a name."""
     kind = cfg.get('type', '')
     return getattr(kind, '__name__', str(kind)).split('.')[-1]

@@ -1,0 +1,75 @@
+"""Lists the files and folders of a data set; links that lead nowhere are listed too."""
+
+import logging
+import os
+import os.path as osp
+from collections.abc import Iterator
+
+from mmengine.fileio import list_dir_or_file
+from mmengine.logging import print_log
+from mmpretrain.datasets.custom import find_folders
+
+
+def list_files(folder: str) -> list[str]:
+    """List the files in a folder and below, relative to it and sorted.
+
+    Links are followed, but not in a circle; those that lead nowhere are listed. Hidden files and
+    folders, pipes and devices are left out.
+
+    Raises:
+        OSError: one of the folders cannot be listed.
+    """
+    if '://' in folder:
+        return sorted(list_dir_or_file(folder, list_dir=False, recursive=True))
+    return sorted(osp.relpath(path, folder) for path in _walk(folder, frozenset()))
+
+
+def list_folders(folder: str) -> list[str]:
+    """List the names of the folders in a folder, sorted, without hidden ones.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    if '://' in folder:
+        return find_folders(folder)[0]
+    return sorted(osp.basename(path) for path, is_folder in _entries(folder) if is_folder)
+
+
+def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
+    """Yield the files of :func:`list_files`; ``above`` are the real folders on the way here."""
+    real = osp.realpath(folder)
+    if real in above:
+        return
+    for path, is_folder in _entries(folder):
+        if is_folder:
+            yield from _walk(path, above | {real})
+        else:
+            yield path
+
+
+def _entries(folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield the paths in a folder, and whether they are folders themselves."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise OSError(
+            f'cannot list folder {folder!r} ({error.strerror}): make it '
+            'readable or take it out of the data'
+        ) from error
+    for entry in entries:
+        path, link = entry.path, entry.is_symlink()
+        if entry.name.startswith('.'):
+            continue
+        # entry.is_dir() raises at a link to itself, osp.isdir does not.
+        if osp.isdir(path) if link else entry.is_dir():
+            yield path, True
+        elif osp.isfile(path) if link else entry.is_file():
+            yield path, False
+        elif link and not osp.exists(path):
+            if not osp.splitext(path)[1]:
+                print_log(
+                    f'link {path!r} leads nowhere; was it a folder of images?',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            yield path, False
