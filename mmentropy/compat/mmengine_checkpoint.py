@@ -16,20 +16,12 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmentropy.weights import reader
-from mmentropy.weights.backbone import check_file
 
 
 def load_local(filename: str, map_location: Any = None) -> Any:
-    """A checkpoint in a file, checked against its seal if it has one.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: unreadable, damaged,
-            or of more than weights; one line.
-    """
-    filename = os.path.expanduser(filename)
-    check_file(filename)
-    checkpoint = reader.load(filename, map_location)
-    if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
+    """Read a checkpoint in a file by :func:`mmentropy.weights.reader.read_checkpoint`."""
+    checkpoint = reader.read_checkpoint(os.path.expanduser(filename), map_location)
+    if isinstance(checkpoint.get('meta'), dict):
         # Source code that mmengine would run on resume; none is written since
         # mmcv 1.
         checkpoint['meta'].pop('config', None)

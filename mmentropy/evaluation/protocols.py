@@ -25,7 +25,8 @@ from mmentropy.evaluation.finetune import finetune_accuracy
 from mmentropy.evaluation.knn import knn_accuracy
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe, minent_linear_probe
 from mmentropy.evaluation.svm import low_shot, svm_score
-from mmentropy.weights.backbone import PathLike, config_of, load_backbone
+from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.reader import PathLike
 
 Rows = tuple[Tensor, Tensor]
 

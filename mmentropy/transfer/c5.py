@@ -7,7 +7,8 @@ from mmdet.registry import MODELS
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from mmentropy.weights.backbone import PathLike, PretrainedBackbone
+from mmentropy.weights.backbone import PretrainedBackbone
+from mmentropy.weights.reader import PathLike
 
 
 @MODELS.register_module()

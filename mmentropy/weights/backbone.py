@@ -2,7 +2,6 @@
 
 import ast
 import logging
-import os
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -11,10 +10,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
-from mmentropy.weights.checksum import check_seal
-from mmentropy.weights.reader import load
-
-PathLike = str | os.PathLike
+from mmentropy.weights.reader import PathLike, read_checkpoint
 
 _PREFIXES = dict(student='backbone.', teacher='target_net.module.0.')
 
@@ -231,33 +227,6 @@ def _value(node: ast.expr) -> object:
     ):
         return {k.arg: _value(k.value) for k in node.keywords}
     return ast.literal_eval(node)
-
-
-def read_checkpoint(path: PathLike) -> dict:
-    """A checkpoint of torch on the CPU; nothing in the file is executed.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: unreadable, unsafe,
-            or not a dict; one line.
-    """
-    check_file(path)
-    checkpoint = load(path)
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint')
-    return checkpoint
-
-
-def check_file(path: PathLike) -> None:
-    """Whether there is a file, as it was written if it tells.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: one line.
-    """
-    if os.path.isdir(path):
-        raise IsADirectoryError(f'{path} is a directory, not a checkpoint')
-    if not os.path.exists(path):
-        raise FileNotFoundError(f'checkpoint {path} does not exist')
-    check_seal(path)
 
 
 def _cause(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:

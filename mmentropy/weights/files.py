@@ -1,19 +1,24 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
+import io
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-# Written aside under this name, and left behind only by a process that died.
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+
+# A file has this ending while it is written. Only a process that died leaves one behind.
 PART = '.part'
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder, which becomes ``path`` when the block ends well.
+    """Make a folder that becomes ``path`` when the block ends without an error.
 
     Several processes may do so at once, and any may be killed: one of them
     wins, and nothing half-written has that name.
@@ -21,6 +26,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Args:
         path: not there, or made by another process meanwhile. Its parents
             are made.
+
+    Yields:
+        A new folder beside ``path`` to write into.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
@@ -40,7 +48,7 @@ def put_whole(data: bytes, path: str | os.PathLike) -> None:
     """Write a file that, whatever happens, is the old or the new one.
 
     Raises:
-        OSError: the old one is still there.
+        OSError: the new file could not be written; the old one is still there.
     """
     part = Path(f'{path}{PART}')
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -59,3 +67,27 @@ def put_whole(data: bytes, path: str | os.PathLike) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def save_whole(value: Any, path: str | os.PathLike) -> None:
+    """Write what ``torch.save`` writes by :func:`put_whole`."""
+    with io.BytesIO() as stream:
+        torch.save(value, stream)
+        put_whole(stream.getvalue(), path)
+
+
+class WholeFiles(LocalBackend):
+    """mmengine's local files, each written by :func:`put_whole`.
+
+    A hook or function of mmengine uses it if it is given
+    ``backend_args=dict(backend='whole')``.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        put_whole(obj, filepath)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        put_whole(obj.encode(encoding), filepath)
+
+
+register_backend('whole', WholeFiles, force=True)

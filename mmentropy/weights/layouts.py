@@ -16,7 +16,8 @@ from mmpretrain.models import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mmentropy.weights.backbone import PathLike, config_of, load_backbone, read_checkpoint
+from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.reader import PathLike, read_checkpoint
 
 State = dict[str, Tensor]
 

@@ -28,6 +28,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import Tensor
 
+from mmentropy.weights.checksum import check_file
+
 PathLike = str | os.PathLike
 
 _CODE = (type, FunctionType, BuiltinFunctionType, MethodDescriptorType, MethodType)
@@ -245,6 +247,27 @@ def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
     # A damaged file can fail at any place of the reader.
     except Exception as error:
         raise refused(path, error) from error
+
+
+def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> dict:
+    """Read a checkpoint and check that it is as it was written.
+
+    Nothing in the file is executed. Its content is compared to the checksums
+    that it carries, and read to its end.
+
+    Args:
+        path: a file that ``torch.save`` or mmengine wrote.
+        map_location: as of ``torch.load``.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        ValueError: the file is damaged, refused by :func:`load`, or holds no dict; one line.
+    """
+    check_file(path)
+    checkpoint = load(path, map_location)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint')
+    return checkpoint
 
 
 def refused(path: PathLike | BinaryIO, error: Exception) -> ValueError:

@@ -15,7 +15,7 @@ from ranks import on_ranks
 
 from mmentropy.engine.hooks.entropy_monitor import unwrapped
 from mmentropy.engine.hooks.save_best import check_save_best, save_best
-from mmentropy.weights.backbone import read_checkpoint
+from mmentropy.weights.reader import read_checkpoint
 
 PACK = dict(type='PackInputs')
 

@@ -16,8 +16,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmentropy  # noqa: F401, puts the reader in mmengine's place
-from mmentropy.weights.backbone import read_checkpoint
-from mmentropy.weights.reader import load
+from mmentropy.weights.reader import load, read_checkpoint
 
 # -- A pickle, instruction by instruction ------------------------------------
 

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.distributed import unwrapped
-from mmentropy.weights.checksum import serialized
-from mmentropy.weights.files import put_whole
+from mmentropy.weights.files import save_whole
 
 # Of the number of iterations left out, in a checkpoint.
 STATE = 'non_finite'
@@ -106,9 +105,7 @@ class NonFiniteHook(Hook):
         kept = ''
         if self.total <= self.keep:
             try:
-                put_whole(
-                    serialized(dict(kept_of(data), error=str(error))), Path(runner.work_dir, name)
-                )
+                save_whole(dict(kept_of(data), error=str(error)), Path(runner.work_dir, name))
                 kept = f', its images are in {name}'
             except OSError as problem:
                 kept = f', its images could not be kept ({problem})'

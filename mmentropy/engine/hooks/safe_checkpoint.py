@@ -21,8 +21,9 @@ from torch import Tensor
 
 from mmentropy.distributed import unwrapped
 from mmentropy.engine.hooks.non_finite import has_stepped
-from mmentropy.weights.backbone import check_file, read_checkpoint
+from mmentropy.weights.checksum import check_file
 from mmentropy.weights.files import PART
+from mmentropy.weights.reader import read_checkpoint
 
 # Name of what is saved on a signal.
 INTERRUPTED = 'interrupted'
@@ -35,8 +36,8 @@ _STATE = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, whose checkpoints are whole or absent.
 
-    A checkpoint is written aside, sealed (:mod:`mmentropy.weights.checksum`) and
-    renamed; only then older ones are removed. If it cannot be written, that is
+    A checkpoint is written aside and renamed (:mod:`mmentropy.weights.files`);
+    only then older ones are removed. If it cannot be written, that is
     logged as an error, training goes on, the older ones stay, and the next
     save is tried as usual. The same holds for the visualizer's files. Between
     two iterations that share a step, the gradient is averaged over ranks and

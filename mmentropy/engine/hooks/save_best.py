@@ -14,7 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
-from mmentropy.weights.backbone import read_checkpoint
+from mmentropy.weights.reader import read_checkpoint
 
 
 def check_save_best(runner: Runner) -> None:
