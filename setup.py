@@ -20,7 +20,7 @@ setup(
     packages=find_packages(include=['mmentropy', 'mmentropy.*']),
     package_data={
         'mmentropy.datasets': ['imagenet100.txt'],
-        'mmentropy.report': ['page.html', 'script.js', 'style.css'],
+        'mmentropy.report': ['metrics.csv', 'page.html', 'script.js', 'style.css', 'uplot/*'],
     },
     python_requires='>=3.10',
     install_requires=requirements('runtime'),

@@ -1,6 +1,6 @@
 """One HTML page about one or several pre-training runs.
 
-python tools/report.py work_dirs/a work_dirs/b --markdown docs/runs
+python tools/report.py work_dirs/a work_dirs/b
 """
 
 import argparse
@@ -9,7 +9,6 @@ from pathlib import Path
 from cli import errors_in_one_line
 
 from mmentropy.report import measured_runs, read_runs, report_html
-from mmentropy.report.markdown import write_markdown
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,9 +16,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('work_dirs', nargs='+', type=Path)
     parser.add_argument(
         '--out', type=Path, help='default: report.html in the work directory, or, for several, here'
-    )
-    parser.add_argument(
-        '--markdown', type=Path, metavar='DIR', help='also write report.md with PNGs there'
     )
     parser.add_argument(
         '--checkpoint', help='file name in the work directories; default: the newest'
@@ -41,8 +37,6 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding='utf-8')
     print(f'wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')
-    if args.markdown:
-        print(f'wrote {write_markdown(runs, measured, args.markdown)}')
 
 
 if __name__ == '__main__':

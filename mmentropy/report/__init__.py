@@ -1,6 +1,6 @@
-"""One page about one or several pre-training runs."""
+"""A page about one or several pre-training runs, and the reader of their work directories."""
 
-from mmentropy.report.images import measured_runs
+from mmentropy.report.measured import measured_runs
 from mmentropy.report.page import report_html
 from mmentropy.report.runs import Run, read_runs
 

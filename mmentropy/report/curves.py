@@ -1,354 +1,193 @@
-"""Sections of what was logged: curves, planes and spectra."""
+"""The charts of what was logged: training, features, the entropy plane and spectra."""
 
 import math
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Sequence
 
 from mmentropy.functional.diagnostics import point_entropy
-from mmentropy.report.charts import Line, line_chart, plane_chart, runaways, summary, text_of
-from mmentropy.report.metrics import KNN, MONITORED, UNSHOWN, Metric, trained
-from mmentropy.report.parts import badge, figure, grid, missing, points_table, table
+from mmentropy.report.charts import Chart, Line, line_chart, number_text, plane_chart, runaways
+from mmentropy.report.metrics import FEATURES, NOT_SHOWN, Metric, training_metric
 from mmentropy.report.runs import Run
 
 PARTS = dict(backbone='Backbone', projector='Projector')
 # Spectra that are drawn of a run, at most.
 SNAPSHOTS = 10
-NO_MONITOR = (
-    "Not measured in training: add <code>dict(type='EntropyMonitorHook')"
-    '</code> to <code>custom_hooks</code>.'
+PLANE = (
+    'Up is spread, left is agreement of views. Along a thin line entropy minus reconstruction, '
+    'the ER bound, is the same; it grows to the upper left. Ring: start, disc: end.'
 )
-NO_KNN = (
-    "No kNN during training: add <code>dict(type='KNNHook')</code> to "
-    '<code>custom_hooks</code> and name labelled '
-    '<code>eval_datasets</code>.'
+SPECTRUM = (
+    'Each singular value of the centred features as a share of their sum: a flat line uses all '
+    'directions, a cliff few.'
 )
 
 
-class Scale:
-    """Epochs where all runs count them, iterations otherwise."""
+class TimeAxis:
+    """Epochs where all runs know how long an epoch is, iterations otherwise."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.epochs = all(run.per_epoch for run in runs)
         self.label = 'epoch' if self.epochs else 'iteration'
 
-    def __call__(self, run: Run, step: float) -> float:
+    def place(self, run: Run, step: float) -> float:
+        """Where an iteration of a run lies on the axis."""
         return step / run.per_epoch if self.epochs and run.per_epoch else step
 
 
-def lines_of(
-    runs: Sequence[Run], key: str, scale: Scale, shift: Callable[[Run], float] = lambda run: 0.0
-) -> list[Line]:
-    """A curve of every run that logged it, with its alarms."""
-    found = []
-    for run in runs:
-        if key in run.curves:
-            steps, values = run.curves[key]
-            by_step: dict[int, list[str]] = {}
-            for step, text in run.alarms:
-                by_step.setdefault(step, []).append(text)
-            found.append(
-                Line(
-                    run.name,
-                    run.key if len(runs) > 1 else '',
-                    run.slot,
-                    [scale(run, step) for step in steps],
-                    [value - shift(run) for value in values],
-                    marks=[
-                        (scale(run, step), f'{run.name}, iteration {step}: {"; ".join(texts)}')
-                        for step, texts in by_step.items()
-                    ],
-                )
-            )
+def runs_without(runs: Sequence[Run], prefix: str) -> list[Run]:
+    """The runs that logged no key that begins so."""
+    return [run for run in runs if not any(key.startswith(prefix) for key in run.curves)]
+
+
+def training_charts(runs: Sequence[Run]) -> list[Chart]:
+    """What the algorithm itself logged, and kNN during training."""
+    keys = [
+        key
+        for key in dict.fromkeys(key for run in runs for key in run.curves)
+        if key not in NOT_SHOWN and not key.startswith('monitor')
+    ]
+    # The loss comes first and kNN second; what no method computes comes last.
+    first = ('loss', 'knn/top1')
+    keys.sort(key=lambda key: (key not in first, key in ('lr', 'grad_norm'), '/' in key))
+    return [_chart(runs, key, training_metric(key)) for key in keys]
+
+
+def feature_charts(runs: Sequence[Run]) -> dict[str, list[Chart]]:
+    """The monitor's metrics of every part of the network that was measured."""
+    found = {}
+    for part in PARTS:
+        prefix = f'monitor/{part}/'
+        logged = [key for run in runs for key in run.curves if key.startswith(prefix)]
+        keys = {key.removeprefix(prefix) for key in logged}
+        names = [*filter(keys.__contains__, FEATURES), *sorted(keys - {*FEATURES, *NOT_SHOWN})]
+        origins = _entropy_origins(runs, part)
+        charts = []
+        for name in names:
+            metric = FEATURES.get(name) or training_metric(name)
+            if name in ('entropy', 'reconstruction'):
+                metric = metric._replace(unit=_entropy_unit(origins))
+                charts.append(_chart(runs, prefix + name, metric, origins))
+            else:
+                charts.append(_chart(runs, prefix + name, metric))
+        if charts:
+            found[part] = charts
     return found
 
 
-def curve_figure(
-    lines: Sequence[Line],
-    ident: str,
-    label: str,
-    metric: Metric,
-    level: int,
-    outside: Sequence[Line] = (),
-) -> str:
-    """A chart of one logged number.
+def plane_charts(runs: Sequence[Run]) -> list[Chart]:
+    """Paths of entropy against reconstruction, by part of the network."""
+    axes, step = ('reconstruction', 'entropy', 'ER bound'), TimeAxis(runs).label
+    charts = []
+    for part, title in PARTS.items():
+        origins = _entropy_origins(runs, part)
+        paths = [path for run in runs if (path := _plane_path(run, runs, part, origins)).x]
+        if paths:
+            metric = Metric(title, _entropy_unit(origins), '', PLANE)
+            charts.append(plane_chart(f'plane-{part}', metric, paths, axes, step))
+    return charts
 
-    Args:
-        lines: Of the runs.
-        ident: Unique on the page.
-        label: Of x.
-        metric: What it is.
-        level: Of the heading.
-        outside: see :func:`line_chart`; they are named.
+
+def final_spectrum_charts(runs: Sequence[Run]) -> list[Chart]:
+    """The last spectrum of every run, by part of the network."""
+    charts = []
+    for part, title in PARTS.items():
+        known = [run for run in runs if part in run.spectra]
+        lines = [_spectrum(run, run.name, run.key, run.spectra[part][-1][1]) for run in known]
+        if lines:
+            charts.append(_spectrum_chart(f'spectrum-{part}', f'{title}, last', SPECTRUM, lines))
+    return charts
+
+
+def spectrum_charts(run: Run, runs: Sequence[Run]) -> list[Chart]:
+    """The spectra of one of the runs over training, by part of the network."""
+    axis = TimeAxis(runs)
+    charts = []
+    for part, found in run.spectra.items():
+        count = min(SNAPSHOTS, len(found))
+        lines = []
+        for i in range(count):
+            step, shares = found[round(i * (len(found) - 1) / max(1, count - 1))]
+            name = f'{axis.label} {number_text(axis.place(run, step))}'
+            lines.append(_spectrum(run, name, '', shares, 0.2 + 0.8 * (i + 1) / count))
+        lines[0].key, lines[-1].key = 's', 'e'
+        text = f'{SPECTRUM} Pale: early, strong: late; s is the start, e the end.'
+        ident, title = f'spectrum-{run.key}-{part}', PARTS.get(part, part)
+        charts.append(_spectrum_chart(ident, title, text, lines))
+    return charts
+
+
+def _chart(
+    runs: Sequence[Run], key: str, metric: Metric, origins: dict[str, float] | None = None
+) -> Chart:
+    """The curve of every run that logged it, with the run's alarms.
+
+    ``origins`` holds what is to be subtracted from the values, by key of the run.
     """
-    if outside:
-        metric = metric._replace(
-            text=metric.text + ' Beyond the plot: ' + '; '.join(map(summary, outside)) + '.'
-        )
-    ident = 'c-' + ''.join(c if c.isalnum() else '-' for c in ident)
-    svg = line_chart(ident, f'{metric.title} by {label}', lines, label, outside=outside)
-    return figure(metric, svg, points_table(lines, label, f'{metric.title}, some points'), level)
-
-
-def training(runs: Sequence[Run]) -> str:
-    """What the algorithm itself logged, and kNN."""
-    keys = dict.fromkeys(
-        key
-        for run in runs
-        for key in run.curves
-        if key not in UNSHOWN and key != 'knn/top1' and not key.startswith('monitor')
-    )
-    # What is not of a method comes last.
-    ordered = sorted(keys, key=lambda key: (key != 'loss', key in ('lr', 'grad_norm'), '/' in key))
-    scale = Scale(runs)
-    found = []
-    for key in ordered:
-        lines = lines_of(runs, key, scale)
-        found.append(curve_figure(lines, key, scale.label, trained(key), 3, runaways(lines)))
-    lines = lines_of(runs, 'knn/top1', scale)
-    if lines:
-        found.insert(1 if 'loss' in keys else 0, curve_figure(lines, 'knn', scale.label, KNN, 3))
-    html = grid(found)
-    without = [run for run in runs if 'knn/top1' not in run.curves]
-    if without:
-        html += missing(_who(without, runs) + NO_KNN)
-    return html
-
-
-def _who(some: Sequence[Run], runs: Sequence[Run]) -> str:
-    """Which runs a line is about, where it is not about all."""
-    if len(some) == len(runs):
-        return ''
-    return ', '.join(badge(run, runs) for run in some) + ': '
-
-
-def point_of(part: str) -> Callable[[Run], float]:
-    """The entropy of one point at the width of a run's features."""
-    return lambda run: point_entropy(run.widths[part])
-
-
-def monitored(runs: Sequence[Run]) -> str:
-    """The metrics of the monitor, part by part."""
-    html, scale = '', Scale(runs)
-    for part, title in PARTS.items():
-        prefix = f'monitor/{part}/'
-        keys = {
-            key[len(prefix) :] for run in runs for key in run.curves if key.startswith(prefix)
-        } - {*UNSHOWN}
-        if not keys:
+    axis = TimeAxis(runs)
+    lines = []
+    for run in runs:
+        if key not in run.curves:
             continue
-        figures = []
-        names = [name for name in MONITORED if name in keys]
-        for name in [*names, *sorted(keys - {*MONITORED})]:
-            metric = MONITORED.get(name) or trained(name)
-            lines = lines_of(runs, prefix + name, scale)
-            groups = [lines]
-            if name in ('entropy', 'reconstruction'):
-                if _widths(runs, part):
-                    groups = [lines_of(runs, prefix + name, scale, point_of(part))]
-                    metric = metric._replace(unit='nats above one point')
-                else:
-                    groups = alike(lines)
-            figures += [
-                curve_figure(group, f'{prefix}{name}-{i}', scale.label, metric, 4)
-                for i, group in enumerate(groups)
-            ]
-        html += (
-            f'<h3>{title}</h3><p class="note">Features of held-out '
-            f'images{WHERE[part]}.</p>{grid(figures)}'
+        steps, values = run.curves[key]
+        origin = origins[run.key] if origins else 0.0
+        texts: dict[int, list[str]] = {}
+        for step, text in run.alarms:
+            texts.setdefault(step, []).append(f'{run.name}, iteration {step}: {text}')
+        lines.append(
+            Line(
+                run.name,
+                _letter(run, runs),
+                run.slot,
+                [axis.place(run, step) for step in steps],
+                [value - origin for value in values],
+                marks=[(axis.place(run, step), '\n'.join(texts[step])) for step in texts],
+            )
         )
-    without = [run for run in runs if not _monitored(run)]
-    return html + (missing(_who(without, runs) + NO_MONITOR) if without else '')
+    ident = 'c-' + ''.join(c if c.isalnum() else '-' for c in key)
+    # A loss that diverges may leave the plot; what was measured of features is shown whole.
+    outside = [] if key.startswith(('monitor/', 'knn/')) else runaways(lines)
+    return line_chart(ident, metric, lines, axis.label, outside=outside)
 
 
-WHERE = dict(backbone=', as a later task takes them', projector=', as the loss sees them')
+def _letter(run: Run, runs: Sequence[Run]) -> str:
+    return run.key if len(runs) > 1 else ''
 
 
-def _monitored(run: Run) -> bool:
-    return any(key.startswith('monitor/') for key in run.curves)
+def _entropy_origins(runs: Sequence[Run], part: str) -> dict[str, float] | None:
+    """The entropy of one point at each run's width, by key of the run.
+
+    Above it, entropies of any width compare. None if the width of some run is not known.
+    """
+    measured = [run for run in runs if f'monitor/{part}/entropy' in run.curves]
+    if not all(part in run.widths for run in measured):
+        return None
+    return {run.key: point_entropy(run.widths[part]) for run in runs if part in run.widths}
 
 
-def _widths(runs: Sequence[Run], part: str) -> bool:
-    """Whether all runs with that part know how wide it is."""
-    return all(part in run.widths for run in runs if f'monitor/{part}/entropy' in run.curves)
+def _entropy_unit(origins: dict[str, float] | None) -> str:
+    return 'nats' if origins is None else 'nats above one point'
 
 
-# Entropies of one width lie in a range of the log of the number of images;
-# those of other widths further away.
-RANGE = 8.0
-
-
-def plane_paths(runs: Sequence[Run], part: str) -> list[Line]:
-    """Reconstruction and entropy of every run that has both."""
-    known, scale = _widths(runs, part), Scale(runs)
-    paths = []
-    for run in runs:
-        entropy, error = [
-            dict(zip(*run.curves.get(f'monitor/{part}/{name}', ([], []))))
-            for name in ('entropy', 'reconstruction')
-        ]
-        steps = [
-            step for step in entropy if step in error and math.isfinite(entropy[step] + error[step])
-        ]
-        if steps:
-            shift = point_of(part)(run) if known else 0.0
-            paths.append(
-                Line(
-                    run.name,
-                    run.key if len(runs) > 1 else '',
-                    run.slot,
-                    [error[step] - shift for step in steps],
-                    [entropy[step] - shift for step in steps],
-                    steps=[scale(run, step) for step in steps],
-                )
-            )
-    return paths
-
-
-def plane_unit(runs: Sequence[Run], part: str) -> str:
-    """What the paths of :func:`plane_paths` are measured in."""
-    return 'nats above one point' if _widths(runs, part) else 'nats'
-
-
-def planes(runs: Sequence[Run]) -> str:
-    """Paths of entropy against reconstruction."""
-    figures = []
-    for part, title in PARTS.items():
-        groups = alike(plane_paths(runs, part))
-        text = PLANE + (
-            ' Runs of another width are in another plane, for entropies of '
-            'different widths do not compare.'
-            if len(groups) > 1
-            else ''
-        )
-        unit = plane_unit(runs, part)
-        for i, group in enumerate(groups):
-            svg = plane_chart(
-                f'plane-{part}-{i}',
-                f'{title}: entropy against reconstruction',
-                group,
-                f'reconstruction, {unit}',
-                f'entropy, {unit}',
-                Scale(runs).label,
-            )
-            rows = [
-                [
-                    escape(line.name),
-                    text_of(line.steps[at]),
-                    text_of(line.x[at], 6),
-                    text_of(line.y[at], 6),
-                    text_of(line.y[at] - line.x[at]),
-                ]
-                for line in group
-                for at in sorted({0, len(line.x) // 2, len(line.x) - 1})
-            ]
-            figures.append(
-                figure(
-                    Metric(title, unit, '', text),
-                    svg,
-                    table(
-                        ['Run', Scale(runs).label, 'reconstruction', 'entropy', 'ER bound'],
-                        rows,
-                        f'{title}, {unit}',
-                    ),
-                    3,
-                )
-            )
-    return grid(figures, wide=True) if figures else missing(NO_MONITOR)
-
-
-PLANE = (
-    'Up is spread, left is agreement of views. Along a thin line entropy '
-    'minus reconstruction, the ER bound, is the same; it grows to the '
-    'upper left. Ring: start, disc: end.'
-)
-
-
-def alike(paths: Sequence[Line]) -> list[list[Line]]:
-    """Paths whose entropies can be of features of one width."""
-    groups: list[list[Line]] = []
-    for path in sorted(paths, key=lambda path: path.y[-1]):
-        if groups and path.y[-1] - groups[-1][0].y[-1] < RANGE:
-            groups[-1].append(path)
-        else:
-            groups.append([path])
-    return [sorted(group, key=lambda path: path.slot) for group in groups]
-
-
-SHARES = 'share of the sum'
-
-
-def spectra(runs: Sequence[Run]) -> str:
-    """Singular values, at the end and over training."""
-    html = ''
-    scale = Scale(runs)
-    if len(runs) > 1:
-        figures = []
-        for part, title in PARTS.items():
-            lines = [
-                Line(
-                    run.name,
-                    run.key,
-                    run.slot,
-                    range(1, len(run.spectra[part][-1][1]) + 1),
-                    run.spectra[part][-1][1],
-                )
-                for run in runs
-                if run.spectra.get(part)
-            ]
-            if lines:
-                figures.append(
-                    spectrum_figure(
-                        f'spectrum-{part}', Metric(f'{title}, last', SHARES, '', FLAT), lines, 4
-                    )
-                )
-        if figures:
-            html += '<h3>All runs at their end</h3>' + grid(figures, True)
-    for run in runs:
-        figures = []
-        for part, title in PARTS.items():
-            found = run.spectra.get(part) or []
-            count = min(SNAPSHOTS, len(found))
-            rows = [round(i * (len(found) - 1) / max(1, count - 1)) for i in range(count)]
-            lines = [
-                Line(
-                    f'{scale.label} {text_of(scale(run, step))}',
-                    '',
-                    run.slot,
-                    range(1, len(shares) + 1),
-                    shares,
-                    0.2 + 0.8 * (i + 1) / count,
-                )
-                for i, (step, shares) in enumerate(found[r] for r in rows)
-            ]
-            if lines:
-                lines[0].key, lines[-1].key = 's', 'e'
-                text = f'{FLAT} Pale: early, strong: late; s is the start, e the end.'
-                figures.append(
-                    spectrum_figure(
-                        f'spectrum-{run.key}-{part}',
-                        Metric(title, SHARES, '', text),
-                        lines,
-                        4 if len(runs) > 1 else 3,
-                    )
-                )
-        if figures:
-            head = f'<h3>{badge(run, runs)} over training</h3>' if len(runs) > 1 else ''
-            html += head + grid(figures, wide=True)
-    return html or missing(NO_MONITOR)
-
-
-FLAT = (
-    'Each singular value of the centred features as a share of their sum: '
-    'a flat line uses all directions, a cliff few.'
-)
-
-
-def spectrum_figure(ident: str, metric: Metric, lines: Sequence[Line], level: int) -> str:
-    """Shares by rank on a logarithmic axis; one colour, later is stronger."""
-    svg = line_chart(ident, f'Spectrum, {metric.title}', lines, 'singular value', log=True)
-    return figure(
-        metric,
-        svg,
-        points_table(lines, 'singular value', f'{metric.title}, some singular values'),
-        level,
+def _plane_path(run: Run, runs: Sequence[Run], part: str, origins: dict[str, float] | None) -> Line:
+    """Reconstruction and entropy where a run has both; empty if it has not."""
+    axis = TimeAxis(runs)
+    entropy = dict(run.points(f'monitor/{part}/entropy'))
+    error = dict(run.points(f'monitor/{part}/reconstruction'))
+    steps = [at for at in entropy if at in error and math.isfinite(entropy[at] + error[at])]
+    origin = origins[run.key] if origins and steps else 0.0
+    return Line(
+        run.name,
+        _letter(run, runs),
+        run.slot,
+        [error[step] - origin for step in steps],
+        [entropy[step] - origin for step in steps],
+        steps=[axis.place(run, step) for step in steps],
     )
+
+
+def _spectrum(run: Run, name: str, key: str, shares: list[float], opacity: float = 1.0) -> Line:
+    return Line(name, key, run.slot, range(1, len(shares) + 1), shares, opacity)
+
+
+def _spectrum_chart(ident: str, title: str, text: str, lines: list[Line]) -> Chart:
+    metric = Metric(title, 'share of the sum', '', text)
+    return line_chart(ident, metric, lines, 'singular value', log=True)

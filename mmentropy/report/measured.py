@@ -1,0 +1,313 @@
+"""Measure a run's checkpoint on images: accuracies, a map, neighbours, and the views."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.utils import import_modules_from_strings
+from mmpretrain.registry import DATASETS
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+
+from mmentropy.datasets import check_dataset
+from mmentropy.engine.hooks.entropy_monitor import evenly, two_views
+from mmentropy.engine.hooks.knn import random_state_kept
+from mmentropy.evaluation import (
+    build_backbone,
+    build_data_preprocessor,
+    eval_datasets,
+    extract_features,
+    knn_predict,
+    linear_probe,
+)
+from mmentropy.report.pictures import (
+    PICTURE,
+    TILE,
+    Picture,
+    encoded,
+    pictures_of,
+    sheet_of,
+    shown_pixels,
+    thumbnail,
+    unnormalised,
+)
+from mmentropy.report.runs import Run, one_line
+from mmentropy.weights.backbone import load_backbone
+
+# Training images, test images, and test images on the map, evenly spaced, at most.
+BANK, TEST, MAP = 10_000, 2_000, 500
+# Neighbours that vote for the class of an image.
+VOTERS = 20
+# Test images whose neighbours or views are shown, and neighbours of each.
+QUERIES, NEIGHBOURS = 8, 6
+# Columns of the sheet of tiles.
+COLUMNS = 25
+
+
+@dataclass
+class Neighbours:
+    """A test image, and its nearest training images with their classes."""
+
+    query: Picture
+    label: int
+    predicted: int
+    found: list[tuple[Picture, int]]
+
+
+@dataclass
+class Features:
+    """Measurements of a frozen backbone.
+
+    Attributes:
+        knn: Accuracy of kNN in percent; ``linear`` is that of a linear probe.
+        rows: How many images were measured, in words.
+        classes: Names of the classes.
+        points: Places (N, 2) in 0..1 of test images on the map. Rows of ``labels``,
+            ``predicted`` (by kNN) and the tiles of ``sheet`` are the same images.
+        columns: Tiles in a row of ``sheet``.
+        neighbours: The first test image of some classes, and what is nearest to it.
+    """
+
+    knn: float
+    linear: float
+    rows: str
+    classes: list[str]
+    points: np.ndarray
+    labels: list[int]
+    predicted: list[int]
+    sheet: Picture
+    columns: int
+    neighbours: list[Neighbours]
+
+    def mistakes(self) -> int:
+        """How many images on the map kNN takes for another class."""
+        return sum(a != b for a, b in zip(self.labels, self.predicted))
+
+    def class_counts(self) -> list[list[str]]:
+        """Name, images on the map and mistakes of kNN, of every class on the map."""
+        pairs = [*zip(self.labels, self.predicted)]
+        return [
+            [name, str(self.labels.count(i)), str(sum(a == i != b for a, b in pairs))]
+            for i, name in enumerate(self.classes)
+            if i in self.labels
+        ]
+
+
+class Measured(NamedTuple):
+    """What was found of a run.
+
+    Args:
+        features: Measurements, or why there are none.
+        views: For each of some images the original, where it is known, and its views; or
+            why there are none.
+        checkpoint: File name of the checkpoint.
+    """
+
+    features: Features | str
+    views: list[list[Picture]] | str
+    checkpoint: str
+
+
+def measured_runs(runs: Sequence[Run], checkpoint: str | None = None) -> dict[str, Measured]:
+    """Features and views of every run, by its key.
+
+    Args:
+        runs: At least one.
+        checkpoint: File name in the work directories; None is the newest.
+    """
+    found = {}
+    for run in runs:
+        name = ''
+        features: Features | str
+        views: list[list[Picture]] | str
+        # A config can be wrong in any way, and the curves alone are worth a page.
+        try:
+            path = checkpoint_of(run, checkpoint)
+            name = path.name
+            features = measure(run, path)
+        except Exception as error:
+            features = one_line(error)
+        try:
+            views = views_of(run)
+        except Exception as error:
+            views = one_line(error)
+        found[run.key] = Measured(features, views, name)
+    return found
+
+
+def checkpoint_of(run: Run, name: str | None = None) -> Path:
+    """The checkpoint of that name, or the newest.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if name:
+        path = run.path / name
+        if not path.exists():
+            raise FileNotFoundError(f'{path} does not exist')
+        return path
+    pointer = run.path / 'last_checkpoint'
+    if pointer.exists():
+        # It holds a whole path, and the work directory may have been moved.
+        path = run.path / Path(pointer.read_text().strip()).name
+        if path.is_file():
+            return path
+    found = [*run.path.glob('epoch_*.pth'), *run.path.glob('iter_*.pth')]
+    if not found:
+        raise FileNotFoundError('no checkpoint in the work directory; set default_hooks.checkpoint')
+    return max(found, key=lambda file: int(''.join(filter(str.isdigit, file.stem)) or 0))
+
+
+def measure(run: Run, checkpoint: Path) -> Features:
+    """Measure a checkpoint on the labelled data of the run's config.
+
+    Raises:
+        Exception: of any type, for a config, a checkpoint or a data set can be wrong in any
+            way; the first line says in which.
+    """
+    cfg = _prepared_config(run)
+    entries = eval_datasets(cfg)
+    for entry in entries:
+        check_dataset(entry)
+    backbone = build_backbone(cfg)
+    load_backbone(backbone, checkpoint)
+    preprocessor = build_data_preprocessor(cfg)
+    full = [DATASETS.build(entry) for entry in entries]
+    sets = [Subset(data, evenly(len(data), most)) for data, most in zip(full, (BANK, TEST))]
+    with random_state_kept():
+        torch.manual_seed(0)
+        (bank, bank_y), (test, test_y) = [
+            extract_features(backbone, data, preprocessor) for data in sets
+        ]
+        if bank_y.dim() > 1:
+            raise ValueError(
+                'images with several labels are not mapped; measure with tools/evaluate.py'
+            )
+        predicted = knn_predict(bank, bank_y, test, min(VOTERS, len(bank)))
+        linear = linear_probe(bank, bank_y, test, test_y).accuracy
+    rows = evenly(len(test), MAP)
+    tiles = [thumbnail(pixels, TILE) for pixels in shown_pixels(sets[1], rows, preprocessor)]
+    columns = min(COLUMNS, len(tiles))
+    names = full[1].metainfo.get('classes') or ()
+    count = int(max(bank_y.max(), test_y.max())) + 1
+    return Features(
+        knn=100 * float((predicted == test_y).double().mean()),
+        linear=linear,
+        rows=', '.join(map(_counted, sets, full, ('training', 'test'))),
+        classes=[*map(str, names)] if len(names) >= count else [*map(str, range(count))],
+        points=tsne(test[rows]),
+        labels=test_y[rows].tolist(),
+        predicted=predicted[rows].tolist(),
+        sheet=sheet_of(tiles, columns),
+        columns=columns,
+        neighbours=nearest(sets, (bank, bank_y), (test, test_y), predicted, preprocessor),
+    )
+
+
+def tsne(features: Tensor) -> np.ndarray:
+    """A map (N, 2) in 0..1 of the directions of features (N, D), N >= 3."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    z = F.normalize(features, dim=1).numpy()
+    perplexity = min(30.0, (len(z) - 1) / 3)
+    # Threads cost more than they give for so few rows.
+    with threadpool_limits(1):
+        points = TSNE(init='pca', random_state=0, perplexity=perplexity).fit_transform(z)
+    points = points - points.min(axis=0)
+    return points / points.max(axis=0).clip(1e-9)
+
+
+def nearest(
+    sets: Sequence[Dataset],
+    bank: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    predicted: Tensor,
+    preprocessor: nn.Module,
+) -> list[Neighbours]:
+    """The training images nearest by cosine to the first test image of some classes.
+
+    Args:
+        sets: Training and test set.
+        bank: Features (N, D) and classes (N,) of the training set.
+        test: Features (M, D) and classes (M,) of the test set.
+        predicted: Classes (M,) by kNN.
+        preprocessor: The network's.
+    """
+    classes = test[1].unique().tolist()
+    queries = [int((test[1] == classes[i]).nonzero()[0]) for i in evenly(len(classes), QUERIES)]
+    cosines = F.normalize(test[0][queries]) @ F.normalize(bank[0]).T
+    found = cosines.topk(min(NEIGHBOURS, len(bank[0])), dim=1).indices.tolist()
+    return [
+        Neighbours(
+            picture,
+            int(test[1][row]),
+            int(predicted[row]),
+            [*zip(pictures_of(sets[0], near, preprocessor), bank[1][near].tolist())],
+        )
+        for picture, row, near in zip(pictures_of(sets[1], queries, preprocessor), queries, found)
+    ]
+
+
+def views_of(run: Run) -> list[list[Picture]]:
+    """Some images and their two views by the training pipeline, as the network sees them.
+
+    The images are those of ``eval_datasets.test``, or else of the training set.
+
+    Returns:
+        For each image the original, where it is known, and its views.
+    """
+    cfg = _prepared_config(run)
+    loader = cfg.train_dataloader
+    train = loader.dataset
+    while 'dataset' in train:
+        train = train['dataset']
+    labelled = (cfg.get('eval_datasets') or {}).get('test')
+    entry = dict(labelled, pipeline=train['pipeline']) if labelled else train
+    check_dataset(entry)
+    preprocessor = build_data_preprocessor(cfg)
+    collate_cfg = dict(loader.get('collate_fn') or dict(type='pseudo_collate'))
+    kind = collate_cfg.pop('type')
+    merge = FUNCTIONS.get(kind) if isinstance(kind, str) else kind
+
+    def collate_fn(items: list) -> Any:
+        return merge(items, **collate_cfg)
+
+    dataset = DATASETS.build(entry)
+    rows = evenly(len(dataset), QUERIES)
+    with random_state_kept():
+        views = two_views(dataset, rows, collate_fn, preprocessor)
+    columns = [
+        [encoded(thumbnail(pixels, PICTURE)) for pixels in unnormalised(view, preprocessor)]
+        for view in views
+    ]
+    if labelled:
+        columns.insert(0, pictures_of(DATASETS.build(labelled), rows, preprocessor))
+    return [list(pictures) for pictures in zip(*columns)]
+
+
+def _prepared_config(run: Run) -> Config:
+    """The config of a run, after what its ``custom_imports`` name was imported.
+
+    Raises:
+        ValueError: there is none.
+        ImportError: a module of ``custom_imports`` is not installed.
+    """
+    if run.config is None:
+        raise ValueError('the work directory holds no config')
+    init_default_scope(run.config.get('default_scope') or 'mmpretrain')
+    if run.config.get('custom_imports'):
+        import_modules_from_strings(**run.config.custom_imports)
+    return run.config
+
+
+def _counted(used: Subset, whole: Any, kind: str) -> str:
+    if len(used) < len(whole):
+        return f'{len(used):,} of {len(whole):,} {kind} images'
+    return f'{len(whole):,} {kind} images'

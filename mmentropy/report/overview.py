@@ -1,0 +1,137 @@
+"""The facts about runs: what was trained, how long, where, and its last numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mmentropy.report.charts import number_text
+from mmentropy.report.measured import Measured
+from mmentropy.report.metrics import FEATURES
+from mmentropy.report.runs import Run
+
+
+class LastValues(NamedTuple):
+    """A row of last numbers, one for each run.
+
+    Args:
+        title: Name and unit.
+        better: 'higher', 'lower', or ''.
+        texts: The numbers as they are shown.
+        best: Whether each is the highest accuracy. Only accuracies have a best one: a
+            network that collapsed can have the highest rank.
+    """
+
+    title: str
+    better: str
+    texts: list[str]
+    best: list[bool]
+
+
+def method(run: Run) -> str:
+    """The algorithm and its loss."""
+    kind = run.get('model', 'algorithm') or run.get('model', 'type') or ''
+    loss = run.get('model', 'head', 'loss', 'type') or run.get('model', 'mec', 'type')
+    return f'{kind} ({loss})' if loss else str(kind)
+
+
+def backbone(run: Run) -> str:
+    """The backbone and its depth or size."""
+    kind, depth, arch = (run.get('model', 'backbone', key) for key in ('type', 'depth', 'arch'))
+    size = depth or ('' if isinstance(arch, dict) else arch)
+    return f'{kind or ""} {size or ""}'.strip()
+
+
+def training_set(run: Run) -> str:
+    """The type of the training set, within whatever wraps it."""
+    path = ['train_dataloader', 'dataset']
+    while isinstance(run.get(*path, 'dataset'), dict):
+        path.append('dataset')
+    return str(run.get(*path, 'type') or '')
+
+
+def length(run: Run) -> str:
+    """How far training came, as far as what was logged and saved tells."""
+    done = max(run.last_iter, *run.checkpoints().values(), 0)
+    most = run.get('train_cfg', 'max_epochs')
+    if most and run.per_epoch:
+        epochs = done / run.per_epoch
+        if epochs >= most - 1e-9:
+            return f'{most} epochs'
+        return f'{number_text(epochs, 3)} of {most} epochs'
+    most = run.get('train_cfg', 'max_iters')
+    return f'{done:,} of {most:,} iterations' if most and done < most else f'{done:,} iterations'
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes or seconds; '' for none."""
+    if seconds >= 3600:
+        return f'{seconds / 3600:.1f} h'
+    if seconds >= 120:
+        return f'{seconds / 60:.1f} min'
+    return f'{seconds:.0f} s' if seconds else ''
+
+
+def last_values(
+    runs: Sequence[Run], measured: Mapping[str, Measured] | None = None
+) -> list[LastValues]:
+    """The last numbers that at least one of the runs has."""
+    features = [measured[run.key].features if measured else '' for run in runs]
+    rows = [
+        _last_values(f'{title}, %', 'higher', [getattr(f, name, None) for f in features])
+        for title, name in (('Linear probe', 'linear'), ('kNN', 'knn'))
+    ]
+    rows.append(
+        _last_values('kNN in training, %', 'higher', [run.last('knn/top1') for run in runs])
+    )
+    for name in ('er_bound', 'rankme', 'lidar', 'coding_length', 'entropy'):
+        metric = FEATURES[name]
+        # Entropies of different widths do not compare.
+        better = '' if name == 'entropy' else metric.better
+        values = [run.last(f'monitor/backbone/{name}') for run in runs]
+        rows.append(_last_values(f'{metric.title}, {metric.unit}', better, values))
+    rows.append(_last_values('Loss', '', [run.last('loss') for run in runs]))
+    return [row for row in rows if any(text != '–' for text in row.texts)]
+
+
+def _last_values(title: str, better: str, values: list[float | None]) -> LastValues:
+    percent = '%' in title
+    known = [value for value in values if value is not None]
+    return LastValues(
+        title,
+        better,
+        [f'{v:.2f}' if percent and v is not None else number_text(v) for v in values],
+        [percent and v is not None and v == max(known) for v in values],
+    )
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What was run, how and where; entries that are not known are absent."""
+    environment = run.environment
+    batch, ranks = run.get('train_dataloader', 'batch_size'), environment.get('GPU number', '?')
+    seed = run.get('randomness', 'seed')
+    settings = ('type', 'lr', 'momentum', 'weight_decay')
+    optimizer = {key: run.get('optim_wrapper', 'optimizer', key) for key in settings}
+    time = f'{duration(run.seconds)} by the log, {run.starts} start{"s" * (run.starts > 1)}'
+    gpus = [v for k, v in environment.items() if k.startswith('GPU ') and k != 'GPU number']
+    cpu = 'CPU' if environment.get('CUDA available') == 'False' else ''
+    found = {
+        'Method': method(run),
+        'Backbone': backbone(run),
+        'Data': training_set(run),
+        'Batch': f'{batch} a process, {ranks} process(es)' if batch else '',
+        'Optimiser': ', '.join(
+            str(value) if key == 'type' else f'{key} {value}'
+            for key, value in optimizer.items()
+            if value is not None
+        ),
+        'Length': length(run),
+        'Time': time if run.seconds else '',
+        'Seed': str(environment.get('seed', '') if seed is None else seed),
+        'Commit': str(run.get('code', 'commit') or 'not recorded'),
+        'Device': ', '.join(gpus) or cpu,
+        'Python': environment.get('Python', '').split(' ')[0],
+        'PyTorch': environment.get('PyTorch', ''),
+        'MMEngine': environment.get('MMEngine', ''),
+        'Config': run.config_name,
+        'Work directory': str(run.path),
+    }
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,142 @@
+"""A real run is measured, and its page shows what was found."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from html_page import Page
+from logged_runs import start
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.runner import Runner
+
+from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.report.config_differences import CONFIGS
+from mmentropy.report.measured import checkpoint_of, evenly, views_of
+
+
+@pytest.fixture(scope='module')
+def trained_dir(tmp_path_factory) -> Path:
+    """Two epochs of three iterations on digits, by the monitor and kNN."""
+    work_dir = tmp_path_factory.mktemp('runs') / 'tiny'
+    cfg = Config.fromfile(CONFIGS / 'mec/fast_r18s_1xb64_50e_digits.py')
+    cfg.merge_from_dict(
+        {
+            'model.backbone.base_channels': 4,
+            'model.backbone.stem_channels': 4,
+            'model.neck.in_channels': 16,
+            'train_dataloader.dataset.indices': 200,
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'eval_datasets.train.indices': 120,
+            'eval_datasets.test.indices': 60,
+            'train_cfg.max_epochs': 2,
+            'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint.interval': 2,
+            'work_dir': str(work_dir),
+        }
+    )
+    cfg.custom_hooks = [
+        dict(type='EntropyMonitorHook', interval=3, images=32),
+        dict(type='KNNHook', interval=1),
+    ]
+    cfg.param_scheduler = []
+    Runner.from_cfg(cfg).train()
+    # A report is made by a process of its own, where no iteration counts.
+    MessageHub.get_current_instance()._runtime_info.clear()
+    return work_dir
+
+
+@pytest.fixture(scope='module')
+def measured(trained_dir) -> dict:
+    state = torch.get_rng_state()
+    found = measured_runs(read_runs([trained_dir]))
+    assert torch.equal(state, torch.get_rng_state())
+    return found
+
+
+def test_real_run(trained_dir, measured):
+    runs = read_runs([trained_dir])
+    features = measured['A'].features
+    # A second witness: what the hook measured after the last epoch.
+    assert features.knn == pytest.approx(runs[0].last('knn/top1'))
+    assert features.rows == '120 training images, 60 test images'
+    assert features.points.shape == (60, 2)
+    assert features.points.min(axis=0).tolist() == [0, 0]
+    assert features.points.max(axis=0).tolist() == [1, 1]
+    wrong = sum(a != b for a, b in zip(features.labels, features.predicted))
+    assert 100 - 100 * wrong / 60 == pytest.approx(features.knn)
+    assert features.mistakes() == wrong
+    counts = features.class_counts()
+    assert sum(int(count) for _, count, _ in counts) == 60
+    assert sum(int(count) for _, _, count in counts) == wrong
+    html = report_html(runs, measured)
+    page = Page(html)
+    assert len(page.drawings()) > 10
+    assert len(page.all('circle')) == wrong
+    assert len([a for a in page.all('g') if a.get('class') == 'mark']) == 60
+    images = page.all('img')
+    assert len(images) == 8 * 7 + 8 * 3
+    assert all(a['alt'] for a in images)
+    assert 'no alarm' in page.text
+    assert len(html) < 1_000_000
+
+
+def test_views_are_the_same_in_any_report(trained_dir, measured):
+    """Two of each image, neither the other nor the image."""
+    (run,) = read_runs([trained_dir])
+    assert measured['A'].views == views_of(run)
+    assert len(measured['A'].views) == 8
+    for image, one, two in measured['A'].views:
+        assert len({image.uri, one.uri, two.uri}) == 3
+        assert image.width == one.width == 16
+
+
+def test_neighbours_by_brute_force(trained_dir, measured):
+    from mmpretrain.registry import DATASETS
+
+    from mmentropy.evaluation import (
+        build_backbone,
+        build_data_preprocessor,
+        extract_features,
+    )
+    from mmentropy.weights.backbone import load_backbone
+
+    (run,) = read_runs([trained_dir])
+    backbone = build_backbone(run.config)
+    load_backbone(backbone, trained_dir / 'epoch_2.pth')
+    (bank, bank_y), (test, test_y) = [
+        extract_features(
+            backbone,
+            DATASETS.build(run.config.eval_datasets[split]),
+            build_data_preprocessor(run.config),
+        )
+        for split in ('train', 'test')
+    ]
+    found = measured['A'].features.neighbours
+    assert len(found) == 8
+    for item in found:
+        row = test_y.tolist().index(item.label)
+        cosines = torch.cosine_similarity(test[row][None], bank, dim=1)
+        order = sorted(range(len(bank)), key=lambda i: -cosines[i])[:6]
+        assert [label for _, label in item.found] == bank_y[order].tolist()
+
+
+def test_newest_checkpoint(tmp_path):
+    (run,) = read_runs([start(tmp_path, '20261122_142736', 10, 20)])
+    with pytest.raises(FileNotFoundError, match='no checkpoint'):
+        checkpoint_of(run)
+    for name in ('epoch_9.pth', 'epoch_10.pth', 'best_iter_3.pth'):
+        (tmp_path / name).touch()
+    assert checkpoint_of(run).name == 'epoch_10.pth'
+    # The folder was moved since.
+    (tmp_path / 'last_checkpoint').write_text('/gone/epoch_9.pth')
+    assert checkpoint_of(run).name == 'epoch_9.pth'
+    assert checkpoint_of(run, 'best_iter_3.pth').name == 'best_iter_3.pth'
+    with pytest.raises(FileNotFoundError, match='nope.pth does not exist'):
+        checkpoint_of(run, 'nope.pth')
+
+
+def test_evenly():
+    assert evenly(5, 9) == [0, 1, 2, 3, 4]
+    assert evenly(11, 3) == [0, 5, 10]
