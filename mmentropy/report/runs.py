@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mmengine.config import Config
 
@@ -256,17 +256,17 @@ def _read_monitor(run: Run, start: Path) -> Iterator[_Record]:
         step = line.get('iter')
         if not _is_number(step):
             continue
-        yield _Record(step, 'monitored', '', True)
+        yield _Record(int(step), 'monitored', '', True)
         # Entries of a wrong type count as absent.
         for text in _entry(line, 'alarms', list):
             if isinstance(text, str):
-                yield _Record(step, 'alarms', '', text)
+                yield _Record(int(step), 'alarms', '', text)
         for part, width in _entry(line, 'width', dict).items():
             if _is_number(width):
-                yield _Record(step, 'widths', part, width)
+                yield _Record(int(step), 'widths', part, width)
         for part, shares in _entry(line, 'spectrum', dict).items():
             if isinstance(shares, list) and all(map(_is_number, shares)):
-                yield _Record(step, 'spectra', part, shares)
+                yield _Record(int(step), 'spectra', part, shares)
 
 
 def _entry(line: dict, key: str, kind: type) -> Any:
@@ -291,5 +291,5 @@ def _json_lines(run: Run, file: Path) -> Iterator[dict]:
         )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
