@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
-from mmentropy.evaluation.protocols import is_bgr
+from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.transfer.clips import write_davis
 from mmentropy.transfer.davis import Clip, Scores, read_davis, read_ids, save_ids, score_clip
 from mmentropy.transfer.propagation import LAYERS, dense_layer, segment_clip

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather, get_dist_info
@@ -13,12 +14,16 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.distributed import unwrapped
 
-# Stands for an absent label until all ranks have seen it: if only the rank
-# that met it raised, the others would wait for ever.
-_ABSENT = torch.iinfo(torch.int64).min
+# Features (N, D) and labels (N,) or (N, classes).
+Rows = tuple[Tensor, Tensor]
+
+# This stands for an absent label until all ranks have seen it: if only the rank that met it
+# raised, the others would wait for ever.
+ABSENT = torch.iinfo(torch.int64).min
+# The label of a class that an image shows, but that is too difficult to count.
 DIFFICULT = -1
 # Rows that are converted or checked at once.
-_ROWS = 4096
+BLOCK = 4096
 
 
 def extract_features(
@@ -28,43 +33,39 @@ def extract_features(
     batch_size: int = 256,
     device: str | torch.device | None = None,
     num_workers: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Features of the last backbone stage, one row per image.
+) -> Rows:
+    """Return the features of the last backbone stage, one row per image.
 
-    Maps (N, C, H, W) are averaged over the image. Tokens (N, L, C) give the
-    class token, or their mean where the backbone has none. The backbone runs
-    in eval mode without gradient; afterwards every submodule is in the mode
-    it had. The global random state is not touched.
+    Maps (N, C, H, W) are averaged over the image. Tokens (N, L, C) give the class token, or their
+    mean where the backbone has none. The backbone runs in eval mode without gradient; afterwards
+    every submodule is in the mode it had. The global random state is not touched.
 
     Args:
-        model: a backbone, a model with ``.backbone``, or either wrapped for
-            distributed training.
-        dataset: a data set, or its config, whose pipeline gives one view and
-            ends in ``PackInputs``.
-        data_preprocessor: a module or config. Default: the model's own; a
-            bare backbone has none, so it must be given.
+        model: a backbone, a model with ``.backbone``, or either wrapped for distributed training.
+        dataset: a data set, or its config, whose pipeline gives one view and ends in
+            ``PackInputs``.
+        data_preprocessor: a module or config. Default: the model's own; a bare backbone has none.
         batch_size: images per rank and step.
         device: where the backbone runs, and stays. Default: where it is.
         num_workers: loader processes per rank.
 
     Returns:
-        Features (N, D) float32 and labels (N,) int64, on the CPU, all rows
-        in data-set order, the same on every rank. A ``MultiLabelDataset``
-        gives labels (N, classes): 1 present, 0 absent, ``DIFFICULT`` for what
-        is only listed as ``gt_label_difficult``.
+        Features (N, D) float32 and labels (N,) int64, on the CPU, all rows in data-set order, the
+        same on every rank. A ``MultiLabelDataset`` gives labels (N, classes): 1 present, 0
+        absent, ``DIFFICULT`` for what is only listed as ``gt_label_difficult``.
 
     Raises:
-        ValueError: no rows, labels absent, several views, images of different
-            sizes or with other channels than the preprocessor, no
-            preprocessor, or an output that is not a feature.
+        ValueError: no rows, labels absent, several views, images of different sizes or with other
+            channels than the preprocessor, no preprocessor, or an output that is not a feature.
     """
     model = unwrapped(model)
-    backbone = model.backbone if hasattr(model, 'backbone') else model
-    if data_preprocessor is None:
-        data_preprocessor = getattr(model, 'data_preprocessor', None)
-    elif isinstance(data_preprocessor, dict):
-        data_preprocessor = MODELS.build(data_preprocessor)
-    if data_preprocessor is None:
+    backbone: nn.Module = getattr(model, 'backbone', model)
+    preprocessor: Any = data_preprocessor
+    if isinstance(preprocessor, dict):
+        preprocessor = MODELS.build(preprocessor)
+    elif preprocessor is None:
+        preprocessor = getattr(model, 'data_preprocessor', None)
+    if preprocessor is None:
         raise ValueError(
             f'{type(model).__name__} has no data_preprocessor: pass the one it was trained with'
         )
@@ -72,29 +73,23 @@ def extract_features(
         backbone.to(device)
 
     def encode(inputs: Tensor, data_samples: list | None) -> Tensor:
-        inputs = preprocess(inputs, data_samples, data_preprocessor)
+        inputs = preprocess(inputs, data_samples, preprocessor)
         return backbone_features(backbone, inputs)
 
     with eval_mode(backbone), torch.no_grad():
         return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
-def pixel_features(
-    dataset: dict | Dataset,
-    batch_size: int = 256,
-    num_workers: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Flattened pixels in 0..1: the baseline that a backbone has to beat.
+def pixel_features(dataset: dict | Dataset, batch_size: int = 256, num_workers: int = 0) -> Rows:
+    """Return flattened pixels in 0..1, the baseline that a backbone has to beat.
 
     Args:
-        dataset: as in :func:`extract_features`. Pixels are uint8, or floats
-            that are in 0..1 already.
+        dataset: as in :func:`extract_features`. Pixels are uint8, or floats in 0..1.
         batch_size: images per rank and step.
         num_workers: loader processes per rank.
 
     Returns:
-        Pixels (N, C * H * W) float32 and labels (N,) int64, on the CPU, all
-        rows in data-set order, the same on every rank.
+        Pixels (N, C * H * W) float32 and labels, as :func:`extract_features`.
 
     Raises:
         ValueError: as :func:`extract_features`; float pixels outside 0..1.
@@ -113,41 +108,39 @@ def pixel_features(
 
 
 def preprocess(inputs: Tensor, data_samples: list | None, data_preprocessor: nn.Module) -> Tensor:
-    """Images (N, C, H, W) as the preprocessor makes them without training.
+    """Return images (N, C, H, W) as the preprocessor makes them outside of training.
 
     Raises:
         ValueError: other channels than those of the preprocessor's mean.
     """
     mean = getattr(data_preprocessor, 'mean', None)
-    # Broadcasting would hide it.
+    # Broadcasting would hide the difference.
     if mean is not None and len(mean) != inputs.shape[1]:
         raise ValueError(
-            f'the images have {inputs.shape[1]} channels, but the backbone '
-            f'was trained on {len(mean)} (data_preprocessor.mean): convert '
-            'them in the pipeline of the data set'
+            f'the images have {inputs.shape[1]} channels, but the backbone was trained on '
+            f'{len(mean)} (data_preprocessor.mean): convert them in the pipeline of the data set'
         )
-    # SelfSupDataPreprocessor unpacks by position: keep this order.
+    # SelfSupDataPreprocessor unpacks the dict by position: this order matters.
     data = dict(inputs=inputs, data_samples=data_samples)
     return data_preprocessor(data, False)['inputs']
 
 
 def backbone_features(backbone: nn.Module, inputs: Tensor) -> Tensor:
-    """Features (N, D) of preprocessed images, on the backbone's device."""
+    """Return the features (N, D) of preprocessed images, on the backbone's device."""
     device = next(backbone.parameters()).device
     return pool(backbone(inputs.to(device)), backbone)
 
 
 def multi_label_classes(dataset: Dataset) -> int | None:
-    """Number of classes of a multi-label data set; None of any other.
+    """Return the number of classes of a multi-label data set; None for any other.
 
     Raises:
         ValueError: a multi-label data set that names no classes.
     """
-    while not isinstance(dataset, MultiLabelDataset):
-        # Wrappers like RepeatDataset and Subset.
-        dataset = getattr(dataset, 'dataset', None)
-        if dataset is None:
-            return None
+    if not isinstance(dataset, MultiLabelDataset):
+        # Wrappers such as RepeatDataset and Subset have the data set inside.
+        inner = getattr(dataset, 'dataset', None)
+        return None if inner is None else multi_label_classes(inner)
     if not dataset.CLASSES:
         raise ValueError(
             f'data set {type(dataset).__name__} names no classes: add classes=[...] to its config'
@@ -156,8 +149,8 @@ def multi_label_classes(dataset: Dataset) -> int | None:
 
 
 def blocks(x: Tensor) -> tuple[Tensor, ...]:
-    """Views of a few rows each, so that a copy of one needs little memory."""
-    return x.split(_ROWS)
+    """Return views of ``BLOCK`` rows each, so that a converted copy of one needs little memory."""
+    return x.split(BLOCK)
 
 
 def check_finite(name: str, x: Tensor) -> None:
@@ -167,32 +160,60 @@ def check_finite(name: str, x: Tensor) -> None:
         raise ValueError(f'{name} has non-finite features in {bad} of {len(x)} rows')
 
 
+def check_features(
+    train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor | None = None
+) -> None:
+    """Raise ValueError unless features fit, are finite, and have one label each.
+
+    Args:
+        train_x: (N, D), N at least 1, or 2 if ``test_y`` is given.
+        train_y: (N,), not negative.
+        test_x: (M, D).
+        test_y: (M,), M at least 2; None if there are none.
+    """
+    if train_x.dim() != 2 or test_x.dim() != 2 or train_x.shape[1] != test_x.shape[1]:
+        raise ValueError(
+            'features must be (N, D) and (M, D), got '
+            f'{tuple(train_x.shape)} and {tuple(test_x.shape)}'
+        )
+    least = 1 if test_y is None else 2
+    for name, x, y in (('train', train_x, train_y), ('test', test_x, test_y)):
+        if y is not None and (len(x) < least or y.shape != x.shape[:1]):
+            raise ValueError(
+                f'{name}_x has {len(x)} rows and {name}_y is {tuple(y.shape)}: '
+                f'as many labels as rows are needed, and at least {least}'
+            )
+        check_finite(f'{name}_x', x)
+    if train_y.min() < 0:
+        raise ValueError('train_y has negative labels')
+
+
 def _gather_rows(
     dataset: dict | Dataset,
     encode: Callable[[Tensor, list | None], Tensor],
     batch_size: int,
     num_workers: int,
-) -> tuple[Tensor, Tensor]:
+) -> Rows:
+    """Encode all images of a data set, each rank its share, and gather rows and labels."""
     require(COUNT, batch_size=batch_size)
     require(INDEX, num_workers=num_workers)
-    if isinstance(dataset, dict):
-        dataset = DATASETS.build(dataset)
-    size = len(dataset)
-    name = f'{type(dataset).__name__} ({size} rows)'
+    rows: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+    size = len(rows)
+    name = f'{type(rows).__name__} ({size} rows)'
     if size == 0:
         raise ValueError(f'data set {name} is empty')
-    classes = multi_label_classes(dataset)
+    classes = multi_label_classes(rows)
     rank, world_size = get_dist_info()
-    # Short shards repeat an early row so that all ranks gather equally often;
-    # the repeats come after row `size` and are cut off at the end.
+    # Short shards repeat an early row so that all ranks gather equally often. The repeats come
+    # after the last row and are cut off at the end.
     steps = -(-size // world_size)
     shard = [(i * world_size + rank) % size for i in range(steps)]
     loader = DataLoader(
-        Subset(dataset, shard),
+        Subset(rows, shard),
         batch_size,
         num_workers=num_workers,
         collate_fn=list,
-        # Without its own generator a loader draws from the global one.
+        # Without a generator of its own a loader draws from the global one.
         generator=torch.Generator(),
     )
     features, labels = [], []
@@ -202,7 +223,7 @@ def _gather_rows(
         feature = encode(inputs, samples)
         features.append(_interleave(feature).float().cpu())
         labels.append(_interleave(label.to(feature.device)).cpu())
-        if (labels[-1] == _ABSENT).any():
+        if (labels[-1] == ABSENT).any():
             raise ValueError(
                 f'data set {name} lacks labels (gt_label): name a labelled '
                 'split, or keep gt_label in its pipeline up to PackInputs'
@@ -211,14 +232,17 @@ def _gather_rows(
 
 
 def _interleave(x: Tensor) -> Tensor:
-    """Rows of all ranks, (W * N, ...), in the order before sharding."""
+    """Return the rows of all W ranks, (W * N, ...), in the order before sharding."""
     return torch.stack(all_gather(x.contiguous()), 1).flatten(0, 1)
 
 
 def collate(items: list, name: str) -> tuple[Tensor, list | None]:
-    """Images (N, C, H, W) and samples of what a data set gives, or raise."""
-    # Done here and not in the loader: an error in a worker process arrives
-    # as a page of traceback.
+    """Return images (N, C, H, W) and samples, if any, of what a data set gives.
+
+    Raises:
+        ValueError: an item without one image, or images of different sizes.
+    """
+    # A loader does not call this: an error in a worker process arrives as a page of traceback.
     for item in items:
         if not isinstance(item, dict) or 'inputs' not in item:
             raise ValueError(
@@ -239,16 +263,17 @@ def collate(items: list, name: str) -> tuple[Tensor, list | None]:
 
 
 def _label(sample: object, name: str, classes: int | None) -> Tensor:
+    """Return the label of a sample (), or its labels (classes,) if a number of classes is given."""
     label = getattr(sample, 'gt_label', None)
     if classes is not None:
         if label is None:
-            return torch.full((classes,), _ABSENT)
+            return torch.full((classes,), ABSENT)
         row = torch.zeros(classes, dtype=torch.int64)
         row[list(getattr(sample, 'gt_label_difficult', ()))] = DIFFICULT
         row[label.long()] = 1
         return row
     if label is None:
-        return torch.tensor(_ABSENT)
+        return torch.tensor(ABSENT)
     if label.numel() != 1:
         raise ValueError(
             f'data set {name} has {label.numel()} labels in an image, but is no MultiLabelDataset'
@@ -257,6 +282,11 @@ def _label(sample: object, name: str, classes: int | None) -> Tensor:
 
 
 def pool(outputs: object, backbone: nn.Module) -> Tensor:
+    """Return one feature (N, C) per image of what a backbone gives.
+
+    Raises:
+        ValueError: the last output is no feature tensor (N, C), (N, L, C) or (N, C, H, W).
+    """
     x = outputs[-1] if isinstance(outputs, (tuple, list)) else outputs
     name = type(backbone).__name__
     if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -278,12 +308,12 @@ def pool(outputs: object, backbone: nn.Module) -> Tensor:
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards each submodule's mode as it was."""
+    """Put a module in eval mode inside; afterwards each submodule has the mode that it had."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        # Not .train(): it would also wake layers that were frozen on purpose.
+        # Calling .train() would also wake layers that were frozen on purpose.
         for m, training in modes:
             m.training = training

@@ -5,12 +5,12 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
-from mmentropy.checks.arguments import COUNT, POSITIVE
-from mmentropy.evaluation.features import check_finite
+from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require
+from mmentropy.evaluation.features import check_features
 
 METRICS = ('cosine', 'euclidean')
-# Rows that are compared at once: their distances take 32 or 64 MiB.
-_QUERIES, _BANK = 2**8, 2**15
+# Test rows and training rows that are compared at once: their distances take 32 or 64 MiB.
+TEST_BLOCK, TRAIN_BLOCK = 2**8, 2**15
 
 
 def knn_predict(
@@ -22,16 +22,13 @@ def knn_predict(
     temperature: float = 0.07,
     num_classes: int | None = None,
 ) -> Tensor:
-    """Class of each test row by a vote of its k nearest training rows.
+    """Return the class of each test row by a vote of its k nearest training rows.
 
-    'cosine': a neighbour votes with weight exp(similarity / temperature)
-    (InstDisc, arXiv:1805.01978; DINO, arXiv:2104.14294, k=20). 'euclidean':
-    plain majority on features as they are, in float64 (k=5 in W-MSE,
-    arXiv:2007.06346). Equal votes: the lowest class wins. Which of several
-    equidistant rows comes k-th is not defined.
-
-    Beside its arguments it needs memory for a block of rows, however many
-    there are: less than 0.3 GiB at D = 512.
+    'cosine': a neighbour votes with weight exp(similarity / temperature) (InstDisc,
+    arXiv:1805.01978; DINO, arXiv:2104.14294, k=20). 'euclidean': plain majority on features as
+    they are, in float64 (k=5 in W-MSE, arXiv:2007.06346). Of equal votes the lowest class wins.
+    Which of several equidistant rows comes k-th is not defined. Memory is needed for a block of
+    rows only, however many there are: less than 0.3 GiB at D = 512.
 
     Args:
         train_x: (N, D), all ranks' rows.
@@ -48,43 +45,54 @@ def knn_predict(
     Raises:
         ValueError: a wrong argument, shape or non-finite feature.
     """
-    _check(train_x, train_y, test_x, k, metric, temperature)
+    require(one_of(METRICS), metric=metric)
+    require(POSITIVE, temperature=temperature)
+    check_features(train_x, train_y, test_x)
+    require(COUNT, k=k)
+    if k > len(train_x):
+        raise ValueError(f'k must be in 1..{len(train_x)} (the training rows), got {k}')
     highest = int(train_y.max()) + 1
     num_classes = highest if num_classes is None else num_classes
     if num_classes < highest:
         raise ValueError(f'num_classes is {num_classes}, but train_y has label {highest - 1}')
-    # float32 would cancel in |a - b|^2.
+    # In float32 the terms of |a - b|^2 would cancel.
     dtype = torch.float32 if metric == 'cosine' else torch.float64
-    norms = torch.cat([rows.to(dtype).norm(dim=1) for rows in train_x.split(_BANK)])
+    norms = torch.cat([rows.to(dtype).norm(dim=1) for rows in train_x.split(TRAIN_BLOCK)])
     predictions = [train_y.new_empty(0)]
-    for queries in test_x.split(_QUERIES):
-        score, index = _nearest(queries.to(dtype), train_x, norms, k, metric == 'cosine')
+    for queries in test_x.split(TEST_BLOCK):
+        score, index = nearest(queries.to(dtype), train_x, norms, k, metric == 'cosine')
+        weight = torch.ones_like(score)
         if metric == 'cosine':
-            # Relative to the best: a small temperature must not overflow.
+            # Weights are relative to the best one: a small temperature must not overflow.
             weight = ((score - score[:, :1]).double() / temperature).exp()
-        else:
-            weight = torch.ones_like(score)
         votes = weight.new_zeros(len(queries), num_classes)
         votes.scatter_add_(1, train_y[index], weight)
         predictions.append(votes.argmax(1))
     return torch.cat(predictions)
 
 
-def _nearest(
-    queries: Tensor, bank: Tensor, norms: Tensor, k: int, cosine: bool
+def nearest(
+    queries: Tensor, train_x: Tensor, norms: Tensor, k: int, cosine: bool
 ) -> tuple[Tensor, Tensor]:
-    """Scores (M, k), the best first, and rows of the k nearest.
+    """Return scores (M, k), the best first, and the rows of the k nearest.
 
-    A score is the cosine, or 2ab - b^2: minus the squared distance but for a
-    constant of the query.
+    A score is the cosine, or 2ab - b^2, which is minus the squared distance but for a constant of
+    the query.
+
+    Args:
+        queries: (M, D).
+        train_x: (N, D), of any floating type.
+        norms: those of ``train_x`` (N,).
+        k: neighbours.
+        cosine: whether to score by the cosine.
     """
     if cosine:
         queries = F.normalize(queries)
     best = queries.new_empty(len(queries), 0)
     index = best.long()
-    for first in range(0, len(bank), _BANK):
-        block = slice(first, first + _BANK)
-        columns = bank[block].to(queries.dtype).T
+    for first in range(0, len(train_x), TRAIN_BLOCK):
+        block = slice(first, first + TRAIN_BLOCK)
+        columns = train_x[block].to(queries.dtype).T
         if cosine:
             score = queries @ columns
             score /= norms[block].clamp_min(1e-12)
@@ -108,10 +116,10 @@ def knn_accuracy(
     temperature: float = 0.07,
     num_classes: int | None = None,
 ) -> float:
-    """Top-1 accuracy of :func:`knn_predict` in percent, 0..100.
+    """Return the top-1 accuracy of :func:`knn_predict` in percent, 0..100.
 
-    Of several ranks each classifies its share of the test rows. All of them
-    have to call this, with the same rows, and get the same result.
+    Of several ranks each classifies its share of the test rows. All of them have to call this,
+    with the same rows, and get the same result.
     """
     if len(test_x) == 0 or test_y.shape != test_x.shape[:1]:
         raise ValueError(
@@ -123,25 +131,3 @@ def knn_accuracy(
     correct = (predictions == test_y[share]).sum()
     all_reduce(correct)
     return 100 * correct.item() / len(test_y)
-
-
-def _check(
-    train_x: Tensor, train_y: Tensor, test_x: Tensor, k: int, metric: str, temperature: float
-) -> None:
-    if metric not in METRICS:
-        raise ValueError(f'metric must be one of {METRICS}, got {metric!r}')
-    if train_x.dim() != 2 or test_x.dim() != 2 or train_x.shape[1] != test_x.shape[1]:
-        raise ValueError(
-            'features must be (N, D) and (M, D), got '
-            f'{tuple(train_x.shape)} and {tuple(test_x.shape)}'
-        )
-    if train_y.shape != train_x.shape[:1]:
-        raise ValueError(f'train_x has {len(train_x)} rows, but train_y is {tuple(train_y.shape)}')
-    if not COUNT.test(k) or k > len(train_x):
-        raise ValueError(f'k must be in 1..{len(train_x)} (the training rows), got {k!r}')
-    if not POSITIVE.test(temperature):
-        raise ValueError(f'temperature must be above 0, got {temperature!r}')
-    if train_y.min() < 0:
-        raise ValueError('train_y has negative labels')
-    check_finite('train_x', train_x)
-    check_finite('test_x', test_x)

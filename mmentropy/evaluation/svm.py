@@ -1,6 +1,7 @@
 """Linear SVMs on cached features: with all labels, or a few of each class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,11 +10,15 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, require, some
-from mmentropy.evaluation.linear import check_features, stratified_tenth
+from mmentropy.evaluation.features import check_features
+from mmentropy.evaluation.linear import stratified_tenth
 from mmentropy.evaluation.voc import voc07_ap
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 SHOTS = (1, 2, 4, 8, 16)
+
+# Features (N, D) and labels (N,) or (N, C).
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def svm_score(
@@ -24,22 +29,21 @@ def svm_score(
     costs: Sequence[float] = COSTS,
     seed: int = 0,
 ) -> float:
-    """Test score in percent of linear SVMs, one against the rest.
+    """Return the test score in percent of linear SVMs, one against the rest.
 
-    On features of unit length, as in arXiv:1905.01235
-    (facebookresearch/fair_self_supervision_benchmark@1e5d165:tools/svm). The
-    cost with the best score on a tenth of the TRAINING rows, one for all
-    classes, is trained again on all of them. With one label per row the score
-    is top-1. With several it is the mean over the classes of
-    :func:`.voc07_ap`; each SVM leaves out the rows that are difficult for its
-    class, and weighs its positives twice.
+    Features are scaled to unit length, as in arXiv:1905.01235
+    (facebookresearch/fair_self_supervision_benchmark@1e5d165:tools/svm). The cost with the best
+    score on a tenth of the TRAINING rows, one for all classes, is trained again on all of them.
+    With one label per row the score is top-1. With several it is the mean over the classes of
+    :func:`.voc07_ap`; each SVM leaves out the rows that are difficult for its class, and weighs
+    its positives twice.
 
     Args:
         train_x: (N, D), all ranks' rows.
         train_y: (N,) int64, not negative; or (N, C): 1, 0, -1 difficult.
         test_x: (M, D).
         test_y: (M,), or (M, C).
-        costs: C of ``LinearSVC``.
+        costs: values of C of ``LinearSVC``.
         seed: of the held-out rows and of the solver.
 
     Raises:
@@ -52,18 +56,17 @@ def svm_score(
             'the labels must be of the same classes, got '
             f'{tuple(train_y.shape)} and {tuple(test_y.shape)}'
         )
-    # Of several labels only the number of rows is left to check.
+    # Where a row has several labels, only the number of rows is left to check.
     rows = [y.new_zeros(len(y)) if several else y for y in (train_y, test_y)]
     check_features(train_x, rows[0], test_x, rows[1])
     generator = torch.Generator().manual_seed(seed)
     held_out = stratified_tenth(rows[0], generator).cpu().numpy()
-    x, y, test_x, test_y = _arrays(train_x, train_y, test_x, test_y)
     score = _mean_ap if several else _accuracy
-    scores = [
-        score(x[~held_out], y[~held_out], x[held_out], y[held_out], cost, seed) for cost in costs
-    ]
+    x, y = _arrays(train_x, train_y)
+    kept, tenth = (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
+    scores = [score(kept, tenth, cost, seed) for cost in costs]
     best = costs[int(np.nanargmax(scores))]
-    return score(x, y, test_x, test_y, best, seed)
+    return score((x, y), _arrays(test_x, test_y), best, seed)
 
 
 def low_shot(
@@ -75,88 +78,70 @@ def low_shot(
     draws: int = 5,
     seed: int = 0,
 ) -> dict[int, float]:
-    """Test top-1 in percent of SVMs that saw k training rows of each class.
+    """Return the test top-1 in percent of SVMs that saw k training rows of each class.
 
-    As :func:`svm_score` with one label per row, but with cost 1: so few rows
-    leave none to choose it on. Mean over ``draws``; the rows of a draw are
-    among those of the same draw with a larger k.
+    The SVMs are those of :func:`svm_score` with one label per row, but with cost 1, as so few rows
+    leave none to choose it on. The result is the mean over ``draws``; the rows of a draw are among
+    those of the same draw with a larger k.
 
     Args:
         train_x: (N, D), all ranks' rows.
         train_y: (N,) int64, not negative.
         test_x: (M, D).
         test_y: (M,).
-        shots: the k.
-        draws: of k rows of each class.
+        shots: the values of k.
+        draws: how often k rows of each class are drawn.
         seed: of the draws and of the solver.
 
     Returns:
         ``{k: percent}``
 
     Raises:
-        ValueError: a wrong shape or non-finite feature; a class has fewer
-            rows than the largest k.
+        ValueError: a wrong shape or non-finite feature; a class has fewer rows than the largest k.
     """
     require(some(COUNT), shots=shots)
     require(COUNT, draws=draws)
     check_features(train_x, train_y, test_x, test_y)
-    x, y, test_x, test_y = _arrays(train_x, train_y, test_x, test_y)
+    x, y = _arrays(train_x, train_y)
+    test = _arrays(test_x, test_y)
     classes, counts = np.unique(y, return_counts=True)
     if counts.min() < max(shots):
         raise ValueError(
-            f'class {classes[counts.argmin()]} has '
-            f'{counts.min()} training rows, fewer than '
+            f'class {classes[counts.argmin()]} has {counts.min()} training rows, fewer than '
             f'{max(shots)} shots: evaluate other data'
         )
-    scores = {k: [] for k in shots}
+    scores: dict[int, list[float]] = {k: [] for k in shots}
     for draw in range(draws):
         random = np.random.RandomState([seed, draw])
         orders = [random.permutation(np.flatnonzero(y == c)) for c in classes]
         for k in shots:
             rows = np.concatenate([order[:k] for order in orders])
-            scores[k].append(_accuracy(x[rows], y[rows], test_x, test_y, 1.0, seed))
+            scores[k].append(_accuracy((x[rows], y[rows]), test, 1.0, seed))
     return {k: float(np.mean(values)) for k, values in scores.items()}
 
 
-def _arrays(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> list[np.ndarray]:
-    """The same for scikit-learn, features in float64 and of unit length."""
-    xs = [normalize(x.cpu().double().numpy()) for x in (train_x, test_x)]
-    ys = [y.cpu().numpy() for y in (train_y, test_y)]
-    return [xs[0], ys[0], xs[1], ys[1]]
+def _arrays(x: Tensor, y: Tensor) -> Arrays:
+    """Return features in float64 and of unit length, and labels, for scikit-learn."""
+    return normalize(x.cpu().double().numpy()), y.cpu().numpy()
 
 
-def _svm(cost: float, seed: int, **kwargs: object) -> LinearSVC:
+def _svm(cost: float, seed: int, **kwargs: Any) -> LinearSVC:
     return LinearSVC(C=cost, max_iter=10000, random_state=seed, **kwargs)
 
 
-def _accuracy(
-    train_x: np.ndarray,
-    train_y: np.ndarray,
-    test_x: np.ndarray,
-    test_y: np.ndarray,
-    cost: float,
-    seed: int,
-) -> float:
-    svm = _svm(cost, seed).fit(train_x, train_y)
-    return 100 * svm.score(test_x, test_y)
+def _accuracy(train: Arrays, test: Arrays, cost: float, seed: int) -> float:
+    return 100 * _svm(cost, seed).fit(*train).score(*test)
 
 
-def _mean_ap(
-    train_x: np.ndarray,
-    train_y: np.ndarray,
-    test_x: np.ndarray,
-    test_y: np.ndarray,
-    cost: float,
-    seed: int,
-) -> float:
+def _mean_ap(train: Arrays, test: Arrays, cost: float, seed: int) -> float:
     values = []
-    for labels, test_labels in zip(train_y.T, test_y.T, strict=True):
+    for labels, test_labels in zip(train[1].T, test[1].T, strict=True):
         counts = labels >= 0
-        scores = np.zeros(len(test_x))
-        # A rare class may lie in the held-out rows as a whole.
+        scores = np.zeros(len(test[0]))
+        # Where all rows of a rare class are held out, every test row scores alike.
         if len(set(labels[counts])) == 2:
             svm = _svm(cost, seed, class_weight={0: 1, 1: 2})
-            svm.fit(train_x[counts], labels[counts])
-            scores = svm.decision_function(test_x)
+            svm.fit(train[0][counts], labels[counts])
+            scores = svm.decision_function(test[0])
         values.append(100 * voc07_ap(scores, test_labels))
     return float(np.nanmean(values))

@@ -20,7 +20,7 @@ from mmpretrain.evaluation import SingleLabelMetric
 from mmpretrain.registry import DATASETS, MODELS
 
 from mmentropy.evaluation import eval_datasets
-from mmentropy.evaluation.protocols import is_bgr
+from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.models.linear_head import BatchNormLinearClsHead
 
 ROOT = REPOSITORY / 'configs' / 'benchmarks'

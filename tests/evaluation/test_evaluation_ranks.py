@@ -31,24 +31,24 @@ def probe():
 
 def count_work(work):
     """Note how many pairs are trained and queries answered."""
-    fit, nearest = linear_module._fit, knn_module._nearest
+    fit, nearest = linear_module.fit_and_score, knn_module.nearest
 
-    def counting_fit(train_x, train_y, test_x, test_y, pairs, **kwargs):
+    def counting_fit(train, test, pairs, training):
         work['pairs'].append(len(pairs))
-        return fit(train_x, train_y, test_x, test_y, pairs, **kwargs)
+        return fit(train, test, pairs, training)
 
     def counting_nearest(queries, *args):
         work['queries'] += len(queries)
         return nearest(queries, *args)
 
-    linear_module._fit = counting_fit
-    knn_module._nearest = counting_nearest
+    linear_module.fit_and_score = counting_fit
+    knn_module.nearest = counting_nearest
 
 
 def every_probe(rank, world):
     work = dict(pairs=[], queries=0)
     count_work(work)
-    knn_module._QUERIES, knn_module._BANK = 7, 50
+    knn_module.TEST_BLOCK, knn_module.TRAIN_BLOCK = 7, 50
     knn = [knn_accuracy(*rows(), k=5, metric=metric) for metric in knn_module.METRICS]
     # Fewer test rows and fewer pairs than ranks.
     few = knn_accuracy(*rows(test=1))
@@ -78,11 +78,10 @@ def test_ranks_share_the_work_and_agree(world, tmp_path):
 def test_linear_pair_is_the_best_on_the_held_out_rows():
     train_x, train_y, test_x, test_y = rows()
     out = linear_module.stratified_tenth(train_y, torch.Generator().manual_seed(2))
-    fit = dict(num_classes=3, epochs=5, batch_size=256, seed=2)
+    training = linear_module.Training(num_classes=3, epochs=5, batch_size=256, seed=2)
+    kept, tenth = (train_x[~out], train_y[~out]), (train_x[out], train_y[out])
     scores = {
-        pair: linear_module._fit(
-            train_x[~out], train_y[~out], train_x[out], train_y[out], [pair], **fit
-        )[0]
+        pair: linear_module.fit_and_score(kept, tenth, [pair], training)[0]
         for pair in itertools.product(RATES, DECAYS)
     }
     best = max(scores, key=scores.get)
@@ -93,7 +92,9 @@ def test_linear_pair_is_the_best_on_the_held_out_rows():
     found = probe()
     assert (found.learning_rate, found.weight_decay) == best
     assert found.val_accuracies == {p: s[0] for p, s in scores.items()}
-    ((accuracy, _),) = linear_module._fit(train_x, train_y, test_x, test_y, [best], **fit)
+    ((accuracy, _),) = linear_module.fit_and_score(
+        (train_x, train_y), (test_x, test_y), [best], training
+    )
     assert found.accuracy == accuracy
 
 
@@ -117,9 +118,9 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize('metric', knn_module.METRICS)
 def test_knn_needs_no_more_memory_for_more_rows(metric, monkeypatch):
-    monkeypatch.setattr(features, '_ROWS', 500)
-    monkeypatch.setattr(knn_module, '_QUERIES', 10)
-    monkeypatch.setattr(knn_module, '_BANK', 1000)
+    monkeypatch.setattr(features, 'BLOCK', 500)
+    monkeypatch.setattr(knn_module, 'TEST_BLOCK', 10)
+    monkeypatch.setattr(knn_module, 'TRAIN_BLOCK', 1000)
     # The similarities of a block, or its rows in float64.
     expected = 1000 * (10 * 4 if metric == 'cosine' else 16 * 8)
     for size, queries in ((2000, 20), (8000, 80)):
@@ -130,7 +131,7 @@ def test_knn_needs_no_more_memory_for_more_rows(metric, monkeypatch):
 
 
 def test_linear_needs_no_float64_copy_of_the_features(monkeypatch):
-    monkeypatch.setattr(features, '_ROWS', 500)
+    monkeypatch.setattr(features, 'BLOCK', 500)
     data = rows(5000, 5000, width=16)
     with Largest() as memory:
         linear_probe(*data, [0.1], 1, weight_decays=[0.0])
@@ -139,7 +140,7 @@ def test_linear_needs_no_float64_copy_of_the_features(monkeypatch):
 
 
 def test_non_finite_rows_are_counted_over_blocks(monkeypatch):
-    monkeypatch.setattr(features, '_ROWS', 4)
+    monkeypatch.setattr(features, 'BLOCK', 4)
     x = torch.zeros(10, 2)
     x[[0, 4, 9], 1] = torch.tensor([1.0, -1.0, 0.0]) / 0
     with pytest.raises(ValueError, match='bank has .* in 3 of 10 rows'):

@@ -1,0 +1,116 @@
+"""What a config says to an evaluation: data sets, preprocessor, backbone, order of colours."""
+
+import copy
+import logging
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger, print_log
+from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mmentropy.checks.arguments import DICT, require
+
+
+def eval_datasets(cfg: Config) -> tuple[dict, dict]:
+    """Return the configs of the labelled train and test data sets of a config.
+
+    They are ``eval_datasets = dict(train=..., test=...)``. Without it they are those of the train
+    and test loaders, both with the test pipeline, which is logged.
+
+    Raises:
+        ValueError: the config names neither.
+    """
+    if cfg.get('eval_datasets'):
+        named = cfg.eval_datasets
+        require(DICT, eval_datasets=named)
+        if set(named) != {'train', 'test'}:
+            raise ValueError(f'eval_datasets must have train and test, got {", ".join(named)}')
+        require(DICT, **{f'eval_datasets.{k}': v for k, v in named.items()})
+        return named['train'], named['test']
+    train = (cfg.get('train_dataloader') or {}).get('dataset')
+    test = (cfg.get('test_dataloader') or {}).get('dataset')
+    if not train or not test or 'pipeline' not in test:
+        raise ValueError(
+            'the config names no labelled data: add eval_datasets = dict(train=..., test=...)'
+        )
+    train = copy.deepcopy(train)
+    # RepeatDataset and the like would count rows several times.
+    while 'dataset' in train:
+        train = train['dataset']
+    train['pipeline'] = test['pipeline']
+    print_log(
+        'the config has no eval_datasets: evaluating on '
+        'train_dataloader.dataset with the test pipeline and on '
+        'test_dataloader.dataset',
+        logger='current',
+    )
+    return train, test
+
+
+def build_data_preprocessor(cfg: Config) -> nn.Module:
+    """Return the preprocessor that the Runner would give the config's model."""
+    # In the Runner, too, the model's own entry comes first.
+    entry = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    if not entry or 'mean' not in entry:
+        print_log(
+            'the config has no data_preprocessor with mean and std: pixels are not normalised',
+            logger='current',
+        )
+    entry = dict(entry or {})
+    if 'type' not in entry:
+        model = MODELS.get(cfg.model.type)
+        if model is None:
+            raise ValueError(f'model type {cfg.model.type} is not registered')
+        entry['type'] = (
+            'SelfSupDataPreprocessor'
+            if issubclass(model, BaseSelfSupervisor)
+            else 'ClsDataPreprocessor'
+        )
+    return MODELS.build(entry)
+
+
+def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
+    """Return the config's backbone, freshly initialised, never pre-trained.
+
+    The global random state is not touched.
+    """
+    entry = (cfg.get('model') or {}).get('backbone')
+    if not entry:
+        raise ValueError('the config has no model.backbone')
+    entry = copy.deepcopy(entry)
+    init_cfg = entry.get('init_cfg') or []
+    if isinstance(init_cfg, dict):
+        init_cfg = [init_cfg]
+    if any(item.get('type') in ('Pretrained', 'PretrainedBackbone') for item in init_cfg):
+        entry.pop('init_cfg')
+    if entry.get('pretrained'):
+        entry['pretrained'] = False
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = MODELS.build(entry)
+        if hasattr(backbone, 'init_weights'):
+            # Its log would have three lines per parameter.
+            logger.setLevel(logging.WARNING)
+            try:
+                backbone.init_weights()
+            finally:
+                logger.setLevel(level)
+    return backbone
+
+
+def is_bgr(dataset: dict) -> bool:
+    """Return whether a data set's pipeline gives BGR, as files are loaded, and not RGB."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    bgr = False
+    for step in dataset.get('pipeline') or ():
+        kind = getattr(step['type'], '__name__', step['type'])
+        if kind.endswith('LoadImageFromFile') or step.get('to_bgr'):
+            bgr = True
+        elif step.get('to_rgb'):
+            bgr = False
+    return bgr
