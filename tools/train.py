@@ -13,9 +13,10 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from mmentropy.checks.config import check_config
 from mmentropy.datasets import check_data
 from mmentropy.distributed import start_cpu_ranks
-from mmentropy.engine.dry_run import plan
-from mmentropy.engine.hooks.safe_checkpoint import choose_checkpoint, folder_of
-from mmentropy.engine.hooks.save_best import check_save_best
+from mmentropy.engine.best_checkpoint import check_save_best
+from mmentropy.engine.resume import choose_checkpoint, folder_of
+from mmentropy.engine.train_loop import use_train_loop
+from mmentropy.engine.trial_run import plan
 
 # Of configs/_base_/default_runtime.py.
 OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
@@ -111,6 +112,7 @@ def build(cfg: Config, weights: str | None) -> Runner:
     # The Runner would build data and optimiser when training starts.
     if runner.train_loop is None:
         raise ValueError('the config has no train_cfg: nothing to train')
+    use_train_loop(runner)
     loader = runner.train_dataloader
     # Others take batches without end.
     if isinstance(runner.train_loop, EpochBasedTrainLoop) and not len(loader):

@@ -58,9 +58,6 @@ VARIANTS = {
     'MEC, bfloat16, channels_last, fused': dict(
         optim_wrapper=BFLOAT16 | FUSED, custom_hooks=LAYOUT
     ),
-    'MEC, bfloat16, channels_last, fused, compile': dict(
-        optim_wrapper=BFLOAT16 | FUSED, custom_hooks=[*LAYOUT, dict(type='CompileHook')]
-    ),
 }
 FASTEST = 'MEC, bfloat16, channels_last, fused'
 BASELINE = 'mmpretrain BYOL'
@@ -74,11 +71,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pixels', type=int, default=32)
     parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument(
-        '--compile',
-        action='store_true',
-        help='also by torch.compile, whose first step takes many minutes',
-    )
     return parser.parse_args()
 
 
@@ -363,7 +355,7 @@ def profile(runner: Runner, now: Callable[[], float], steps: int) -> list[tuple[
 def alternate(steps: dict[str, Step], rounds: int, now: Callable[[], float]) -> dict[str, float]:
     """Median seconds of each step, which take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():  # the first also compiles
+    for step in steps.values():
         step(), step()
     for _ in range(rounds):
         for name, step in steps.items():
@@ -383,9 +375,8 @@ def main() -> None:
     init_default_scope('mmpretrain')
     logging.disable(logging.INFO)
     now = time.process_time if args.threads == 1 else time.perf_counter
-    names = [name for name in VARIANTS if args.compile or 'compile' not in name]
     with tempfile.TemporaryDirectory() as folder:
-        runners = {name: runner_of(args, name, folder) for name in names}
+        runners = {name: runner_of(args, name, folder) for name in VARIANTS}
         steps = {name: step_of(runner) for name, runner in runners.items()}
         for name in ('MEC', FASTEST):
             steps[f'floor of {name}'] = floor_of(runners[name])

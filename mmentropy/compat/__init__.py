@@ -1,1 +1,15 @@
-"""Every change to a host package, one module each."""
+"""Every change to a host package, one module each, with the host's version and why it is needed."""
+
+
+def install() -> None:
+    """Make the changes that hold for the whole process."""
+    # This package is imported before anybody knows that the hosts are installed.
+    from mmentropy.compat.mmcv_extension import install_finder
+    from mmentropy.compat.mmengine_checkpoint import install_readers
+    from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
+    from mmentropy.compat.mmpretrain_imports import import_mmpretrain
+
+    accept_fork_of_mmseg()
+    install_readers()
+    install_finder()
+    import_mmpretrain()

@@ -26,17 +26,6 @@ def owners_of(package: str) -> list[str]:
     return found
 
 
-def accept_fork_of_mmseg() -> None:
-    """Let configs inherit from ``mmseg::...`` where the fork is installed.
-
-    onedl-mmengine 0.10.12 looks for a distribution 'mmsegmentation', which
-    the fork's is not; by the name of the module it finds either.
-    """
-    from mmengine.config.utils import MODULE2PACKAGE
-
-    MODULE2PACKAGE['mmseg'] = 'mmseg'
-
-
 def check_stack() -> None:
     """Raise ``ImportError`` unless each package is there, and once."""
     for package in OWNERS:

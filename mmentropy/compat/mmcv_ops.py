@@ -1,92 +1,23 @@
-"""mmcv's compiled ops on torchvision's, for an mmcv that has none.
+"""mmcv's compiled operators on torchvision's, for an mmcv that has none.
 
-:func:`install_ops` makes ``mmcv._ext`` importable, so ``mmcv.ops`` and mmdet
-import and run. The functions below are that module: they are called by
-mmcv/ops/*.py as the compiled ones are, tensors by position, outputs allocated
-by the caller and filled in place, gradients added to what is there. They
-follow mmcv's kernels (onedl-mmcv 2.3.6, mmcv/ops/csrc), except that half
-precision, bfloat16 included, is computed in float32, and run wherever
-torchvision's operators do.
-
-Names that are not here exist too, and raise ``NotImplementedError``.
+:mod:`mmentropy.compat.mmcv_extension` makes them importable as ``mmcv._ext``. They are called by
+mmcv/ops/*.py as the compiled ones are: tensors by position, outputs allocated by the caller and
+filled in place, gradients added to what is there. They follow mmcv's kernels (onedl-mmcv 2.3.6,
+mmcv/ops/csrc), except that half precision, bfloat16 included, is computed in float32, and run
+wherever torchvision's operators do.
 """
 
-import ast
-import sys
 from collections.abc import Callable
 from functools import wraps
-from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from pathlib import Path
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-_NAME = 'mmcv._ext'
-_OPS: dict[str, Callable] = {}
+# The functions of ``mmcv._ext``.
+OPS: dict[str, Callable] = {}
 _TV = torch.ops.torchvision
-
-
-def install_ops() -> None:
-    """Let ``mmcv._ext`` be found here when it is found nowhere else."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
-    try:
-        import_module('mmcv.ops')
-    except ImportError:
-        # A compiled module that does not load: mmdet will meet it too.
-        return
-    # What was imported before us went without, mmpretrain imports half of
-    # mmdet: these modules go on with substitutes that raise.
-    for name, module in list(sys.modules.items()):
-        if name.startswith(('mmcv.cnn.', 'mmdet.')):
-            _restore_ops(module)
-
-
-def _restore_ops(module: ModuleType) -> None:
-    """Let a module have what it names in ``from mmcv.ops import ...``."""
-    file = getattr(module, '__file__', None) or ''
-    source = Path(file).read_text('utf-8') if file.endswith('.py') else ''
-    if 'mmcv.ops' not in source:
-        return
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('mmcv.ops'):
-            ops = import_module(node.module)
-            for alias in node.names:
-                setattr(module, alias.asname or alias.name, getattr(ops, alias.name))
-
-
-class _Finder(MetaPathFinder, Loader):
-    """The last of all finders, so that a compiled ``mmcv._ext`` wins."""
-
-    def find_spec(self, name, path=None, target=None):
-        # A true spec: mmengine and mmcv ask for it to know of mmcv.ops.
-        if name == _NAME:
-            return ModuleSpec(name, self, origin=__file__)
-        return None
-
-    def exec_module(self, module):
-        vars(module).update(_OPS, __getattr__=_refusing)
-
-
-def _refusing(name: str) -> Callable:
-    """A function that says how to get the op ``name`` of ``mmcv._ext``."""
-    if name.startswith('_'):
-        raise AttributeError(f'module {_NAME!r} has no attribute {name!r}')
-
-    def refuse(*args, **kwargs):
-        raise NotImplementedError(
-            f'{name} of mmcv.ops is not in mmentropy.compat.mmcv_ops, which stands in for '
-            'ops that were not compiled: install an mmcv that was compiled '
-            '(from source: pip install --no-build-isolation, and from torch '
-            '2.13 on its setup.py must say -std=c++20 for -std=c++17)'
-        )
-
-    return refuse
 
 
 def _op(function: Callable) -> Callable:
@@ -97,7 +28,7 @@ def _op(function: Callable) -> Callable:
         with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
             return function(first, *args, **kwargs)
 
-    _OPS[function.__name__] = run
+    OPS[function.__name__] = run
     return run
 
 
@@ -124,10 +55,10 @@ def _add_at(total: Tensor, index: Tensor, values: Tensor) -> None:
     total += flat.view_as(total)
 
 
-_OPS['get_compiler_version'] = lambda: (
+OPS['get_compiler_version'] = lambda: (
     f'none, mmentropy.compat.mmcv_ops on torchvision {torchvision.__version__}'
 )
-_OPS['get_compiling_cuda_version'] = lambda: 'not available'
+OPS['get_compiling_cuda_version'] = lambda: 'not available'
 
 # Boxes: (..., 4) as x1, y1, x2, y2; `offset` is 1 where x2 and y2 are pixels
 # that belong to the box.

@@ -1,9 +1,9 @@
-"""mmengine's reading of checkpoints, without trusting the file.
+"""mmengine's reading of checkpoints, without trusting the file and without reading it twice.
 
-onedl-mmengine 0.10.12 reads a checkpoint that torch refuses once more with
-``weights_only=False``, which runs what is in it; mmengine 0.10.7 does not
-read its own checkpoints with torch 2.6 and newer. Importing this module puts
-:mod:`mmentropy.weights.reader` in the place of both.
+Host: onedl-mmengine 0.10.12 and mmengine 0.10.7. The former reads a checkpoint that torch refuses
+once more with ``weights_only=False``, which runs what is in the file; the latter does not read its
+own checkpoints with torch 2.6 and newer. :mod:`mmentropy.weights.reader` takes the place of both.
+It can go when mmengine reads its own checkpoints with ``weights_only=True`` and refuses all others.
 """
 
 import io
@@ -17,19 +17,54 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmentropy.weights import reader
 
+# The content that was handed over last, by name, time and size of its file.
+_handed_over: dict[tuple[str, int, int], dict] = {}
+
+
+def hand_over(path: str | os.PathLike, checkpoint: dict) -> None:
+    """Let mmengine have what was read from a file, when it next reads that file.
+
+    It gets the tensors where they are, on the CPU. They are given once, and only while the file
+    stays as it is; what was handed over before is dropped.
+
+    Args:
+        path: The file.
+        checkpoint: Its content, which nobody else may use any more.
+    """
+    _handed_over.clear()
+    _handed_over[_identity(path)] = checkpoint
+
+
+def is_handed_over(path: str | os.PathLike) -> bool:
+    """Return whether the content of a file, as it is now, waits for mmengine."""
+    return os.path.isfile(path) and _identity(path) in _handed_over
+
+
+def _identity(path: str | os.PathLike) -> tuple[str, int, int]:
+    state = os.stat(path)
+    return os.path.realpath(path), state.st_mtime_ns, state.st_size
+
 
 def load_local(filename: str, map_location: Any = None) -> Any:
-    """Read a checkpoint in a file by :func:`mmentropy.weights.reader.read_checkpoint`."""
-    checkpoint = reader.read_checkpoint(os.path.expanduser(filename), map_location)
+    """Return the checkpoint in a file, by :func:`mmentropy.weights.reader.read_checkpoint`."""
+    filename = os.path.expanduser(filename)
+    if is_handed_over(filename):
+        checkpoint = _handed_over.pop(_identity(filename))
+    else:
+        checkpoint = reader.read_checkpoint(filename, map_location)
     if isinstance(checkpoint.get('meta'), dict):
-        # Source code that mmengine would run on resume; none is written since
-        # mmcv 1.
+        # This is source code that mmengine would run on resume. Nothing writes it since mmcv 1.
         checkpoint['meta'].pop('config', None)
     return checkpoint
 
 
 def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
-    """``torch.hub.load_state_dict_from_url`` of weights only."""
+    """Return the weights that ``torch.hub.load_state_dict_from_url`` loads.
+
+    Raises:
+        OSError: There is no network, or no such page.
+        ValueError: In one line, if the file holds more than weights and plain values.
+    """
     try:
         with reader.records_allowed():
             content = torch.hub.load_state_dict_from_url(
@@ -37,26 +72,25 @@ def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
             )
         return reader.restored(content)
     except OSError:
-        # No network, or no such page: the error names it.
         raise
     except Exception as error:
         raise reader.refused(url, error) from error
 
 
 def load_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:
-    """A checkpoint in an object store that mmengine knows."""
+    """Return the checkpoint in an object store that mmengine knows."""
     store = get_file_backend(filename, backend_args=dict(backend=backend))
     with io.BytesIO(store.get(filename)) as buffer:
         return reader.load(buffer, map_location)
 
 
-def install() -> None:
-    """Put the readers in mmengine's place."""
+def install_readers() -> None:
+    """Put the functions of this module in the place of mmengine's."""
     CheckpointLoader.register_scheme('', load_local, force=True)
     CheckpointLoader.register_scheme(
         [r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_ceph, force=True
     )
     mmengine.runner.checkpoint.load_url = load_url
-    # The remaining readers of onedl-mmengine call it.
+    # onedl-mmengine has further readers, which all call this function.
     if hasattr(mmengine.runner.checkpoint, '_safe_torch_load'):
         mmengine.runner.checkpoint._safe_torch_load = reader.load

@@ -1,6 +1,5 @@
 """Data sets that mmpretrain lacks; importing registers them."""
 
-from mmentropy.datasets.bad_images import BadImagesHook
 from mmentropy.datasets.digits import Digits
 from mmentropy.datasets.downloads import LocalCIFAR10, LocalCIFAR100, LocalFashionMNIST
 from mmentropy.datasets.image_folder import ClassFolders, ImageFolder
@@ -10,7 +9,6 @@ from mmentropy.datasets.required_files import check_data, check_dataset
 from mmentropy.datasets.stl10 import STL10
 
 __all__ = [
-    'BadImagesHook',
     'ClassFolders',
     'Digits',
     'ImageFolder',

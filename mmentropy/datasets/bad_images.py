@@ -12,11 +12,8 @@ import torch
 from mmengine.dataset import Compose
 from mmengine.dist import all_reduce
 from mmengine.fileio import join_path
-from mmengine.hooks import Hook
 from mmengine.logging import MMLogger, print_log
-from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
-from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import SHARE, one_of, require
@@ -102,7 +99,7 @@ class ReplacesUnreadable(CustomDataset):
     def num_unreadable(self) -> int:
         """Number of unreadable images met so far, in all workers of this process.
 
-        After an epoch with :class:`BadImagesHook` it is that of all ranks.
+        After an epoch with ``BadImagesHook`` it is that of all ranks.
         """
         return int(self._unreadable.sum())
 
@@ -175,28 +172,6 @@ class ReplacesUnreadable(CustomDataset):
         flags = self._unreadable.byte()
         all_reduce(flags, op='max')
         self._unreadable.copy_(flags)
-
-
-@HOOKS.register_module()
-class BadImagesHook(Hook):
-    """After each epoch, says how many training images were unreadable.
-
-    The ranks tell each other which, so that the share at which training stops
-    is that of all of them.
-
-    Raises:
-        OSError: After an epoch, if too many were unreadable.
-    """
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        for dataset in replacing(runner.train_dataloader.dataset):
-            dataset.share_unreadable()
-            dataset.check_share()
-            if dataset.num_unreadable:
-                runner.logger.warning(
-                    f'{dataset.num_unreadable} of {len(dataset)} images were '
-                    f'unreadable{dataset.named_in()}'
-                )
 
 
 def replacing(dataset: Dataset) -> Iterator[ReplacesUnreadable]:

@@ -1,36 +1,17 @@
-"""Training in bfloat16, and LARS without a wait per parameter."""
+"""LARS without a wait per parameter."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
 from mmpretrain.engine.optimizers import LARS
 from mmpretrain.registry import OPTIMIZERS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmentropy.checks.arguments import FLAG, NOT_NEGATIVE, require
 
 _SETTINGS = ('lr', 'momentum', 'dampening', 'weight_decay', 'nesterov', 'eta', 'lars_exclude')
-
-
-@OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """Forward under bfloat16 autocast, on CPU as well as on GPU.
-
-    mmengine's ``AmpOptimWrapper`` refuses the CPU. bfloat16 has the range of
-    float32, so there is no loss to scale.
-    """
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast on the device of the model's parameters."""
-        device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
-            yield
 
 
 @OPTIMIZERS.register_module()

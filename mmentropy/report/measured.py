@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Subset
 
 from mmentropy.datasets import check_dataset
 from mmentropy.engine.hooks.entropy_monitor import evenly, two_views
-from mmentropy.engine.hooks.knn import random_state_kept
+from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation import (
     build_backbone,
     build_data_preprocessor,

@@ -18,10 +18,10 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.utils.dl_utils import mmcv_full_available
 
-from mmentropy.compat import mmcv_ops as ops
+from mmentropy.compat import mmcv_extension
 
-# Importing mmentropy has put them there, and mmcv.ops can be imported.
-if find_spec('mmcv._ext').origin != ops.__file__:
+# Importing mmentropy lets them be found, and mmcv.ops can be imported.
+if find_spec('mmcv._ext').origin != mmcv_extension.__file__:
     pytest.skip('this mmcv has compiled ops', allow_module_level=True)
 
 import mmcv.ops  # noqa: E402
@@ -792,24 +792,9 @@ def test_no_autograd_outside_of_mmcv():
 
 def test_installed_once_and_last():
     before = list(sys.meta_path)
-    ops.install_ops()
+    mmcv_extension.install_finder()
     assert sys.meta_path == before
-    assert [type(f) for f in sys.meta_path].count(ops._Finder) == 1
-
-
-def test_compiled_ops_that_do_not_load(monkeypatch):
-    """They are no reason to stop: only mmdet needs them."""
-    from mmcv.cnn.bricks import transformer
-
-    name = 'MultiScaleDeformableAttention'
-    monkeypatch.delattr(transformer, name)
-    with monkeypatch.context() as broken:
-        broken.setitem(sys.modules, 'mmcv.ops', None)
-        broken.delattr(mmcv, 'ops')
-        ops.install_ops()
-        assert not hasattr(transformer, name)
-    ops.install_ops()
-    assert hasattr(transformer, name)
+    assert [type(f) for f in sys.meta_path].count(mmcv_extension._Finder) == 1
 
 
 def run(code):
@@ -818,6 +803,26 @@ def run(code):
         [sys.executable, '-c', textwrap.dedent(code)], text=True, capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_imports_neither_mmdet_nor_operators():
+    """They come when somebody asks for them, with all that mmpretrain has for mmdet."""
+    run("""
+        import sys, warnings
+        warnings.filterwarnings('error', 'Fail to import')
+        import mmentropy
+        heavy = ('mmdet', 'mmcv.ops', 'mmcv._ext')
+        found = [name for name in sys.modules if name.startswith(heavy)]
+        assert not found, found
+        from mmcv.cnn.bricks.transformer import MultiScaleDeformableAttention
+        import mmcv.ops
+        assert MultiScaleDeformableAttention is mmcv.ops.MultiScaleDeformableAttention
+        import mmcv.cnn.bricks.transformer as transformer
+        assert not hasattr(transformer, 'Attention')
+        import mmpretrain.models.utils.res_layer_extra_norm
+        from mmdet.registry import MODELS
+        assert MODELS.get('ResLayerExtraNorm')
+        """)
 
 
 def test_mmcv_was_imported_before():
@@ -833,8 +838,7 @@ def test_mmcv_was_imported_before():
         else:
             raise SystemExit('mmcv.ops was there')
         # What takes long to import, and is not needed here.
-        for name in ('datasets', 'hooks', 'models', 'monitor', 'optim',
-                     'resident', 'safety'):
+        for name in ('datasets', 'engine', 'models', 'views'):
             sys.modules[f'mmentropy.{name}'] = types.ModuleType(name)
         import mmentropy
         import mmcv.ops
@@ -864,14 +868,22 @@ def test_mmdet_was_imported_before():
         """)
 
 
-def test_mmcv_is_imported_after_and_compiled_ops_win(tmp_path):
-    """Without the warning that tells the user to install another mmcv."""
+def test_compiled_ops_that_do_not_load():
+    """They are no reason to stop: only mmdet needs them."""
+    run("""
+        import sys
+        import mmpretrain.models
+        assert 'mmdet.models.dense_heads.rpn_head' in sys.modules
+        sys.modules['mmcv.ops'] = None
+        import mmentropy
+        """)
+
+
+def test_compiled_ops_win(tmp_path):
     (tmp_path / '_ext.py').write_text('compiled = True')
     run(f"""
-        import sys, warnings
-        warnings.filterwarnings('error', 'Fail to import')
+        import sys
         import mmentropy
-        from mmcv.cnn.bricks.transformer import MultiScaleDeformableAttention
         import mmcv._ext
         assert 'mmentropy' in mmcv._ext.__spec__.origin
         del sys.modules['mmcv._ext']

@@ -32,7 +32,7 @@ from repository import REPOSITORY
 from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.datasets import bad_images
-from mmentropy.datasets.bad_images import BadImagesHook
+from mmentropy.engine.hooks.bad_images import BadImagesHook
 
 CONFIGS = REPOSITORY / 'configs'
 

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from repository import REPOSITORY
 
 from mmentropy.distributed import cpu_wrapper
-from mmentropy.engine.hooks.safe_checkpoint import choose_checkpoint
+from mmentropy.engine.resume import choose_checkpoint
 
 ROOT = REPOSITORY
 SPAWN = multiprocessing.get_context('forkserver')

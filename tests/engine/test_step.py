@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
-from mmentropy.engine.hooks.knn import ChannelsLastHook
+from mmentropy.engine.hooks.channels_last import ChannelsLastHook
 from mmentropy.engine.optimizers import ForeachLARS
 from mmentropy.models import ForeachEMA
 
@@ -375,26 +375,3 @@ def test_channels_last_of_one_tensor_of_images(runs):
     ]
     hook.after_train(runner)
     assert inner_channels(images)
-
-
-def test_compiled_backbones(runs, tmp_path):
-    """Both are compiled while training, seen by hooks, and nothing else."""
-    torch._dynamo.utils.counters.clear()
-    runner = train(
-        tmp_path,
-        'compiled',
-        False,
-        hooks=[
-            dict(type='CompileHook', backend='eager', fullgraph=True),
-            dict(type='EntropyMonitorHook', interval=2, images=8),
-        ],
-    )
-    # Of the backbone that trains, of the EMA and of the monitor's eval mode.
-    counters = torch._dynamo.utils.counters
-    assert counters['stats']['unique_graphs'] == 3
-    # By the back end asked for, not torch's own.
-    assert not counters['inductor'] and not counters['aot_autograd']
-    same_state(runner.model, runs[1].model, 1e-6)
-    assert all('forward' not in vars(m) for m in runner.model.modules())
-    found = runner.message_hub.get_scalar('monitor_train/backbone/rankme')
-    assert found.current() > 1

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from mmentropy import functional as F
 from mmentropy.checks.arguments import COUNT, FLAG, SEVERAL, require
 from mmentropy.distributed import unwrapped
-from mmentropy.engine.hooks.knn import random_state_kept
-from mmentropy.engine.hooks.save_best import check_save_best, save_best
+from mmentropy.engine.best_checkpoint import check_save_best, save_best
+from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation.features import eval_mode, pool
 from mmentropy.functional.diagnostics import (
     assignment_entropy,

@@ -1,23 +1,17 @@
-"""What watches a pre-training run, and what lays its tensors out."""
+"""kNN accuracy while a network trains."""
 
-import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
-from torch import nn
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, or_none, require
 from mmentropy.distributed import unwrapped
-from mmentropy.engine.hooks.save_best import check_save_best, save_best
+from mmentropy.engine.best_checkpoint import check_save_best, save_best
+from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation import METRICS, eval_datasets, extract_features, knn_predict
 
 
@@ -143,86 +137,3 @@ class KNNHook(Hook):
             f'{len(test_y)} rows, {time.perf_counter() - start:.1f} s)'
         )
         save_best(runner, {'knn/top1': top1}, self.by_epoch)
-
-
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([torch.cuda.current_device()] if cuda else []):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-
-
-@HOOKS.register_module()
-class ChannelsLastHook(Hook):
-    """Train with images and convolutions in the channels_last layout.
-
-    For any algorithm. Weights, those of an EMA copy, the optimiser's state
-    and the views have their channels innermost while training runs;
-    checkpoints are written as without the hook, so it can be added or left
-    out when a run is resumed. Values change by rounding only. DDP, which was
-    built before, warns once that strides do not match; it copies.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        model = unwrapped(runner.model)
-        model.to(memory_format=torch.channels_last)
-        # torch's fused optimisers on CPU pair the numbers of weight and state
-        # as they lie in memory.
-        for state in runner.optim_wrapper.optimizer.state.values():
-            state.update(_laid_out(state, torch.channels_last))
-        self._handle = model.data_preprocessor.register_forward_hook(
-            lambda module, args, out: _laid_out(out, torch.channels_last)
-        )
-
-    def after_train(self, runner: Runner) -> None:
-        self._handle.remove()
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        for key in checkpoint.keys() & {'state_dict', 'optimizer'}:
-            checkpoint[key] = _laid_out(checkpoint[key], torch.contiguous_format)
-
-
-@HOOKS.register_module()
-class CompileHook(Hook):
-    """Train with the backbone compiled by ``torch.compile``.
-
-    For any algorithm; the backbone of an EMA copy is compiled too. What
-    costs little or waits for other ranks is left as it is, and so are the
-    keys of checkpoints. mmengine's ``compile=True`` takes the whole step with
-    its logging instead. The first iteration takes minutes.
-
-    Args:
-        options: Of ``torch.compile``, e.g. ``mode='reduce-overhead'``.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        self._compiled: list[nn.Module] = []
-
-    def before_train(self, runner: Runner) -> None:
-        model = unwrapped(runner.model)
-        kind = type(model.backbone)
-        self._compiled = [m for m in model.modules() if type(m) is kind]
-        for module in self._compiled:
-            # Not the call itself, where hooks that are added later run.
-            module.forward = torch.compile(module.forward, **self.options)
-
-    def after_train(self, runner: Runner) -> None:
-        for module in self._compiled:
-            del module.forward
-
-
-def _laid_out(value: Any, layout: torch.memory_format) -> Any:
-    """``value`` with each tensor of four dimensions in it in this layout."""
-    if isinstance(value, torch.Tensor) and value.dim() == 4:
-        return value.contiguous(memory_format=layout)
-    if isinstance(value, dict):
-        return {key: _laid_out(item, layout) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_laid_out(item, layout) for item in value]
-    return value

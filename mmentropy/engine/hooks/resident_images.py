@@ -10,6 +10,8 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmentropy.engine.train_loop import replace_dataloader
+
 # Of the memory that is free on a GPU, for the network and its activations.
 SHARE = 0.5
 
@@ -32,11 +34,8 @@ class ResidentImagesHook(Hook):
         loader = runner.train_loop.dataloader
         if not isinstance(loader, ResidentLoader):
             device = next(runner.model.parameters()).device
-            loop = runner.train_loop
-            loop.dataloader = ResidentLoader(loader, decoded(loader.dataset, device))
-            if hasattr(loop, 'dataloader_iterator'):
-                # Loops that count iterations have begun to iterate.
-                loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
+            images = decoded(loader.dataset, device)
+            replace_dataloader(runner.train_loop, ResidentLoader(loader, images))
 
 
 def decoded(dataset: Any, device: torch.device) -> Tensor:

@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from mmentropy.checks.arguments import COUNT, require
-from mmentropy.engine.hooks.non_finite import has_stepped
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mmentropy.engine.optim_wrapper import has_stepped
 
 # sysexits.h's EX_TEMPFAIL: try again.
 INTERRUPTED_STATUS = 75

@@ -15,7 +15,7 @@ from ranks import on_ranks
 from small import on_rank, small_config
 from torch.utils.data import BatchSampler, Dataset
 
-from mmentropy.engine.dry_run import gigabytes, plan
+from mmentropy.engine.trial_run import gigabytes, plan
 
 
 @DATASETS.register_module()
@@ -197,7 +197,7 @@ def test_nothing_is_saved(tmp_path):
 
 def test_waiting_is_that_for_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        'mmentropy.engine.dry_run.time', SimpleNamespace(perf_counter=lambda: Lingers.now)
+        'mmentropy.engine.trial_run.time', SimpleNamespace(perf_counter=lambda: Lingers.now)
     )
     cfg = config(tmp_path / 'trial')
     cfg.custom_hooks = [dict(type='Lingers')]

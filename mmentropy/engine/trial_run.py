@@ -1,5 +1,6 @@
 """What a run would do, tried on a few iterations and put in words."""
 
+import math
 import resource
 import shutil
 import tempfile
@@ -86,8 +87,8 @@ class TrialHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.start = runner.iter
-        # It is built, and takes longer than a trial.
-        runner._val_loop = None
+        # A validation takes longer than a trial.
+        runner.train_loop.val_begin = math.inf
         self.moment = time.perf_counter()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:

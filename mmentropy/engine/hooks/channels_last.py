@@ -1,0 +1,51 @@
+"""Training in the channels_last layout."""
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from mmentropy.distributed import unwrapped
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Train with images and convolutions in the channels_last layout.
+
+    For any algorithm. Weights, those of an EMA copy, the optimiser's state
+    and the views have their channels innermost while training runs;
+    checkpoints are written as without the hook, so it can be added or left
+    out when a run is resumed. Values change by rounding only. DDP, which was
+    built before, warns once that strides do not match; it copies.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        model = unwrapped(runner.model)
+        model.to(memory_format=torch.channels_last)
+        # torch's fused optimisers on CPU pair the numbers of weight and state
+        # as they lie in memory.
+        for state in runner.optim_wrapper.optimizer.state.values():
+            state.update(_laid_out(state, torch.channels_last))
+        self._handle = model.data_preprocessor.register_forward_hook(
+            lambda module, args, out: _laid_out(out, torch.channels_last)
+        )
+
+    def after_train(self, runner: Runner) -> None:
+        self._handle.remove()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        for key in checkpoint.keys() & {'state_dict', 'optimizer'}:
+            checkpoint[key] = _laid_out(checkpoint[key], torch.contiguous_format)
+
+
+def _laid_out(value: Any, layout: torch.memory_format) -> Any:
+    """``value`` with each tensor of four dimensions in it in this layout."""
+    if isinstance(value, torch.Tensor) and value.dim() == 4:
+        return value.contiguous(memory_format=layout)
+    if isinstance(value, dict):
+        return {key: _laid_out(item, layout) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_laid_out(item, layout) for item in value]
+    return value

@@ -1,0 +1,84 @@
+"""Ranks that differ are named before they train."""
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+import mmentropy
+from mmentropy.checks.arguments import POSITIVE, require
+
+
+@HOOKS.register_module()
+class RanksHook(Hook):
+    """Compare the ranks before they train.
+
+    Training is refused, with the name of a rank and both values, if two ranks have different config
+    entries (but for ``work_dir``), numbers of images or batches, or versions of the code, of torch
+    or of Python.
+
+    Args:
+        patience: It has no effect, and is accepted for configs of version 0.1. A rank that stops
+            without ending is left to the timeout of the process group.
+
+    Raises:
+        ValueError: Before the first step, on all ranks.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, patience: float = 60.0) -> None:
+        require(POSITIVE, patience=patience)
+
+    def before_train(self, runner: Runner) -> None:
+        if get_world_size() == 1:
+            return
+        ranks = all_gather_object(facts_of(runner))
+        for rank, facts in enumerate(ranks):
+            differ = [
+                key
+                for key in sorted(ranks[0].keys() | facts.keys())
+                if ranks[0].get(key) != facts.get(key)
+            ]
+            if differ:
+                key = differ[0]
+                more = f', and {len(differ) - 1} more' if differ[1:] else ''
+                raise ValueError(
+                    f'rank {rank} differs from rank 0 in {key}: {facts.get(key)} instead of '
+                    f'{ranks[0].get(key)}{more}; all need the same code, config and data'
+                )
+
+
+def facts_of(runner: Runner) -> dict[str, str]:
+    """Return what has to be the same on all ranks, as texts by what they say."""
+    loader = runner.train_dataloader
+    facts = {
+        'the number of training images': len(loader.dataset),
+        'the number of batches': len(loader),
+        'the version of mmentropy': mmentropy.__version__,
+        'the version of torch': torch.__version__,
+        'the version of Python': platform.python_version(),
+    }
+    for key, value in leaves(runner.cfg.to_dict()):
+        if key != 'work_dir':
+            facts[f'the config, {key}'] = value
+    return {key: str(value) for key, value in facts.items()}
+
+
+def leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested dicts and lists, each with its path."""
+    children: Iterable[tuple[Any, Any]]
+    if isinstance(value, Mapping):
+        children = value.items()
+    elif isinstance(value, (list, tuple)):
+        children = enumerate(value)
+    else:
+        yield path, value
+        return
+    for key, child in children:
+        yield from leaves(child, f'{path}.{key}' if path else str(key))

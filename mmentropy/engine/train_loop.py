@@ -1,0 +1,132 @@
+"""mmengine's training loops, with an iteration that hooks can guard and an epoch that can go on."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
+
+from mmentropy.compat.mmengine_loop import replace_train_loop
+from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
+
+# A step of training: it takes the model, a batch and the optimiser wrapper, and returns what the
+# model logs. An empty dict says that the iteration was left out.
+TrainStep = Callable[[Any, Any, Any], dict]
+
+
+def plain_train_step(model: Any, batch: Any, optim_wrapper: Any) -> dict:
+    """Return what ``model.train_step`` returns, which is how mmengine trains."""
+    return model.train_step(batch, optim_wrapper=optim_wrapper)
+
+
+@LOOPS.register_module()
+class EpochTrainLoop(EpochBasedTrainLoop):
+    """mmengine's loop over epochs, with what hooks may set before training begins.
+
+    Attributes:
+        train_step: How an iteration trains.
+        batches_done: The number of batches that an earlier process has trained on in the epoch at
+            which this run goes on. The loader leaves them out, the loop counts from there.
+    """
+
+    train_step: TrainStep = staticmethod(plain_train_step)
+    batches_done: int = 0
+
+    def run(self) -> nn.Module:
+        """Train, and return the model."""
+        publish_iterations_per_step(self.runner)
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Train on the batches of one epoch that are left."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done, self.batches_done = self.batches_done, 0
+        for index, batch in enumerate(self.dataloader, start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Train on one batch, the ``idx``-th of its epoch."""
+        train_on_batch(self, idx, data_batch)
+
+
+@LOOPS.register_module()
+class IterationTrainLoop(IterBasedTrainLoop):
+    """mmengine's loop over iterations, with what hooks may set before training begins.
+
+    Attributes:
+        train_step: How an iteration trains.
+    """
+
+    train_step: TrainStep = staticmethod(plain_train_step)
+
+    def run(self) -> nn.Module:
+        """Train, and return the model."""
+        publish_iterations_per_step(self.runner)
+        return super().run()
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Train on one batch."""
+        train_on_batch(self, self._iter, data_batch)
+
+
+TrainLoop = EpochTrainLoop | IterationTrainLoop
+
+
+def train_on_batch(loop: TrainLoop, index: int, batch: Any) -> None:
+    """Run an iteration of training as mmengine does, but by the loop's own ``train_step``."""
+    runner = loop.runner
+    runner.call_hook('before_train_iter', batch_idx=index, data_batch=batch)
+    outputs = loop.train_step(runner.model, batch, runner.optim_wrapper)
+    runner.call_hook('after_train_iter', batch_idx=index, data_batch=batch, outputs=outputs)
+    loop._iter += 1
+
+
+def publish_iterations_per_step(runner: Runner) -> None:
+    """Tell the model, by the message hub, how many iterations share one step of the optimiser.
+
+    Where there are several optimisers the algorithm decides when each one steps, and every
+    iteration counts as a step.
+    """
+    several = isinstance(runner.optim_wrapper, OptimWrapperDict)
+    count = 1 if several else runner.optim_wrapper._accumulative_counts
+    runner.message_hub.update_info(ITERATIONS_PER_STEP, count)
+
+
+def use_train_loop(runner: Runner) -> bool:
+    """Let a Runner whose config asks for one of mmengine's training loops train by ours.
+
+    Returns:
+        Whether the Runner has one of ours now. A training loop of somebody else stays.
+    """
+    kinds = {EpochBasedTrainLoop: EpochTrainLoop, IterBasedTrainLoop: IterationTrainLoop}
+    kind = kinds.get(type(runner.train_loop))
+    if kind is not None:
+        replace_train_loop(runner, kind)
+    return isinstance(runner.train_loop, TrainLoop)
+
+
+def require_train_loop(runner: Runner, hook: str) -> None:
+    """Let a Runner train by one of our loops, which a hook depends on.
+
+    Raises:
+        ValueError: The config names a loop of somebody else.
+    """
+    if not use_train_loop(runner):
+        raise ValueError(
+            f'{hook} cannot work with train_cfg.type={type(runner.train_loop).__name__!r}: use '
+            "mmengine's loops, a subclass of mmentropy.engine.train_loop.EpochTrainLoop or "
+            'IterationTrainLoop, or leave the hook out'
+        )
+
+
+def replace_dataloader(loop: Any, loader: Any) -> None:
+    """Let a training loop, ours or mmengine's, take its batches from another loader."""
+    loop.dataloader = loader
+    if hasattr(loop, 'dataloader_iterator'):
+        # A loop over iterations has begun to iterate when it was made.
+        loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)

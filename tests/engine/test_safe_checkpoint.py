@@ -1,0 +1,151 @@
+"""Checkpoints survive a full disk and a lost folder."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from safe_runs import (
+    config,
+    disturb,
+    log_of,
+    train,
+)
+
+from mmentropy.engine.best_checkpoint import save_best
+from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mmentropy.weights import files
+from mmentropy.weights.reader import read_checkpoint
+
+
+def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
+    write, tries = files.put_whole, []
+
+    def fill(runner):
+        def full(data, path):
+            tries.append(Path(path).name)
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        monkeypatch.setattr(files, 'put_whole', full)
+
+    def empty(runner):
+        assert sorted(p.name for p in tmp_path.glob('run/*.pth')) == ['epoch_1.pth']
+        monkeypatch.setattr(files, 'put_whole', write)
+
+    runner = train(config(tmp_path / 'run', hooks=[disturb(fill, at=5), disturb(empty, at=9)]))
+    assert tries == ['epoch_2.pth']
+    assert 'epoch_2.pth was not saved' in log_of(runner)
+    assert 'No space left' in log_of(runner)
+    assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
+    hub = read_checkpoint(tmp_path / 'run/epoch_3.pth')['message_hub']
+    assert hub['runtime_info']['keep_ckpt_ids'] == [3]
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_3.pth')
+
+
+def test_a_folder_that_vanishes(tmp_path):
+
+    def remove(runner):
+        os.rename(runner.work_dir, tmp_path / 'gone')
+        # Where the folder was is now a file.
+        Path(runner.work_dir).touch()
+
+    def give_back(runner):
+        Path(runner.work_dir).unlink()
+
+    runner = train(
+        config(
+            tmp_path / 'run',
+            hooks=[
+                disturb(remove, at=5),
+                dict(type='EntropyMonitorHook', interval=2, images=8),
+                disturb(give_back, at=9),
+            ],
+        )
+    )
+    assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
+    lines = Path(runner.log_dir, 'vis_data/monitor.jsonl').read_text()
+    assert [json.loads(line)['iter'] for line in lines.splitlines()] == [10, 12]
+    # One line of scalars an iteration, but for those that were not written.
+    scalars = Path(runner.log_dir, 'vis_data/scalars.json').read_text()
+    assert scalars.count('"loss"') == 4
+    log = next((tmp_path / 'gone').glob('*/*.log')).read_text()
+    assert log.count('scalars were not written') == 1
+    assert 'epoch_2.pth was not saved' in log
+    assert log.count('monitor.jsonl was not written') == 2
+
+
+def validated(runner, score):
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
+    hook.after_val_epoch(runner, {KEY: score})
+
+
+def measured(runner, score):
+    save_best(runner, {KEY: score})
+
+
+KEY = 'score/top1'
+
+
+@pytest.mark.parametrize('judge', [validated, measured])
+def test_the_best_stays_until_a_better_one_is_whole(judge, tmp_path, monkeypatch):
+    write, kept = files.put_whole, []
+
+    def files_there():
+        return sorted(p.name for p in tmp_path.glob('run/best_*'))
+
+    def judged(runner, score):
+        judge(runner, score)
+        hub = runner.message_hub
+        kept.append(
+            (files_there(), Path(hub.get_info('best_ckpt')).name, hub.get_info('best_score'))
+        )
+
+    def look(data, path):
+        if Path(path).name.startswith('best_'):
+            kept.append(files_there())
+        write(data, path)
+
+    def full(data, path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    def first(runner):
+        judged(runner, 1.0)
+
+    def better_but_full(runner):
+        with monkeypatch.context() as patch:
+            patch.setattr(files, 'put_whole', full)
+            judged(runner, 2.0)
+
+    def better_than_first(runner):
+        with monkeypatch.context() as patch:
+            patch.setattr(files, 'put_whole', look)
+            judged(runner, 1.5)
+
+    cfg = config(
+        tmp_path / 'run',
+        hooks=[
+            disturb(first, at=2),
+            disturb(better_but_full, at=6),
+            disturb(better_than_first, at=10),
+        ],
+    )
+    cfg.default_hooks.checkpoint.update(save_best=KEY, rule='greater')
+    log = log_of(train(cfg))
+    (old,), *_ = kept[0]
+    (new,), *_ = kept[-1]
+    assert kept == [([old], old, 1.0), ([old], old, 1.0), [old], ([new], new, 1.5)]
+    assert new != old and log.count('was not saved') == 1
+
+
+def test_older_ones_are_removed_after_the_newest_is_whole(tmp_path, monkeypatch):
+    write, there = files.put_whole, []
+
+    def look(data, path):
+        if str(path).endswith('.pth'):
+            there.append(sorted(p.name for p in tmp_path.glob('run/*.pth')))
+        write(data, path)
+
+    monkeypatch.setattr(files, 'put_whole', look)
+    train(config(tmp_path / 'run'))
+    assert there == [[], ['epoch_1.pth'], ['epoch_2.pth']]
