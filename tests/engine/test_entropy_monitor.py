@@ -573,7 +573,7 @@ def test_neighbours_of_labelled_images(tmp_path):
         assert found[f'monitor/{part}/knn'] == pytest.approx(
             float(leave_one_out_knn(rows[0], labels)), abs=2.6
         )
-    assert found['monitor/backbone/knn'] > 60
+    assert found['monitor/backbone/knn'] > 55
     assert 'monitor_train/backbone/knn' not in found
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     line = next(line for line in log.splitlines() if 'monitor at iteration 4' in line)
