@@ -1,4 +1,4 @@
-"""Write metafiles, model-index.yml and the tables of configs/*/README.md.
+"""Write metafiles, model-index.yml, the tables of configs/*/README.md and the headers of recipes.
 
 They are made of the configs, of configs/published.yml (the papers' numbers)
 and of docs/results.json (ours). With --check nothing is written, and the exit
@@ -6,12 +6,15 @@ status is 1 if anything is out of date.
 """
 
 import argparse
+import ast
 import json
 import re
 import sys
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import yaml
 from mmengine.config import Config
@@ -49,6 +52,8 @@ DATA = dict(
 )
 METRICS = dict(linear='linear', knn='kNN (k = 20)', knn5='kNN (k = 5, Euclidean)')
 BEGIN, END = '<!-- recipes: begin, generated -->', '<!-- recipes: end -->'
+# The part of a recipe's docstring that this tool writes.
+HEADER = re.compile(r'^Paper:.*?^Ours:.*?^Run:.*?(?=^""")', re.MULTILINE | re.DOTALL)
 
 
 def recipes(folder: str) -> list[str]:
@@ -59,11 +64,23 @@ def recipes(folder: str) -> list[str]:
     )
 
 
-def hyper_parameters(name: str) -> dict:
-    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+def source(name: str) -> Path:
+    return ROOT / 'configs' / f'{name}.py'
+
+
+def part(pattern: str, name: str) -> str:
+    """The part of a recipe's name that the group of a pattern matches."""
+    found = re.search(pattern, name)
+    if not found:
+        raise SystemExit(f'error: configs/{name}.py: the name does not match {pattern}')
+    return found[1]
+
+
+def hyper_parameters(name: str) -> dict[str, Any]:
+    cfg = Config.fromfile(source(name))
     optimizer = cfg.optim_wrapper.optimizer
     return {
-        'Training Data': DATA[re.search(r'\d+e_(\w+)$', name)[1]],
+        'Training Data': DATA[part(r'\d+e_(\w+)$', name)],
         'Epochs': cfg.train_cfg.max_epochs,
         'Batch Size': cfg.auto_scale_lr.base_batch_size,
         'Optimizer': optimizer.type,
@@ -72,31 +89,67 @@ def hyper_parameters(name: str) -> dict:
     }
 
 
-def measured(name: str, records: list[dict]) -> dict:
+def measured(name: str, records: list[dict]) -> dict[str, Any]:
     """Our own numbers, the mean over seeds, or an empty dict."""
     ours = [r for r in records if r.get('config') == name]
-    scores = {
-        key: round(mean(r[key] for r in ours), 2)
-        for key in METRICS
-        if ours and all(key in r for r in ours)
+    if not ours:
+        return {}
+    scores: dict[str, Any] = {
+        key: round(mean(r[key] for r in ours), 2) for key in METRICS if all(key in r for r in ours)
     }
-    if ours:
-        scores['seeds'] = len(ours)
-        scores['commit'] = ours[-1]['commit']
+    scores['seeds'] = [r['seed'] for r in ours]
+    scores['commit'] = ours[-1]['commit']
+    times = {'seconds': 'seconds', 'cpu_minutes': 'CPU minutes'}
+    scores['time'] = next(
+        (f'{r[key]} {unit}' for r in ours for key, unit in times.items() if key in r), None
+    )
+    scores['options'] = ours[-1].get('options', '')
     return scores
 
 
 def description(name: str) -> str:
-    """The comment at the head of a config."""
-    lines = (ROOT / 'configs' / f'{name}.py').read_text().splitlines()
-    head = lines[: next(i for i, line in enumerate(lines) if line[:1] != '#')]
-    return ' '.join(line.lstrip('# ') for line in head)
+    """The docstring at the head of a config, up to the lines that are written here."""
+    text = ast.get_docstring(ast.parse(source(name).read_text())) or ''
+    return ' '.join(re.split(r'^Paper:', text, flags=re.MULTILINE)[0].split())
 
 
-def model(name: str, collection: str, published: dict, records: list[dict]) -> dict:
+def with_header(name: str, published: dict, records: list[dict]) -> str:
+    """The text of a recipe with the paper's number, ours and the command in its docstring."""
+    paper = 'not reported.'
+    if name in published:
+        found = published[name]
+        hardware = f', on {found["hardware"]}' if 'hardware' in found else ''
+        paper = f'{scores_cell(found)} ({found["source"]}){hardware}.'
+    ours, command = 'not run.', f'configs/{name}.py'
+    scores = measured(name, records)
+    if scores:
+        numbers = ', '.join(str(seed) for seed in scores['seeds'])
+        seeds = f'seed {numbers}' if len(scores['seeds']) == 1 else f'mean of seeds {numbers}'
+        details = [seeds, f'commit {scores["commit"]}', scores['time']]
+        ours = f'{scores_cell(scores)}; {", ".join(filter(None, details))}.'
+        command = f'{command} {scores["options"]}'.strip()
+    gpus = part(r'_(\d+)xb\d+_', name)
+    if gpus == '1':
+        command = f'python tools/train.py {command}'
+    else:
+        command = f'bash tools/dist_train.sh {command} {gpus}'
+    lines = [f'Paper: {paper}', f'Ours: {ours}', f'Run: {command}']
+    header = ''.join(
+        textwrap.fill(line, 98, subsequent_indent='    ', break_on_hyphens=False) + '\n'
+        for line in lines
+    )
+    text = source(name).read_text()
+    if not HEADER.search(text):
+        raise SystemExit(f'error: the docstring of configs/{name}.py lacks Paper:, Ours: and Run:')
+    return HEADER.sub(lambda _: header, text, count=1)
+
+
+def model(name: str, collection: str, published: dict, records: list[dict]) -> dict[str, Any]:
     """One entry of a metafile; ``Results`` are ours, ``Paper Results`` not."""
-    entry = {
-        'Name': name.replace('/', '_'),
+    folder, stem = name.split('/')[0], name.split('/')[-1]
+    entry: dict[str, Any] = {
+        # Unique among the models of other packages, too.
+        'Name': stem if stem.startswith(f'{folder}_') else f'{folder}_{stem}',
         'In Collection': collection,
         'Config': f'configs/{name}.py',
         'Description': description(name),
@@ -113,7 +166,7 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
                 Metrics={
                     f'{title} top-1': ours[key] for key, title in METRICS.items() if key in ours
                 },
-                Seeds=ours['seeds'],
+                Seeds=len(ours['seeds']),
                 Commit=ours['commit'],
             )
         ]
@@ -144,15 +197,16 @@ def table(models: list[dict], records: list[dict]) -> str:
             meta, path = entry['Metadata'], Path(entry['Config'])
             name = str(Path(*path.parts[1:]).with_suffix(''))
             paper = entry.get('Paper Results', {})
-            source = f' ({paper["source"]})' if paper else ''
+            origin = f' ({paper["source"]})' if paper else ''
             ours = measured(name, records)
-            seeds = f', {ours["seeds"]} seeds' if ours.get('seeds', 1) > 1 else ''
+            count = len(ours.get('seeds', []))
+            seeds = f', {count} seeds' if count > 1 else ''
             link = Path(*path.parts[2:])
             lines.append(
                 f'| [{link.stem}]({link}) | {entry["Description"]} '
                 f'| {meta["Epochs"]} | {meta["Batch Size"]} '
                 f'| {meta["Optimizer"]}, {meta["Learning Rate"]:g} '
-                f'| {scores_cell(paper)}{source} | {scores_cell(ours)}{seeds} '
+                f'| {scores_cell(paper)}{origin} | {scores_cell(ours)}{seeds} '
                 '|'
             )
     return '\n'.join(lines)
@@ -166,10 +220,10 @@ def generated() -> dict[Path, str]:
     unknown = {*published, *(r['config'] for r in records if 'config' in r)} - names
     if unknown:
         raise SystemExit(f'error: results of no config: {sorted(unknown)}')
-    files = {}
+    files = {source(name): with_header(name, published, records) for name in names}
     for folder, (collection, title, url) in COLLECTIONS.items():
         models = [model(name, collection, published, records) for name in recipes(folder)]
-        head = {'Name': collection, 'README': f'configs/{folder}/README.md'}
+        head: dict[str, Any] = {'Name': collection, 'README': f'configs/{folder}/README.md'}
         if url:
             head['Paper'] = dict(Title=title, URL=url)
         files[ROOT / 'configs' / folder / 'metafile.yml'] = yaml.safe_dump(

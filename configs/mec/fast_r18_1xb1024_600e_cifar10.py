@@ -1,6 +1,12 @@
-# MEC on CIFAR-10, the views made in batch on the device.
-_base_ = ['r18_1xb1024_600e_cifar10.py', '../_base_/views/arrays.py']
+"""MEC on CIFAR-10, the views made in batch on the device.
 
-data_preprocessor = dict(
-    type='BatchViews', pipeline=_base_.train_dataloader.dataset.pipeline)
-train_dataloader = _base_.array_loader
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/mec/fast_r18_1xb1024_600e_cifar10.py
+"""
+
+_base_ = 'r18_1xb1024_600e_cifar10.py'
+data_preprocessor = dict(type='BatchViews', pipeline=_base_.train_dataloader.dataset.pipeline)
+train_dataloader = dict(
+    collate_fn=dict(type='collate_images'), dataset=dict(pipeline=[dict(type='PackImage')])
+)

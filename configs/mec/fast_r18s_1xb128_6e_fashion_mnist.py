@@ -1,6 +1,12 @@
-# MEC on Fashion-MNIST, the views made in batch on the device.
-_base_ = ['r18s_1xb128_6e_fashion_mnist.py', '../_base_/views/arrays.py']
+"""MEC on Fashion-MNIST, the views made in batch on the device.
 
-data_preprocessor = dict(
-    type='BatchViews', pipeline=_base_.train_dataloader.dataset.pipeline)
-train_dataloader = _base_.array_loader
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/mec/fast_r18s_1xb128_6e_fashion_mnist.py
+"""
+
+_base_ = 'r18s_1xb128_6e_fashion_mnist.py'
+data_preprocessor = dict(type='BatchViews', pipeline=_base_.train_dataloader.dataset.pipeline)
+train_dataloader = dict(
+    collate_fn=dict(type='collate_images'), dataset=dict(pipeline=[dict(type='PackImage')])
+)

@@ -2,7 +2,7 @@
 # or more are taken. It gives BGR.
 photo_loader = dict(
     collate_fn=dict(type='collate_images'),
-    dataset=dict(pipeline=[
-        dict(type='ReducedLoadImageFromFile', size=224),
-        dict(type='PackImage')
-    ]))
+    dataset=dict(
+        pipeline=[dict(type='ReducedLoadImageFromFile', size=224), dict(type='PackImage')]
+    ),
+)

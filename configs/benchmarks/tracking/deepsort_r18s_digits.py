@@ -1,12 +1,22 @@
-# DeepSORT on clips of digits, for any r18s checkpoint.
-_base_ = 'deepsort_r50-layer3_mot16.py'
+"""DeepSORT on clips of digits, for any backbone pre-trained on Digits.
 
+Ours: HOTA 54.0, IDF1 63.4 with MinEnt, seed 0, commit db1007a; more in README.md.
+Run: python tools/test.py configs/benchmarks/tracking/deepsort_r18s_digits.py
+    --cfg-options model.reid.backbone.init_cfg.checkpoint=CHECKPOINT
+"""
+
+_base_ = 'mmdet::deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py'
+custom_imports = dict(imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
+
+# Model; the base states the tracker
 model = dict(
     # Mean and deviation of pre-training.
     data_preprocessor=dict(mean=[77.8], std=[95.7], bgr_to_rgb=False),
+    detector=dict(_delete_=True, type='PublicDetections'),
     reid=dict(
+        _delete_=True,
+        type='FrozenReID',
         backbone=dict(
-            _delete_=True,
             type='mmpretrain.ResNet_CIFAR',
             depth=18,
             in_channels=1,
@@ -15,13 +25,17 @@ model = dict(
             num_stages=3,
             strides=(2, 2, 2),
             dilations=(1, 1, 1),
-            out_indices=(2, ),
+            out_indices=(2,),
             zero_init_residual=False,
             norm_cfg=dict(type='BN'),
-            init_cfg=dict(type='PretrainedBackbone', checkpoint=''))),
-    # Pixels of pre-training.
-    tracker=dict(reid=dict(img_scale=(16, 16))))
+            init_cfg=dict(type='PretrainedBackbone', checkpoint=''),
+        ),
+    ),
+    # Cosine similarity 0.3 of embeddings of length 1, as in UniTrack; pixels of pre-training.
+    tracker=dict(reid=dict(match_score_thr=1.4**0.5, img_scale=(16, 16))),
+)
 
+# Data
 pipeline = [
     dict(
         type='TransformBroadcaster',
@@ -29,10 +43,11 @@ pipeline = [
             dict(type='LoadImageFromFile', color_type='grayscale'),
             dict(type='Resize', scale=(96, 96), keep_ratio=True),
             dict(type='LoadTrackAnnotations'),
-            # (H, W) to (H, W, 1).
-            dict(type='RandomGrayscale', prob=1.)
-        ]),
-    dict(type='PackTrackInputs')
+            # It turns (H, W) into (H, W, 1).
+            dict(type='RandomGrayscale', prob=1.0),
+        ],
+    ),
+    dict(type='PackTrackInputs'),
 ]
 dataset = dict(
     _delete_=True,
@@ -40,6 +55,9 @@ dataset = dict(
     data_root='data/digits_mot',
     clips=20,
     frames=60,
-    pipeline=pipeline)
+    pipeline=pipeline,
+)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = val_dataloader
+val_evaluator = dict(benchmark='MOT16')
+test_evaluator = val_evaluator

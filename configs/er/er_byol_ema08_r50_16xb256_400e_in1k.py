@@ -1,0 +1,9 @@
+"""BYOL+ER on ImageNet-1k at batch 4096 with EMA 0.8 to 1.
+
+Paper: 71.53 linear (arXiv 2307.10907 table 2, 71.94 - 0.41).
+Ours: not run.
+Run: bash tools/dist_train.sh configs/er/er_byol_ema08_r50_16xb256_400e_in1k.py 16
+"""
+
+_base_ = 'er_byol_r50_16xb256_400e_in1k.py'
+model = dict(base_momentum=0.2)

@@ -1,0 +1,9 @@
+"""EntRecCont of the predecessor of ER on ImageNet-1k: Joe's estimator.
+
+Paper: 69.7 linear (OpenReview UHPva3PuKLN, table 1).
+Ours: not run.
+Run: bash tools/dist_train.sh configs/er/er_entrec_cont_r50_16xb256_400e_in1k.py 16
+"""
+
+_base_ = 'er_simclr_r50_16xb256_400e_in1k.py'
+model = dict(head=dict(loss=dict(estimator='joe')))

@@ -1,0 +1,16 @@
+"""BYOL+ER on ImageNet-1k at batch 512, the views made in batch on the device.
+
+Paper: not reported.
+Ours: not run.
+Run: bash tools/dist_train.sh configs/er/er_fast_byol_r50_8xb64_400e_in1k.py 8
+"""
+
+_base_ = 'er_byol_r50_16xb256_400e_in1k.py'
+gpus, batch_size = 8, 64
+optim_wrapper = dict(optimizer=dict(lr=0.3 * gpus * batch_size / 256))
+auto_scale_lr = dict(base_batch_size=gpus * batch_size)
+data_preprocessor = dict(type='BatchViews', pipeline=_base_.train_dataloader.dataset.pipeline)
+steps = [dict(type='ReducedLoadImageFromFile', size=224), dict(type='PackImage')]
+train_dataloader = dict(
+    batch_size=batch_size, collate_fn=dict(type='collate_images'), dataset=dict(pipeline=steps)
+)

@@ -1,6 +1,0 @@
-# BYOL+ER on Digits, the views made in batch on the device.
-_base_ = ['byol_r18s_1xb64_50e_digits.py', '../_base_/views/arrays.py']
-
-data_preprocessor = dict(
-    type='BatchViews', pipeline=_base_.train_dataloader.dataset.pipeline)
-train_dataloader = _base_.array_loader

@@ -1,4 +1,0 @@
-# (c) distortion 1.0.
-_base_ = '../paper_r50_8xb128_100e_in1k.py'
-
-model = dict(head=dict(loss=dict(distortion=1.0)))

@@ -1,4 +1,0 @@
-# (d) EMA 0.999 to 1.
-_base_ = '../paper_r50_8xb128_100e_in1k.py'
-
-model = dict(base_momentum=0.001)

@@ -1,4 +1,0 @@
-# (e) Taylor order 2.
-_base_ = '../paper_r50_8xb128_100e_in1k.py'
-
-model = dict(head=dict(loss=dict(taylor_order=2)))

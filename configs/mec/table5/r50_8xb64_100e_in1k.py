@@ -1,7 +1,0 @@
-# (b) batch 512.
-_base_ = '../paper_r50_8xb128_100e_in1k.py'
-
-gpus, batch_size = 8, 64
-train_dataloader = dict(batch_size=batch_size)
-optim_wrapper = dict(optimizer=dict(lr=0.5 * gpus * batch_size / 256))
-auto_scale_lr = dict(base_batch_size=gpus * batch_size)

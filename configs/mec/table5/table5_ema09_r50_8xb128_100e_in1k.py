@@ -1,0 +1,9 @@
+"""MEC on ImageNet-1k: EMA 0.9 to 1, table 5d of the paper.
+
+Paper: 70.1 linear (arXiv 2210.11464 table 5d).
+Ours: not run.
+Run: bash tools/dist_train.sh configs/mec/table5/table5_ema09_r50_8xb128_100e_in1k.py 8
+"""
+
+_base_ = '../paper_r50_8xb128_100e_in1k.py'
+model = dict(base_momentum=0.1)

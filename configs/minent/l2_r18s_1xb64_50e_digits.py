@@ -1,4 +1,0 @@
-# Columns of unit length.
-_base_ = 'r18s_1xb64_50e_digits.py'
-
-model = dict(head=dict(loss=dict(norm='l2')))

@@ -1,0 +1,100 @@
+"""MinEnt on CIFAR-10 with eight heads, as in the authors' code (LiShuo1001/MinEnt@d17ed2f).
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/minent/minent_r18_1xb128_1000e_cifar10.py
+"""
+
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+custom_imports = dict(imports=['mmentropy'], allow_failed_imports=False)
+batch_size = 128
+max_epochs = 1000
+
+# Model
+norm_cfg = dict(type='GlobalBN')
+model = dict(
+    type='MinEnt',
+    backbone=dict(type='ResNet_CIFAR', depth=18, norm_cfg=norm_cfg),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='MinEntHead',
+        in_channels=512,
+        hid_channels=1024,
+        out_channels=[2048, 1024, 512, 256, 128, 64, 32, 16],
+        num_layers=3,
+        norm_cfg=norm_cfg,
+        loss=dict(type='MinEntLoss', norm='batch'),
+    ),
+)
+
+# Data: CIFAR-10, 32 x 32 pixels. The arrays are RGB, in which PIL and torchvision work;
+# mmpretrain's own ColorJitter would take them for BGR.
+view = [
+    dict(
+        type='RandomApply',
+        prob=0.8,
+        transforms=[
+            dict(
+                type='torchvision/ColorJitter',
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.4,
+                hue=0.1,
+            ),
+        ],
+    ),
+    dict(type='torchvision/RandomGrayscale', p=0.1),
+    dict(type='torchvision/RandomResizedCrop', size=32, scale=(0.2, 1.0), interpolation='bicubic'),
+    dict(type='torchvision/RandomHorizontalFlip', p=0.5),
+]
+data_preprocessor = dict(
+    type='SelfSupDataPreprocessor', mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255]
+)
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    drop_last=True,
+    dataset=dict(
+        type='LocalCIFAR10',
+        data_root='data/cifar10',
+        split='train',
+        pipeline=[
+            dict(type='NumpyToPIL'),
+            dict(type='MultiView', num_views=[2], transforms=[view]),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+eval_pipeline = [dict(type='PackInputs')]
+eval_datasets = dict(
+    train=dict(
+        type='LocalCIFAR10', data_root='data/cifar10', split='train', pipeline=eval_pipeline
+    ),
+    test=dict(type='LocalCIFAR10', data_root='data/cifar10', split='test', pipeline=eval_pipeline),
+)
+
+# Optimiser and schedule
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-6))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=500),
+    dict(type='MultiStepLR', milestones=[max_epochs - 50, max_epochs - 25], gamma=0.2),
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=batch_size)
+
+# Hooks and runtime
+custom_hooks = [dict(type='KNNHook', k=5, metric='euclidean', interval=10)]
+default_hooks = dict(
+    logger=dict(interval=50),
+    checkpoint=dict(type='SafeCheckpointHook', interval=10, max_keep_ckpts=2),
+    draws=dict(type='ExactResumeHook'),
+    bad_images=dict(type='BadImagesHook'),
+    numbers=dict(type='NonFiniteHook'),
+    ranks=dict(type='RanksHook'),
+    signals=dict(type='SignalHook'),
+)
+env_cfg = dict(cudnn_benchmark=True)
+randomness = dict(seed=0)

@@ -1,0 +1,108 @@
+"""MinEnt on Tiny-ImageNet with eight heads, as in the authors' code (LiShuo1001/MinEnt@d17ed2f).
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/minent/minent_r18_1xb128_1000e_tiny_imagenet.py
+"""
+
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+custom_imports = dict(imports=['mmentropy'], allow_failed_imports=False)
+batch_size = 128
+max_epochs = 1000
+
+# Model
+norm_cfg = dict(type='GlobalBN')
+model = dict(
+    type='MinEnt',
+    backbone=dict(type='ResNet_CIFAR_Pool', depth=18, norm_cfg=norm_cfg),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='MinEntHead',
+        in_channels=512,
+        hid_channels=1024,
+        out_channels=[8192, 4096, 2048, 1024, 512, 256, 128, 64],
+        num_layers=3,
+        norm_cfg=norm_cfg,
+        loss=dict(type='MinEntLoss', norm='batch'),
+    ),
+)
+
+# Data: Tiny ImageNet, 64 x 64 pixels
+# The files are loaded as BGR; from `NumpyToPIL` on all is RGB, so the preprocessor
+# does not turn the channels.
+load = [dict(type='CheckedLoadImageFromFile'), dict(type='NumpyToPIL', to_rgb=True)]
+view = [
+    dict(
+        type='RandomApply',
+        prob=0.8,
+        transforms=[
+            dict(
+                type='torchvision/ColorJitter',
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.4,
+                hue=0.1,
+            ),
+        ],
+    ),
+    dict(type='torchvision/RandomGrayscale', p=0.1),
+    dict(type='torchvision/RandomResizedCrop', size=64, scale=(0.2, 1.0), interpolation='bicubic'),
+    dict(type='torchvision/RandomHorizontalFlip', p=0.5),
+]
+data_preprocessor = dict(
+    type='SelfSupDataPreprocessor', mean=[122.4, 114.24, 101.49], std=[70.635, 68.595, 71.91]
+)
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    drop_last=True,
+    dataset=dict(
+        type='TinyImageNet',
+        data_root='data/tiny-imagenet-200',
+        split='train',
+        on_unreadable='skip',
+        pipeline=[
+            *load,
+            dict(type='MultiView', num_views=[2], transforms=[view]),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+eval_pipeline = [*load, dict(type='PackInputs')]
+eval_datasets = dict(
+    train=dict(
+        type='TinyImageNet',
+        data_root='data/tiny-imagenet-200',
+        split='train',
+        pipeline=eval_pipeline,
+    ),
+    test=dict(
+        type='TinyImageNet', data_root='data/tiny-imagenet-200', split='val', pipeline=eval_pipeline
+    ),
+)
+
+# Optimiser and schedule
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-6))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=500),
+    dict(type='MultiStepLR', milestones=[max_epochs - 50, max_epochs - 25], gamma=0.2),
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=batch_size)
+
+# Hooks and runtime
+custom_hooks = [dict(type='KNNHook', k=5, metric='euclidean', interval=10)]
+default_hooks = dict(
+    logger=dict(interval=50),
+    checkpoint=dict(type='SafeCheckpointHook', interval=10, max_keep_ckpts=2),
+    draws=dict(type='ExactResumeHook'),
+    bad_images=dict(type='BadImagesHook'),
+    numbers=dict(type='NonFiniteHook'),
+    ranks=dict(type='RanksHook'),
+    signals=dict(type='SignalHook'),
+)
+env_cfg = dict(cudnn_benchmark=True)
+randomness = dict(seed=0)

@@ -1,4 +1,0 @@
-# Normalised by a softmax along the batch.
-_base_ = 'r18_1xb128_500e_imagenet100.py'
-
-model = dict(head=dict(loss=dict(norm='softmax')))
