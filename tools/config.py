@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def with_origin(value: Any, file: str, base: Any = None, origins: Any = None) ->
     return {key: with_origin(item, file, known.get(key), origins.get(key)) for key, item in items}
 
 
+@cache
 def read(path: str) -> tuple[dict, dict]:
     """A config with everything it inherits, and the file of every value.
 
@@ -142,7 +144,13 @@ def lines(key: str, value: Any, origin: Any) -> Iterator[tuple[str, str]]:
 def main() -> None:
     args = parse_args()
     with errors_in_one_line():
-        merged, origins = read(args.config)
+        try:
+            merged, origins = read(args.config)
+        except ModuleNotFoundError:
+            # mmentropy, slow to import, lets mmengine find the configs of forks of host packages.
+            import mmentropy  # noqa: F401
+
+            merged, origins = read(args.config)
         if args.cfg_options:
             cfg = Config(merged)
             cfg.merge_from_dict(args.cfg_options)

@@ -36,8 +36,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = dict(
     mec='configs/mec/r18s_1xb64_50e_digits.py',
-    er='configs/er/byol_r18s_1xb64_50e_digits.py',
-    minent='configs/minent/r18s_1xb64_50e_digits.py',
+    er='configs/er/er_byol_r18s_1xb64_50e_digits.py',
+    minent='configs/minent/minent_r18s_1xb64_50e_digits.py',
 )
 TITLES = dict(
     raw_pixels='raw pixels', random_init='random backbone', mec='MEC', er='ER', minent='MinEnt'

@@ -18,7 +18,7 @@ from mmentropy.engine.resume import choose_checkpoint, folder_of
 from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import plan
 
-# Of configs/_base_/default_runtime.py.
+# They are in the default_hooks of every recipe.
 OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 

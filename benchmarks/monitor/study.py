@@ -35,12 +35,12 @@ HEALTHY = {
     name: (digits(config), {})
     for name, config in dict(
         mec='mec/',
-        mec_simclr='mec/simclr_',
-        er_byol='er/byol_',
-        er_simclr='er/simclr_',
-        er_dino='er/dino_',
-        minent='minent/',
-        minent_onehead='minent/onehead_',
+        mec_simclr='mec/mec_simclr_',
+        er_byol='er/er_byol_',
+        er_simclr='er/er_simclr_',
+        er_dino='er/er_dino_',
+        minent='minent/minent_',
+        minent_onehead='minent/minent_onehead_',
         byol='baselines/byol_',
         simsiam='baselines/simsiam_',
         simclr='baselines/simclr_',
@@ -51,7 +51,7 @@ HEALTHY = {
 SICK = dict(
     simsiam_attached=(digits('baselines/simsiam_'), {'model.head.type': 'AttachedPredictHead'}),
     dino_nocentring=(digits('baselines/dino_nocentring_'), {}),
-    minent_none=(digits('minent/none_'), {}),
+    minent_none=(digits('minent/minent_none_'), {}),
     mec_diverging=(digits('mec/'), {'model.head.loss.guard': False}),
 )
 RUNS = HEALTHY | SICK

@@ -28,8 +28,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmentropy.models.heads import mean_terms
 
-CIFAR = 'configs/minent/r18_1xb128_1000e_cifar10.py'
-DIGITS = 'configs/minent/r18s_1xb64_50e_digits.py'
+CIFAR = 'configs/minent/minent_r18_1xb128_1000e_cifar10.py'
+DIGITS = 'configs/minent/minent_r18s_1xb64_50e_digits.py'
 CASES: dict[str, tuple[str, dict]] = {
     'CIFAR-10, eight heads': (CIFAR, {}),
     'CIFAR-10, one head': (CIFAR, dict(out_channels=[128])),

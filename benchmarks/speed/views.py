@@ -38,6 +38,14 @@ SHAPES: dict[str, tuple[int, ...] | None] = dict(
     imagenet=None,
     imagenet_multicrop=None,
 )
+# Recipes that make views of them.
+RECIPES = dict(
+    digits='mec/r18s_1xb64_50e_digits.py',
+    fashion_mnist='mec/r18s_1xb128_6e_fashion_mnist.py',
+    cifar10='mec/r18_1xb1024_600e_cifar10.py',
+    imagenet='mec/r50_8xb128_100e_in1k.py',
+    imagenet_multicrop='mec/multicrop_r50_32xb128_800e_in1k.py',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,7 +84,7 @@ def pipeline(steps: Iterable[dict]) -> Compose:
 
 def contestants(name: str, device: str) -> list[Callable[[list], object]]:
     """Views by mmpretrain, loading alone, loading and views."""
-    cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/{name}.py')
+    cfg = Config.fromfile(ROOT / 'configs' / RECIPES[name])
     steps = cfg.train_dataloader.dataset.pipeline
     theirs = pipeline(steps)
     normalize = MODELS.build(cfg.data_preprocessor)

@@ -310,7 +310,7 @@ def test_warm_up_longer_than_training():
     'name, path',
     [
         ('mec/r18s_1xb64_50e_digits.py', 'model.neck.in_channels'),
-        ('er/dino_r18s_1xb64_50e_digits.py', 'model.neck.projector.in_channels'),
+        ('er/er_dino_r18s_1xb64_50e_digits.py', 'model.neck.projector.in_channels'),
     ],
 )
 def test_widths_that_differ(name, path):
@@ -329,7 +329,7 @@ def test_paths_go_through_lists():
 
 
 def test_transforms_of_torchvision():
-    cfg = copy.deepcopy(recipe('minent/r18_1xb128_1000e_cifar10.py'))
+    cfg = copy.deepcopy(recipe('minent/minent_r18_1xb128_1000e_cifar10.py'))
     view = cfg.train_dataloader.dataset.pipeline[1].transforms[0]
     view[0].transforms[0].brightnes = 0.4
     assert "did you mean 'brightness'?" in message(cfg)

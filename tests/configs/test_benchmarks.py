@@ -1,6 +1,5 @@
 """Benchmark configs of classification: names, numbers, data, one step."""
 
-from repository import REPOSITORY
 import copy
 import re
 from functools import cache
@@ -18,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.evaluation import SingleLabelMetric
 from mmpretrain.registry import DATASETS, MODELS
+from repository import REPOSITORY
 
 from mmentropy.evaluation import eval_datasets
 from mmentropy.evaluation.from_config import is_bgr
@@ -29,9 +29,11 @@ FEATURES, LINEAR, SEMI, TRANSFER = [
     for folder in ('features', 'linear', 'semi_supervised', 'transfer')
 ]
 TRAINED = LINEAR + SEMI + TRANSFER
-NAME = re.compile(r'(?:\w+_)?(?P<backbone>r50|vits)_(?P<gpus>\d+)xb'
-                  r'(?P<batch>\d+)_(?P<length>\d+)(?P<unit>[ei])_'
-                  r'(?P<data>\w+)')
+NAME = re.compile(
+    r'(?:\w+_)?(?P<backbone>r50|vits)_(?P<gpus>\d+)xb'
+    r'(?P<batch>\d+)_(?P<length>\d+)(?P<unit>[ei])_'
+    r'(?P<data>\w+)'
+)
 # Of MEC's table 8, in its order; the third is the mean over the classes.
 CLASSES = dict(
     food101=101,
@@ -44,7 +46,8 @@ CLASSES = dict(
     dtd=47,
     pets=37,
     caltech101=102,
-    flowers102=102)
+    flowers102=102,
+)
 CLASS_MEAN = ('aircraft', 'pets', 'caltech101', 'flowers102')
 
 
@@ -98,7 +101,7 @@ def test_name_batch_and_schedule(path):
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == batch * int(name['gpus'])
     assert cfg.custom_imports.imports == ['mmentropy']
-    schedule, = cfg.param_scheduler
+    (schedule,) = cfg.param_scheduler
     assert schedule.end == length
     if name['unit'] == 'e':
         assert cfg.train_cfg.max_epochs == length
@@ -108,23 +111,33 @@ def test_name_batch_and_schedule(path):
         assert cfg.train_cfg.val_interval == length
         assert not schedule.by_epoch and not cfg.log_processor.by_epoch
         assert not cfg.default_hooks.checkpoint.by_epoch
-    assert cfg.model.backbone.init_cfg == dict(
-        type='PretrainedBackbone', checkpoint=None)
+    assert cfg.model.backbone.init_cfg == dict(type='PretrainedBackbone', checkpoint=None)
     assert cfg.data_preprocessor.to_rgb
     assert cfg.test_dataloader == cfg.val_dataloader
     assert cfg.test_evaluator == cfg.val_evaluator
 
 
-@pytest.mark.parametrize('path, optimizer', [
-    ('linear/r50_8xb512_100e_in1k.py',
-     dict(type='LARS', lr=.48, momentum=.9, weight_decay=0, eta=1e-3)),
-    ('linear/vits_8xb512_100e_in1k.py',
-     dict(type='LARS', lr=.48, momentum=.9, weight_decay=0, eta=1e-3)),
-    ('semi_supervised/r50_8xb128_50e_in1k_1p.py',
-     dict(type='SGD', lr=.2, momentum=.9, weight_decay=0)),
-    ('semi_supervised/r50_8xb128_50e_in1k_10p.py',
-     dict(type='SGD', lr=.2, momentum=.9, weight_decay=0)),
-])
+@pytest.mark.parametrize(
+    'path, optimizer',
+    [
+        (
+            'linear/r50_8xb512_100e_in1k.py',
+            dict(type='LARS', lr=0.48, momentum=0.9, weight_decay=0, eta=1e-3),
+        ),
+        (
+            'linear/vits_8xb512_100e_in1k.py',
+            dict(type='LARS', lr=0.48, momentum=0.9, weight_decay=0, eta=1e-3),
+        ),
+        (
+            'semi_supervised/r50_8xb128_50e_in1k_1p.py',
+            dict(type='SGD', lr=0.2, momentum=0.9, weight_decay=0),
+        ),
+        (
+            'semi_supervised/r50_8xb128_50e_in1k_10p.py',
+            dict(type='SGD', lr=0.2, momentum=0.9, weight_decay=0),
+        ),
+    ],
+)
 def test_optimiser_is_that_of_the_paper(path, optimizer):
     found = load(Path(path)).optim_wrapper.optimizer.to_dict()
     assert found == pytest.approx(optimizer)
@@ -145,7 +158,7 @@ def test_labelled_subsets_of_imagenet():
 @pytest.mark.parametrize('path', FEATURES, ids=str)
 def test_features_hold_labelled_data_only(path, fake):
     cfg = load(path)
-    assert {*cfg.keys()} <= {'eval_datasets', 'eval_pipeline', 'load', 'crop'}
+    assert {*cfg.keys()} <= {'eval_datasets', 'eval_pipeline', 'load', 'crop', 'pack'}
     train, test = eval_datasets(cfg)
     assert train.split != test.split and train.type == test.type
     assert train.pipeline == test.pipeline
@@ -159,8 +172,7 @@ def test_features_hold_labelled_data_only(path, fake):
         assert sample.gt_label_difficult == [2]
     if path.stem.startswith('cifar'):
         plain = DATASETS.build(fake(Config(dict(test, pipeline=[]))))[1]
-        loaded = DATASETS.build(
-            fake(Config(dict(test, pipeline=cfg.load))))[1]
+        loaded = DATASETS.build(fake(Config(dict(test, pipeline=cfg.load))))[1]
         assert np.array_equal(loaded['img'], plain['img'][..., ::-1])
 
 
@@ -169,8 +181,7 @@ def test_transfer_trains_on_the_data_of_its_features(path, fake):
     cfg, name = load(path), data_of(path)
     features = load(Path('features', f'{name}.py'))
     train, test = eval_datasets(features)
-    assert dict(cfg.train_dataloader.dataset, pipeline=0) == dict(
-        train, pipeline=0)
+    assert dict(cfg.train_dataloader.dataset, pipeline=0) == dict(train, pipeline=0)
     assert cfg.val_dataloader.dataset == test
     assert is_bgr(cfg.train_dataloader.dataset)
     assert cfg.model.head.num_classes == CLASSES[name]
@@ -181,15 +192,13 @@ def test_transfer_trains_on_the_data_of_its_features(path, fake):
         assert metric.type == 'SingleLabelMetric'
         assert metric['items'] == ['recall'] and metric.thrs is None
     else:
-        assert metric.type == ('VOC07AveragePrecision' if name == 'voc07' else
-                               'Accuracy')
+        assert metric.type == ('VOC07AveragePrecision' if name == 'voc07' else 'Accuracy')
 
 
 def test_recall_is_the_mean_accuracy_of_the_classes():
     labels = torch.tensor([0] * 8 + [1] * 2)
     predictions = torch.tensor([0] * 6 + [1] * 3 + [0])
-    _, recall, _, _ = SingleLabelMetric.calculate(
-        predictions, labels, num_classes=2)
+    _, recall, _, _ = SingleLabelMetric.calculate(predictions, labels, num_classes=2)
     assert recall.item() == pytest.approx(100 * (6 / 8 + 1 / 2) / 2)
 
 
@@ -208,25 +217,18 @@ def small(path, folder):
         backbone.update(
             frozen_stages=backbone.frozen_stages - 10,
             img_size=64,
-            arch=dict(
-                embed_dims=48,
-                num_layers=2,
-                num_heads=4,
-                feedforward_channels=96))
+            arch=dict(embed_dims=48, num_layers=2, num_heads=4, feedforward_channels=96),
+        )
         cfg.model.head.in_channels = 48
     cfg.model.data_preprocessor = cfg.data_preprocessor
     # Unlike any initial weights; means and variances, too.
     state = {
-        k: v + .1 * torch.rand(v.shape) if v.is_floating_point() else v + 7
+        k: v + 0.1 * torch.rand(v.shape) if v.is_floating_point() else v + 7
         for k, v in MODELS.build(backbone).state_dict().items()
     }
-    torch.save({f'backbone.{k}': v for k, v in state.items()},
-               folder / 'pretrained.pth')
+    torch.save({f'backbone.{k}': v for k, v in state.items()}, folder / 'pretrained.pth')
     # As on the command line.
-    cfg.merge_from_dict({
-        'model.backbone.init_cfg.checkpoint':
-        str(folder / 'pretrained.pth')
-    })
+    cfg.merge_from_dict({'model.backbone.init_cfg.checkpoint': str(folder / 'pretrained.pth')})
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         dataset = loader.dataset
         for step in dataset.get('dataset', dataset).pipeline:
@@ -268,11 +270,10 @@ def test_one_step(path, fake, tmp_path):
         assert not any(p.requires_grad for p in model.backbone.parameters())
     else:
         moved = [
-            not torch.equal(value, state[name])
-            for name, value in model.backbone.named_parameters()
+            not torch.equal(value, state[name]) for name, value in model.backbone.named_parameters()
         ]
         # Of the rest the step was below what float32 resolves.
-        assert sum(moved) > .9 * len(moved)
+        assert sum(moved) > 0.9 * len(moved)
         for name, value in model.backbone.named_buffers():
             assert not torch.equal(value, state[name]), name
 
@@ -285,11 +286,14 @@ class Watch(Hook):
         self.state = {k: v.clone() for k, v in state.items()}
 
 
-@pytest.mark.parametrize('path, score', [
-    ('linear/r50_8xb512_100e_in1k.py', 'accuracy/top5'),
-    ('transfer/r50_1xb64_5000i_voc07.py', 'multi-label/mAP'),
-    ('transfer/r50_1xb64_5000i_pets.py', 'single-label/recall'),
-])
+@pytest.mark.parametrize(
+    'path, score',
+    [
+        ('linear/r50_8xb512_100e_in1k.py', 'accuracy/top5'),
+        ('transfer/r50_1xb64_5000i_voc07.py', 'multi-label/mAP'),
+        ('transfer/r50_1xb64_5000i_pets.py', 'single-label/recall'),
+    ],
+)
 def test_training_and_validation_by_the_runner(path, score, fake, tmp_path):
     cfg, state = small(Path(path), tmp_path)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
@@ -320,16 +324,14 @@ def test_head_is_linear_behind_plain_batch_norm():
     """Against torch's own, with statistics of the batch, then running ones."""
     head = BatchNormLinearClsHead(in_channels=6, num_classes=3)
     norm = torch.nn.BatchNorm1d(6, affine=False, eps=1e-6)
-    assert [k for k, _ in head.named_parameters()] == [
-        'fc.weight', 'fc.bias'
-    ]
+    assert [k for k, _ in head.named_parameters()] == ['fc.weight', 'fc.bias']
     # So small that eps counts.
     x = torch.randn(8, 6) * 1e-3 + 3
     for _ in range(3):
-        torch.testing.assert_close(head((x, )), head.fc(norm(x)))
+        torch.testing.assert_close(head((x,)), head.fc(norm(x)))
     head.eval()
     norm.eval()
-    torch.testing.assert_close(head((x, )), head.fc(norm(x)))
+    torch.testing.assert_close(head((x,)), head.fc(norm(x)))
 
 
 def test_lars_is_larc_of_apex():
@@ -347,8 +349,8 @@ def test_lars_is_larc_of_apex():
     for p in layer.parameters():
         norm, grad = p.detach().norm(), p.grad.norm()
         # The bias starts at zero: its gradient is taken as it is.
-        rate = .001 * norm / (grad + 1e-8) if norm else 1.
-        expected.append(p.detach() - .48 * rate * p.grad)
+        rate = 0.001 * norm / (grad + 1e-8) if norm else 1.0
+        expected.append(p.detach() - 0.48 * rate * p.grad)
     optim.step()
     for p, value, old in zip(layer.parameters(), expected, before):
         torch.testing.assert_close(p.detach(), value)

@@ -1,13 +1,11 @@
 """Detectors on backbones of ours: names, numbers, weights, one step."""
 
-from repository import REPOSITORY
 import copy
 import re
 import shutil
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from mmpretrain.registry import MODELS as PRETRAIN_MODELS
+from repository import REPOSITORY
 from torch.nn.modules.batchnorm import _BatchNorm
 
 # First: it stands in for the ops that mmdet asks mmcv for.
@@ -28,22 +27,21 @@ from mmdet.structures import DetDataSample  # isort: skip
 from mmdet.structures.mask import BitmapMasks  # isort: skip
 
 ROOT = REPOSITORY / 'configs/benchmarks/detection'
-NAMES = sorted(p.name for p in ROOT.glob('*.py')
-               if 'digits' not in p.name and '_vit' not in p.name)
+NAMES = sorted(p.name for p in ROOT.glob('*.py') if 'digits' not in p.name and '_vit' not in p.name)
 C4 = [name for name in NAMES if '-c4_' in name]
 VOC = [name for name in NAMES if 'voc' in name]
 COCO = [name for name in NAMES if 'coco' in name]
-STEPPED = ('faster-rcnn_r50-c4_8xb2_24k_voc0712.py',
-           'mask-rcnn_r50-fpn_8xb2_1x_coco.py',
-           'retinanet_r50-fpn_8xb2_1x_coco.py')
-NAME = re.compile(r'(?P<method>faster-rcnn|mask-rcnn|retinanet)_r50-(?P<neck>'
-                  r'c4|fpn)_(?P<gpus>\d+)xb(?P<batch>\d+)_(?P<length>\d+)'
-                  r'(?P<unit>[xk])_(?P<data>coco|voc07|voc0712)\.py')
-METHODS = {
-    'faster-rcnn': 'FasterRCNN',
-    'mask-rcnn': 'MaskRCNN',
-    'retinanet': 'RetinaNet'
-}
+STEPPED = (
+    'faster-rcnn_r50-c4_8xb2_24k_voc0712.py',
+    'mask-rcnn_r50-fpn_8xb2_1x_coco.py',
+    'retinanet_r50-fpn_8xb2_1x_coco.py',
+)
+NAME = re.compile(
+    r'(?P<method>faster-rcnn|mask-rcnn|retinanet)_r50-(?P<neck>'
+    r'c4|fpn)_(?P<gpus>\d+)xb(?P<batch>\d+)_(?P<length>\d+)'
+    r'(?P<unit>[xk])_(?P<data>coco|voc07|voc0712)\.py'
+)
+METHODS = {'faster-rcnn': 'FasterRCNN', 'mask-rcnn': 'MaskRCNN', 'retinanet': 'RetinaNet'}
 
 
 @cache
@@ -94,8 +92,7 @@ def test_name_and_numbers(name):
         assert cfg.train_cfg.type == 'IterBasedTrainLoop'
         assert steps.milestones == [total * 3 // 4, total * 11 // 12]
         assert total % cfg.train_cfg.val_interval == 0
-        assert cfg.default_hooks.checkpoint.interval == (
-            cfg.train_cfg.val_interval)
+        assert cfg.default_hooks.checkpoint.interval == (cfg.train_cfg.val_interval)
         assert warm_up.end == 100
     else:
         total = cfg.train_cfg.max_epochs
@@ -105,8 +102,7 @@ def test_name_and_numbers(name):
     assert steps.get('by_epoch') == (found['unit'] == 'x')
     assert steps.get('gamma', 0.1) == 0.1
     lr = 0.01 if found['method'] == 'retinanet' else 0.02
-    assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
     assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
     assert cfg.custom_imports.imports == ['mmentropy', 'mmentropy.transfer']
 
@@ -128,11 +124,10 @@ def test_images(name):
     first = dict(voc=480, coco=640)['voc' if name in VOC else 'coco']
     if 'retinanet' not in name:
         assert pipeline[2].type == 'RandomChoiceResize'
-        assert [tuple(s) for s in pipeline[2].scales
-                ] == [(1333, s) for s in range(first, 801, 32)]
+        assert [tuple(s) for s in pipeline[2].scales] == [(1333, s) for s in range(first, 801, 32)]
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert tuple(loader.dataset.pipeline[1].scale) == (1333, 800)
-    # That of pre-training, configs/_base_/datasets.
+    # The statistics of pre-training.
     preprocessor = cfg.model.data_preprocessor
     assert preprocessor.mean == [123.675, 116.28, 103.53]
     assert preprocessor.std == [58.395, 57.12, 57.375]
@@ -179,11 +174,13 @@ def test_every_weight_of_the_checkpoint_arrives(name, checkpoint):
         assert torch.equal(loaded[key], value), key
 
 
-@pytest.mark.parametrize('part, message', [
-    ('backbone', r'model\.backbone\.init_cfg\.checkpoint=PATH'),
-    ('roi_head.shared_head',
-     r'model\.roi_head\.shared_head\.init_cfg\.checkpoint=PATH'),
-])
+@pytest.mark.parametrize(
+    'part, message',
+    [
+        ('backbone', r'model\.backbone\.init_cfg\.checkpoint=PATH'),
+        ('roi_head.shared_head', r'model\.roi_head\.shared_head\.init_cfg\.checkpoint=PATH'),
+    ],
+)
 def test_without_checkpoint(part, message):
     model = MODELS.build(copy.deepcopy(load(STEPPED[0]).model))
     with pytest.raises(ValueError, match=message):
@@ -234,23 +231,22 @@ def shallow(cfg):
 
 
 def sample(size):
-    boxes = torch.tensor([[8., 8., 40., 48.], [30., 20., 60., 60.]])
+    boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 60.0, 60.0]])
     masks = torch.zeros(2, size, size, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist()):
         mask[top:bottom, left:right] = 1
     shape = (size, size)
     found = DetDataSample(
         metainfo=dict(
-            img_shape=shape,
-            ori_shape=shape,
-            batch_input_shape=shape,
-            scale_factor=(1., 1.)))
+            img_shape=shape, ori_shape=shape, batch_input_shape=shape, scale_factor=(1.0, 1.0)
+        )
+    )
     found.gt_instances = InstanceData(
-        bboxes=boxes,
-        labels=torch.tensor([1, 3]),
-        masks=BitmapMasks(masks.numpy(), *shape))
+        bboxes=boxes, labels=torch.tensor([1, 3]), masks=BitmapMasks(masks.numpy(), *shape)
+    )
     found.ignored_instances = InstanceData(
-        bboxes=torch.empty(0, 4), labels=torch.empty(0, dtype=torch.long))
+        bboxes=torch.empty(0, 4), labels=torch.empty(0, dtype=torch.long)
+    )
     return found
 
 
@@ -272,8 +268,7 @@ def test_one_step_and_one_prediction(name):
         assert not torch.equal(before[key], model.get_parameter(key)), key
     model.eval()
     with torch.no_grad():
-        result, = model.val_step(
-            dict(inputs=images[:1], data_samples=[sample(64)]))
+        (result,) = model.val_step(dict(inputs=images[:1], data_samples=[sample(64)]))
     instances = result.pred_instances
     assert instances.bboxes.shape == (len(instances), 4)
     assert ('masks' in instances) == name.startswith('mask')
@@ -286,19 +281,20 @@ def devkit(tmp_path_factory):
     objects = ''.join(
         f'<object><name>{name}</name><difficult>{difficult}</difficult>'
         '<bndbox><xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>48</ymax>'
-        '</bndbox></object>' for name, difficult in (('cat', 0), ('dog', 1)))
-    for year, splits in (('VOC2007', ('trainval', 'test')),
-                         ('VOC2012', ('trainval', ))):
+        '</bndbox></object>'
+        for name, difficult in (('cat', 0), ('dog', 1))
+    )
+    for year, splits in (('VOC2007', ('trainval', 'test')), ('VOC2012', ('trainval',))):
         for folder in ('ImageSets/Main', 'Annotations', 'JPEGImages'):
             (root / year / folder).mkdir(parents=True)
         for split in splits:
             ids = [f'{split}{i}' for i in range(3)]
-            (root / year / f'ImageSets/Main/{split}.txt').write_text(
-                '\n'.join(ids))
+            (root / year / f'ImageSets/Main/{split}.txt').write_text('\n'.join(ids))
             for name in ids:
                 (root / year / f'Annotations/{name}.xml').write_text(
                     '<annotation><size><width>64</width><height>64</height>'
-                    f'<depth>3</depth></size>{objects}</annotation>')
+                    f'<depth>3</depth></size>{objects}</annotation>'
+                )
     return root
 
 
@@ -320,9 +316,10 @@ def test_voc(name, images, devkit):
     result = sample(64)
     result.gt_instances = result.gt_instances[:1]
     result.pred_instances = InstanceData(
-        bboxes=torch.tensor([[8., 8., 40., 40.]]),
+        bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]),
         scores=torch.ones(1),
-        labels=torch.tensor([1]))
+        labels=torch.tensor([1]),
+    )
     evaluator.process([result])
     metrics = evaluator.evaluate(1)
     assert metrics['pascal_voc/AP50'] == metrics['pascal_voc/AP75'] == 1
@@ -346,20 +343,21 @@ def test_missing_data_is_found(name, devkit, tmp_path):
         coco(root, 'val2017')
         text = 'CocoDataset', 'data.md#coco'
         entries = [
-            'train2017', 'val2017', 'annotations/instances_train2017.json',
-            'annotations/instances_val2017.json'
+            'train2017',
+            'val2017',
+            'annotations/instances_train2017.json',
+            'annotations/instances_val2017.json',
         ]
     else:
         shutil.copytree(devkit, root)
         text = 'VOCDataset', 'data.md#pascal-voc-for-detection'
         years = ['VOC2007'] + ['VOC2012'] * ('0712' in name)
         entries = ['VOC2007/ImageSets/Main/test.txt'] + [
-            f'{year}/{part}' for year in years
-            for part in ('JPEGImages', 'Annotations',
-                         'ImageSets/Main/trainval.txt')
+            f'{year}/{part}'
+            for year in years
+            for part in ('JPEGImages', 'Annotations', 'ImageSets/Main/trainval.txt')
         ]
-    cfg = Config.fromstring(
-        cfg.pretty_text.replace("'data/", f"'{tmp_path}/"), '.py')
+    cfg = Config.fromstring(cfg.pretty_text.replace("'data/", f"'{tmp_path}/"), '.py')
     check_data(cfg)
     for entry in entries:
         (root / entry).rename(tmp_path / 'elsewhere')
@@ -375,10 +373,12 @@ def test_train_without_data(tmp_path):
         [sys.executable, REPOSITORY / 'tools/train.py', ROOT / NAMES[0]],
         cwd=tmp_path,
         capture_output=True,
-        text=True)
+        text=True,
+    )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
         f'error: VOCDataset in {tmp_path}/data/VOCdevkit: the folder is '
         'missing; put VOC2007 and VOC2012 with JPEGImages, Annotations and '
         'ImageSets there or set data_root, see '
-        'docs/data.md#pascal-voc-for-detection')
+        'docs/data.md#pascal-voc-for-detection'
+    )

@@ -1,10 +1,8 @@
 """Segmentors on backbones of ours: names, numbers, weights, one step."""
 
-from repository import REPOSITORY
 import copy
 import re
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS as PRETRAIN_MODELS
 from PIL import Image
+from repository import REPOSITORY
 from torch.nn.modules.batchnorm import _BatchNorm
 
 # First: mmseg asks mmcv for its ops.
@@ -26,8 +25,10 @@ from mmseg.utils import register_all_modules  # isort: skip  # noqa: E402
 
 ROOT = REPOSITORY / 'configs/benchmarks/segmentation'
 NAMES = sorted(p.name for p in ROOT.glob('*.py'))
-NAME = re.compile(r'fcn_r50-d8_(?P<gpus>\d+)xb(?P<batch>\d+)_(?P<length>\d+)k_'
-                  r'(?P<data>voc12aug|cityscapes)\.py')
+NAME = re.compile(
+    r'fcn_r50-d8_(?P<gpus>\d+)xb(?P<batch>\d+)_(?P<length>\d+)k_'
+    r'(?P<data>voc12aug|cityscapes)\.py'
+)
 CITYSCAPES, VOC = NAMES
 
 
@@ -48,11 +49,12 @@ def pretrained(tmp_path_factory):
     """A ResNet-18 of mmpretrain, and a checkpoint with it and more."""
     torch.manual_seed(1)
     backbone = PRETRAIN_MODELS.build(
-        dict(type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3)))
+        dict(type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3))
+    )
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
-            module.running_mean.normal_(0, .1)
-            module.running_var.uniform_(.5, 1.5)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
     state = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}
     state['neck.fc.weight'] = torch.zeros(1)
     path = tmp_path_factory.mktemp('checkpoint') / 'epoch_1.pth'
@@ -79,23 +81,25 @@ def test_name_and_numbers(name):
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == batch * int(found['gpus'])
     assert cfg.train_cfg.max_iters == iters
-    schedule, = cfg.param_scheduler
-    assert (schedule.type, schedule.end, schedule.by_epoch) == ('PolyLR',
-                                                                iters, False)
+    (schedule,) = cfg.param_scheduler
+    assert (schedule.type, schedule.end, schedule.by_epoch) == ('PolyLR', iters, False)
     assert cfg.default_hooks.checkpoint.interval == iters // 10
     assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005)
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005
+    )
     assert cfg.custom_imports.imports == ['mmentropy']
     side = dict(voc12aug=512, cityscapes=769)[found['data']]
     model, data = cfg.model, cfg.train_dataloader.dataset
     crops = [
-        step for part in data.get('datasets', [data])
-        for step in part.pipeline if step.type == 'RandomCrop'
+        step
+        for part in data.get('datasets', [data])
+        for step in part.pipeline
+        if step.type == 'RandomCrop'
     ]
     assert len(crops) == len(data.get('datasets', [data]))
     for size in (model.data_preprocessor.size, *(c.crop_size for c in crops)):
         assert tuple(size) == (side, side)
-    # That of pre-training, configs/_base_/datasets.
+    # The statistics of pre-training.
     assert model.data_preprocessor.mean == [123.675, 116.28, 103.53]
     assert model.data_preprocessor.std == [58.395, 57.12, 57.375]
     assert model.data_preprocessor.bgr_to_rgb
@@ -103,8 +107,7 @@ def test_name_and_numbers(name):
 
 def test_large_images_are_tested_by_parts():
     model = load(CITYSCAPES).model
-    assert model.test_cfg == dict(
-        mode='slide', crop_size=(769, 769), stride=(513, 513))
+    assert model.test_cfg == dict(mode='slide', crop_size=(769, 769), stride=(513, 513))
     assert model.decode_head.align_corners
     assert model.auxiliary_head.align_corners
 
@@ -114,8 +117,12 @@ def test_full_model_trains_all_of_its_backbone(name, classes):
     with torch.device('meta'):
         model = MODELS.build(copy.deepcopy(load(name).model)).train()
         features = model.backbone(torch.empty(2, 3, 64, 64))
-    assert [f.shape[1:] for f in features] == [(256, 16, 16), (512, 8, 8),
-                                               (1024, 8, 8), (2048, 8, 8)]
+    assert [f.shape[1:] for f in features] == [
+        (256, 16, 16),
+        (512, 8, 8),
+        (1024, 8, 8),
+        (2048, 8, 8),
+    ]
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     assert {type(m) for m in norms} == {MODELS.get('GlobalBN')}
     # Of the backbone and of 3 + 1 convolutions in the heads.
@@ -148,8 +155,7 @@ def test_checkpoint_arrives_and_computes_the_same(pretrained):
 @pytest.mark.parametrize('name', NAMES)
 def test_without_checkpoint(name):
     model = MODELS.build(small(name).model)
-    with pytest.raises(
-            ValueError, match=r'model\.backbone\.init_cfg\.checkpoint=PATH'):
+    with pytest.raises(ValueError, match=r'model\.backbone\.init_cfg\.checkpoint=PATH'):
         model.init_weights()
 
 
@@ -158,12 +164,15 @@ def devkit(tmp_path_factory):
     """Two images to train on, one of the additional ones, two to test on."""
     root = tmp_path_factory.mktemp('VOC2012')
     rng = np.random.default_rng(0)
-    for folder in ('JPEGImages', 'SegmentationClass', 'SegmentationClassAug',
-                   'ImageSets/Segmentation'):
+    for folder in (
+        'JPEGImages',
+        'SegmentationClass',
+        'SegmentationClassAug',
+        'ImageSets/Segmentation',
+    ):
         (root / folder).mkdir(parents=True)
     for split, ids in dict(train='ab', aug='c', val='de').items():
-        (root / f'ImageSets/Segmentation/{split}.txt').write_text(
-            '\n'.join(ids))
+        (root / f'ImageSets/Segmentation/{split}.txt').write_text('\n'.join(ids))
         for name in ids:
             # A person at the left and a border that does not count.
             mask = np.zeros((48, 64), np.uint8)
@@ -183,16 +192,14 @@ def test_step_and_evaluation(devkit, pretrained, tmp_path):
     cfg.work_dir = str(tmp_path)
     cfg.model.data_preprocessor.size = (32, 32)
     parts = cfg.train_dataloader.dataset.datasets
-    for part in (*parts, cfg.val_dataloader.dataset,
-                 cfg.test_dataloader.dataset):
+    for part in (*parts, cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
         part.data_root = devkit
         for step in part.pipeline:
             if 'scale' in step:
                 step.scale = (64, 32)
             for key in {'crop_size', 'size'} & step.keys():
                 step[key] = (32, 32)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader,
-                   cfg.test_dataloader):
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
     cfg.train_cfg.update(max_iters=1, val_interval=10)
     cfg.randomness = dict(seed=0)
@@ -213,7 +220,7 @@ def test_step_and_evaluation(devkit, pretrained, tmp_path):
     both, either = torch.zeros(21), torch.zeros(21)
     model.eval()
     for batch in runner.val_dataloader:
-        sample, = model.test_step(batch)
+        (sample,) = model.test_step(batch)
         truth = sample.gt_sem_seg.data
         found = sample.pred_sem_seg.data
         assert found.shape == truth.shape == (1, 48, 64)
@@ -222,26 +229,32 @@ def test_step_and_evaluation(devkit, pretrained, tmp_path):
             both[k] += ((truth == k) & (found == k) & counts).sum()
             either[k] += (((truth == k) | (found == k)) & counts).sum()
     iou = (both / either)[either > 0]
-    assert len(iou) == 2 and iou.min() > .005
-    assert metrics['mIoU'] == pytest.approx(100 * iou.mean().item(), abs=.01)
+    assert len(iou) == 2 and iou.min() > 0.005
+    assert metrics['mIoU'] == pytest.approx(100 * iou.mean().item(), abs=0.01)
 
 
 # Folder, section, what is said of it, folders of images and lists.
 DATA = {
-    CITYSCAPES:
-    ('cityscapes', 'cityscapes',
-     'CityscapesDataset leftImg8bit/{train,val} gtFine/{train,val}',
-     [
-         'leftImg8bit/train', 'leftImg8bit/val', 'gtFine/train', 'gtFine/val'
-     ]),
-    VOC: ('VOCdevkit/VOC2012', 'pascal-voc-2012-for-segmentation',
-          'PascalVOCDataset SegmentationClass, SegmentationClassAug '
-          'ImageSets/Segmentation/{train,aug,val}.txt', [
-              'JPEGImages', 'SegmentationClass', 'SegmentationClassAug',
-              'ImageSets/Segmentation/train.txt',
-              'ImageSets/Segmentation/aug.txt',
-              'ImageSets/Segmentation/val.txt'
-          ])
+    CITYSCAPES: (
+        'cityscapes',
+        'cityscapes',
+        'CityscapesDataset leftImg8bit/{train,val} gtFine/{train,val}',
+        ['leftImg8bit/train', 'leftImg8bit/val', 'gtFine/train', 'gtFine/val'],
+    ),
+    VOC: (
+        'VOCdevkit/VOC2012',
+        'pascal-voc-2012-for-segmentation',
+        'PascalVOCDataset SegmentationClass, SegmentationClassAug '
+        'ImageSets/Segmentation/{train,aug,val}.txt',
+        [
+            'JPEGImages',
+            'SegmentationClass',
+            'SegmentationClassAug',
+            'ImageSets/Segmentation/train.txt',
+            'ImageSets/Segmentation/aug.txt',
+            'ImageSets/Segmentation/val.txt',
+        ],
+    ),
 }
 
 
@@ -249,8 +262,7 @@ DATA = {
 def test_missing_data_is_found(name, tmp_path):
     """Every folder of images and list that the config reads, by its name."""
     folder, section, words, entries = DATA[name]
-    cfg = Config.fromstring(
-        load(name).pretty_text.replace("'data/", f"'{tmp_path}/"), '.py')
+    cfg = Config.fromstring(load(name).pretty_text.replace("'data/", f"'{tmp_path}/"), '.py')
     root = tmp_path / folder
     for entry in entries:
         (root / entry).mkdir(parents=True)

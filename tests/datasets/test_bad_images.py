@@ -22,19 +22,16 @@ from image_kinds import (
     encoded,
     lay,
 )
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 from PIL import Image
 from ranks import on_ranks
-from repository import REPOSITORY
+from repository import recipe_on
 from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.datasets import bad_images
 from mmentropy.engine.hooks.bad_images import BadImagesHook
-
-CONFIGS = REPOSITORY / 'configs'
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +52,7 @@ def pipelines() -> dict[str, list]:
         'imagenet100',
         'tiny_imagenet',
     )
-    return {
-        name: Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py').train_dataloader.dataset
-        for name in names
-    }
+    return {name: recipe_on(name).train_dataloader.dataset for name in names}
 
 
 @pytest.mark.parametrize('name,dataset', pipelines().items())
@@ -219,7 +213,7 @@ def test_every_pretraining_config_replaces():
         'tiny_imagenet',
         'places365',
     ):
-        cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py')
+        cfg = recipe_on(name)
         data = cfg.train_dataloader.dataset
         kind = DATASETS.get(data.type)
         assert issubclass(kind, bad_images.ReplacesUnreadable)
@@ -282,8 +276,8 @@ def run(tmp_path, monkeypatch):
     """Train on a folder by the command; the log and the lines of the file."""
 
     def run(root: Path, *args: str, **options) -> tuple[str, list]:
-        cfg = Config.fromfile(CONFIGS / 'mec/r18s_1xb64_50e_digits.py')
-        data = Config.fromfile(CONFIGS / '_base_/datasets/folder.py')
+        cfg = recipe_on('digits')
+        data = recipe_on('folder')
         cfg.data_preprocessor = data.data_preprocessor
         workers = options.pop('workers', 0)
         cfg.train_dataloader = data.train_dataloader

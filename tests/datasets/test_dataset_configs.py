@@ -13,12 +13,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
-from repository import REPOSITORY
+from repository import recipe_on
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
-
-CONFIGS = REPOSITORY / 'configs/_base_/datasets'
-
 
 # mmpretrain's reader of Fashion-MNIST warns once per label.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation')
@@ -58,7 +55,7 @@ RED = (255, 0, 0)
 
 def load_config(name: str, root: Path) -> Config:
     """The config, reading fake data below ``root``."""
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = recipe_on(name)
     loader, sets = cfg.train_dataloader, cfg.get('eval_datasets', {})
     loader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
     loader.dataset = fake_data.make(loader.dataset, root)
@@ -215,7 +212,7 @@ MINENT = dict(
 @pytest.mark.parametrize('name', MINENT)
 def test_views_of_minent(name):
     size, share, strength, gray, blur, mean, std = MINENT[name]
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = recipe_on(name)
     steps = multi_view(cfg)
     assert steps.num_views == [2] and cfg.train_dataloader.batch_size == 128
     jitter, grayscale, crop, flip, *rest = steps.transforms[0]
@@ -246,10 +243,7 @@ def test_views_of_multicrop():
     def crop(view):
         return view[0].scale, view[0].crop_ratio_range
 
-    plain, multi = [
-        multi_view(Config.fromfile(CONFIGS / f'{name}.py'))
-        for name in ('imagenet', 'imagenet_multicrop')
-    ]
+    plain, multi = [multi_view(recipe_on(name)) for name in ('imagenet', 'imagenet_multicrop')]
     first, second, local = multi.transforms
     assert multi.num_views == [1, 1, 6]
     assert crop(first) == crop(second) == (224, (0.14, 1.0))

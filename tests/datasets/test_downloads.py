@@ -8,18 +8,14 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 from messages import one_line
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from repository import REPOSITORY
+from repository import recipe_on
 
 from mmentropy.datasets import (
     LocalCIFAR10,
     LocalCIFAR100,
     LocalFashionMNIST,
 )
-
-CONFIGS = REPOSITORY / 'configs/_base_/datasets'
-
 
 # mmpretrain's reader of Fashion-MNIST warns once per label.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation')
@@ -118,7 +114,7 @@ def test_fashion_wrong_arguments(tmp_path):
 def test_fashion_normalisation(tmp_path):
     data = LocalFashionMNIST(str(tmp_path), serialize_data=False)
     images = np.stack([info['img'] for info in data.data_list])
-    cfg = Config.fromfile(CONFIGS / 'fashion_mnist.py').data_preprocessor
+    cfg = recipe_on('fashion_mnist').data_preprocessor
     assert cfg.mean == pytest.approx([images.mean()], abs=0.01)
     assert cfg.std == pytest.approx([images.std()], abs=0.01)
 

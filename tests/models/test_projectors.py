@@ -179,7 +179,7 @@ def test_each_head_is_drawn_as_a_neck_of_its_own():
         assert float(ours.std()) == pytest.approx(bound / 3**0.5, rel=4 * noise), key
 
 
-LARS = REPOSITORY / 'configs/_base_/schedules/lars.py'
+LARS = REPOSITORY / 'configs/mec/r50_32xb128_800e_in1k.py'
 
 
 @pytest.mark.parametrize(

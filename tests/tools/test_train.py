@@ -13,8 +13,8 @@ ROOT = REPOSITORY
 ENV = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
 CONFIGS = dict(
     mec='configs/mec/r18s_1xb64_50e_digits.py',
-    er='configs/er/byol_r18s_1xb64_50e_digits.py',
-    minent='configs/minent/r18s_1xb64_50e_digits.py',
+    er='configs/er/er_byol_r18s_1xb64_50e_digits.py',
+    minent='configs/minent/minent_r18s_1xb64_50e_digits.py',
 )
 
 # Both runs must see the same pixels: fixed views, no random draws. Ten

@@ -26,7 +26,7 @@ from mmentropy.transfer.propagation import (
     segment_clip,
 )
 
-CONFIG = REPOSITORY / 'configs/minent/r18s_1xb64_50e_digits.py'
+CONFIG = REPOSITORY / 'configs/minent/minent_r18s_1xb64_50e_digits.py'
 
 
 # Propagation
@@ -388,7 +388,7 @@ def test_colours_are_those_of_training(monkeypatch, tmp_path):
     assert frames['L'].shape == (1, 4, 4)
     for name, order in (
         ('mec/r50_8xb64_100e_in1k.py', 'BGR'),
-        ('minent/r18_1xb128_1000e_cifar10.py', 'RGB'),
+        ('minent/minent_r18_1xb128_1000e_cifar10.py', 'RGB'),
         ('mec/r18s_1xb64_50e_digits.py', 'L'),
     ):
         cfg = Config.fromfile(REPOSITORY / 'configs' / name)

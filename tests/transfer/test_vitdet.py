@@ -194,7 +194,7 @@ def test_images_are_of_one_size(name):
     assert resize.scale == crop.crop_size == (size, size) == (1024, 1024)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.pipeline[1].scale == (size, size)
-    # Statistics of pre-training, configs/_base_/datasets.
+    # The statistics of pre-training.
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
     images = [torch.full((3, 1024, 9), 255), torch.zeros(3, 30, 1024)]
     batch = preprocessor(dict(inputs=images, data_samples=[sample(9), sample(9)]))['inputs']

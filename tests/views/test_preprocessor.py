@@ -8,20 +8,17 @@ import numpy as np
 import pytest
 import torch
 from batch_views import BLUR, CROP, FLIP, P_VALUE, PHOTOS, views_of
-from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
-from repository import REPOSITORY
+from repository import recipe_on
 from scipy.stats import kstest
 
 from mmentropy.views import preprocessor
 from mmentropy.views.loading import collate_images
 from mmentropy.views.preprocessor import BatchViews
-
-CONFIGS = REPOSITORY / 'configs'
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +56,7 @@ def smaller(steps, side):
     'name', ['digits', 'fashion_mnist', 'cifar10', 'imagenet', 'imagenet100', 'imagenet_multicrop']
 )
 def test_views_have_the_distribution_of_mmpretrain(name):
-    cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{name}.py')
+    cfg = recipe_on(name)
     steps = copy.deepcopy(cfg.train_dataloader.dataset.pipeline)
     steps = [s for s in steps if not s.type.endswith('LoadImageFromFile')]
     count = 250

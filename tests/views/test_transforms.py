@@ -4,14 +4,11 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as tv_f
 from batch_views import P_VALUE, PHOTOS, SPANS, rng, tensor
-from mmengine.config import Config
-from repository import REPOSITORY
+from repository import recipe_on
 from scipy.stats import binomtest, chisquare, kstest
 
 from mmentropy.views import pixels, transforms
 from mmentropy.views.pipeline_reader import read_transform
-
-CONFIGS = REPOSITORY / 'configs'
 
 
 def test_only_chosen_images_change():
@@ -122,7 +119,7 @@ def test_shares_of_images(cfg, prob):
 
 def test_signed_draws():
     """Rotation by 0 to 20 degrees and light by 0 to 0.4, of either sign."""
-    cfg = Config.fromfile(CONFIGS / '_base_/datasets/digits.py')
+    cfg = recipe_on('digits')
     _, turn, light = [read_transform(t).draw(rng(), torch.zeros(3000, 2)) for t in cfg.view]
     assert share_is(turn['on'], 0.8) and share_is(light['on'], 0.8)
     assert uniformly(turn['factor'], -20, 20)

@@ -1,0 +1,189 @@
+"""How recipes are built: few files, unique names, headers, nothing left to defaults or drifting."""
+
+import ast
+import copy
+import re
+from collections import Counter, defaultdict
+from functools import cache
+from pathlib import Path
+
+import config
+import pytest
+from mmengine.config import Config
+from repository import REPOSITORY
+
+import mmentropy  # noqa: F401  It lets mmengine find the forks' configs by the upstream names.
+
+ROOT = REPOSITORY / 'configs'
+FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob('*.py'))
+CONFIGS = [path for path in FILES if '_base_' not in path.parts]
+METHODS = ('mec', 'er', 'minent', 'baselines')
+PRETRAINED = [path for path in CONFIGS if path.parts[0] in METHODS]
+
+
+def bases(path: Path) -> list[Path]:
+    """The files of ours that a config names in ``_base_``, relative to configs/."""
+    names = Config._get_base_files(str(ROOT / path))
+    ours = [(ROOT / path).parent / name for name in names if '::' not in name]
+    return [file.resolve().relative_to(ROOT) for file in ours]
+
+
+def chain(path: Path) -> list[Path]:
+    """The config and all files of ours that it inherits."""
+    return [path, *(file for base in bases(path) for file in chain(base))]
+
+
+@cache
+def load(path: Path) -> dict:
+    return Config.fromfile(ROOT / path).to_dict()
+
+
+def docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse((ROOT / path).read_text())) or ''
+
+
+def files_of(origins) -> set[str]:
+    if isinstance(origins, str):
+        return {origins}
+    return set().union(*map(files_of, origins.values()))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_at_most_two_files_of_ours_tell_everything(path):
+    files = chain(path)
+    assert len(files) <= 2, f'{path} is made of {[*map(str, files)]}'
+    _, origins = config.read(str(ROOT / path))
+    told = {name for name in files_of(origins) if '::' not in name}
+    assert str(path) in told and told <= {*map(str, files)}
+
+
+def test_base_names_are_unique():
+    """Mim finds a config by its base name and refuses two of one name."""
+    count = Counter(path.name for path in FILES)
+    assert {name for name, n in count.items() if n > 1} == set()
+
+
+def variants() -> list[Path]:
+    return [p for p in CONFIGS if any('_base_' not in base.parts for base in bases(p))]
+
+
+@pytest.mark.parametrize('path', variants(), ids=str)
+def test_variant_has_at_most_ten_lines(path):
+    text = (ROOT / path).read_text()
+    after = ast.parse(text).body[0].end_lineno
+    lines = [line for line in text.splitlines()[after:] if line.strip()]
+    assert 2 <= len(lines) <= 10
+
+
+def test_most_configs_are_variants():
+    assert len(variants()) > 80
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_header(path):
+    """What it is, our number or that there is none, and the command that runs this file."""
+    text = docstring(path)
+    first = text.splitlines()[0]
+    assert first.endswith('.') and first[0].isupper() or first.startswith('mmpretrain'), first
+    command = re.search(r'^Run: (.*)', text, re.MULTILINE | re.DOTALL)
+    assert command and f'configs/{path}' in command[1].split()
+    if 'features' not in path.parts:
+        assert re.search(r'^Ours: (not run\.|.*\d)', text, re.MULTILINE)
+    found = re.search(r'_(\d+)xb\d', f'_{path.stem}')
+    gpus = int(found[1]) if found else 1
+    if gpus > 1:
+        assert command[1].startswith(f'bash tools/dist_train.sh configs/{path} {gpus}')
+    else:
+        assert command[1].startswith('python tools/')
+
+
+def test_names_say_the_method():
+    """MEC alone has no prefix; its parent folder tells ablations."""
+    for path in PRETRAINED:
+        prefix = {'er': 'er_', 'minent': 'minent_'}.get(path.parts[0], '')
+        if 'table5' in path.parts:
+            prefix = 'table5_'
+        elif path.parts[0] == 'mec' and load(path)['model']['type'] != 'MEC':
+            prefix = 'mec_'
+        elif path.parts[0] == 'baselines':
+            prefix = load(path)['model']['type'].lower()
+        assert path.name.startswith(prefix), path
+        if not prefix:
+            other = ('er_', 'minent_', 'mec_', 'baselines_', 'simclr_', 'byol_', 'dino_')
+            assert not path.name.startswith(other), path
+
+
+def dicts(value):
+    """All dicts with a type within a config."""
+    if isinstance(value, dict):
+        if 'type' in value:
+            yield value
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from dicts(item)
+
+
+WRITTEN = dict(
+    MEC={'base_momentum'},
+    ER={'base_momentum'},
+    DINO={'base_momentum', 'center_momentum'},
+    BYOL={'base_momentum'},
+    WithMEC={'mec', 'weight'},
+    MECLoss={'distortion', 'taylor_order', 'warmup', 'warmup_factor', 'guard', 'max_norm'},
+    DINOLoss={'temperature', 'target_temperature', 'warmup'},
+    MinEntHead={'hid_channels', 'out_channels', 'num_layers'},
+    MinEntLoss={'norm'},
+    ContrastiveHead={'temperature'},
+    KNNHook={'interval', 'k'},
+    LARS={'lr', 'momentum', 'weight_decay', 'eta'},
+    SGD={'lr', 'momentum', 'weight_decay'},
+    Adam={'lr', 'weight_decay'},
+    AdamW={'lr', 'weight_decay'},
+)
+
+
+def test_what_matters_is_written_out():
+    seen = set()
+    for path in PRETRAINED:
+        cfg = load(path)
+        for part in dicts([cfg['model'], cfg['optim_wrapper'], cfg.get('custom_hooks')]):
+            kind = part['type']
+            needed = WRITTEN.get(kind, set())
+            if kind == 'ERLoss':
+                needed = {'sphere': {'kappa', 'estimator'}, 'simplex': {'temperature'}}[
+                    part['support']
+                ]
+            assert needed <= part.keys(), (path, kind, needed - part.keys())
+            seen.add(kind)
+    assert {*WRITTEN, 'ERLoss'} <= seen
+
+
+def test_recipes_on_the_same_data_agree():
+    """Lines are repeated between recipes, so a test holds them together."""
+    found = defaultdict(list)
+
+    def note(kind, value):
+        if value not in found[kind]:
+            found[kind].append(value)
+
+    for path in PRETRAINED:
+        cfg = load(path)
+        data = re.search(r'\d+e_(\w+)$', path.stem)[1]
+        hooks = copy.deepcopy(cfg['default_hooks'])
+        interval = hooks['checkpoint'].pop('interval')
+        assert interval == (1 if data == 'fashion_mnist' else 10), path
+        note('hooks', hooks)
+        note('randomness', cfg['randomness'])
+        note('environment', cfg['env_cfg'])
+        note(f'statistics of {data}', [cfg['data_preprocessor'][key] for key in ('mean', 'std')])
+        note(f'evaluation of {data}', cfg.get('eval_datasets'))
+        if 'fast' not in path.stem:
+            note(f'views of {data}', cfg['train_dataloader']['dataset'])
+        if data in ('digits', 'fashion_mnist'):
+            note(f'schedule of {data}', cfg['param_scheduler'])
+            note(f'measurements of {data}', cfg['custom_hooks'])
+    # The views of MEC's code, of BYOL, of SimCLR and the multi-crop.
+    assert len(found.pop('views of in1k')) == 4
+    assert {kind for kind, values in found.items() if len(values) > 1} == set()
+    assert len(found) > 30
