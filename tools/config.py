@@ -92,12 +92,12 @@ def read(path: str) -> tuple[dict, dict]:
     Raises:
         ValueError: The config inherits by mmengine's ``read_base()``.
     """
-    merged = plain(Config.fromfile(path, import_custom_modules=False).to_dict())
     if path.endswith('.py') and Config._is_lazy_import(path):
         raise ValueError(
             f'{path} inherits by read_base(), which cannot be followed; '
             'it has to name its bases in _base_'
         )
+    merged = plain(Config.fromfile(path, import_custom_modules=False).to_dict())
     base: dict = {}
     origins: dict = {}
     # mmengine refuses two bases with one key, so that each key has one of them.
