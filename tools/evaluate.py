@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
-    """The rows by the columns of the first; '-' where a row has none."""
+    """Return a table with the columns of the first row; '-' where another row has none."""
     names = list(next(iter(results.values())))
     widths = [max(7, len(name)) for name in names]
     lines = [['', *names]]
@@ -67,7 +67,7 @@ def main() -> None:
     if args.launcher == 'pytorch':
         if torch.cuda.is_available():
             init_dist('pytorch')
-        else:  # mmengine cannot without a GPU
+        else:  # mmengine's init_dist needs a GPU
             torch.distributed.init_process_group('gloo')
     results = evaluate_checkpoint(
         args.checkpoint,

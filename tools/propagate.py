@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
+from mmentropy.evaluation.davis import Clip, Scores, read_davis, read_ids, save_ids, score_clip
 from mmentropy.evaluation.from_config import is_bgr
-from mmentropy.transfer.clips import write_davis
-from mmentropy.transfer.davis import Clip, Scores, read_davis, read_ids, save_ids, score_clip
-from mmentropy.transfer.propagation import LAYERS, dense_layer, segment_clip
+from mmentropy.evaluation.label_propagation import LAYERS, dense_layer, segment_clip
+from mmentropy.evaluation.moving_digits import write_davis
 from mmentropy.weights.backbone import config_of, load_backbone
 
 
@@ -47,21 +47,21 @@ def parse_args() -> argparse.Namespace:
 
 
 def colours(cfg: Config) -> str:
-    """'L', 'RGB' or 'BGR', what the backbone was trained on."""
+    """Return the order of colours that the backbone was trained on: 'L', 'RGB' or 'BGR'."""
     channels = cfg.model.backbone.get('in_channels', 3)
     if channels == 1:
         return 'L'
     trained = (cfg.get('train_dataloader') or {}).get('dataset')
     if channels != 3 or not trained:
         raise ValueError(
-            'the config does not tell the order of colours: it needs 3 '
-            'channels and a train_dataloader with a pipeline'
+            'the config does not tell the order of colours: it needs 3 channels and a '
+            'train_dataloader with a pipeline'
         )
     return 'BGR' if is_bgr(trained) else 'RGB'
 
 
 def read_frame(path: Path, order: str) -> Tensor:
-    """A frame (C, H, W) uint8."""
+    """Return a frame (C, H, W) uint8 in the order of colours."""
     with Image.open(path) as image:
         pixels = np.array(image.convert('L' if order == 'L' else 'RGB'))
     if order == 'L':
@@ -79,7 +79,7 @@ def segment(
 
 
 def row(scores: list[Scores]) -> dict[str, float]:
-    """Means over objects, in percent; the columns of DAVIS's own table."""
+    """Return the means over objects in percent, in the columns of DAVIS's own table."""
     j, f = np.mean(scores, axis=0) * 100
     return {
         'J&F': (j[0] + f[0]) / 2,
@@ -121,7 +121,7 @@ def main() -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 for path, ids in zip(clip.masks, found, strict=True):
                     save_ids(folder / path.name, ids)
-        # Over all objects, not over the means of clips.
+        # DAVIS takes the mean over all objects, not over the means of clips.
         rows['mean'] = row(objects)
         print(f'{name}, {args.layer}')
         print(table(rows))

@@ -1,9 +1,10 @@
-"""What needs mmdet; importing registers it there."""
+"""Detection and tracking by pre-trained backbones: what needs mmdet; importing registers it."""
 
-from mmentropy.transfer.c5 import PretrainedC5, ResLayerWithNorm
-from mmentropy.transfer.digits import DigitsCoco, write_digits_coco
-from mmentropy.transfer.mot import DigitsMOT, MOTSequences, write_digits_mot
-from mmentropy.transfer.reid import FrozenReID, PublicDetections
+from mmentropy.transfer.c4_shared_head import PretrainedC5, ResLayerWithNorm
+from mmentropy.transfer.digits_coco import DigitsCoco
+from mmentropy.transfer.digits_mot import DigitsMOT
+from mmentropy.transfer.frozen_reid import FrozenReID
+from mmentropy.transfer.mot_challenge import MOTSequences, PublicDetections
 from mmentropy.transfer.vitdet import BackboneLayerDecay, SimpleFeaturePyramid
 
 __all__ = [
@@ -16,6 +17,4 @@ __all__ = [
     'PublicDetections',
     'ResLayerWithNorm',
     'SimpleFeaturePyramid',
-    'write_digits_coco',
-    'write_digits_mot',
 ]

@@ -18,18 +18,18 @@ from torch import Tensor, nn
 class SimpleFeaturePyramid(BaseModule):
     """Five scales, each from the last map of a plain ViT and from it alone.
 
-    Source: arXiv 2203.16527, section 3, and facebookresearch/detectron2@
-    02b5c4e2:detectron2/modeling/backbone/vit.py, SimpleFeaturePyramid. mmdet
-    has it in its folder of projects, which is not installed.
+    Source: arXiv 2203.16527, section 3, and
+    facebookresearch/detectron2@02b5c4e2:detectron2/modeling/backbone/vit.py, SimpleFeaturePyramid.
+    mmdet has it in its folder of projects, which is not installed.
 
     Args:
-        in_channels: of the map, C, a multiple of 4.
-        out_channels: of every scale.
+        in_channels: channels C of the map, a multiple of 4.
+        out_channels: channels of every scale.
         init_cfg: see mmengine's BaseModule.
 
     Raises:
-        ValueError: in_channels is no multiple of 4; in forward, there is not
-            one map (N, C, H, W).
+        ValueError: in_channels is no multiple of 4; in forward, there is not one map
+            (N, C, H, W).
     """
 
     def __init__(
@@ -42,16 +42,9 @@ class SimpleFeaturePyramid(BaseModule):
             )
         half, quarter = in_channels // 2, in_channels // 4
         double = partial(nn.ConvTranspose2d, kernel_size=2, stride=2)
+        norm = LayerNorm2d(half, eps=1e-6)
         scales: list[tuple[list[nn.Module], int]] = [
-            (
-                [
-                    double(in_channels, half),
-                    LayerNorm2d(half, eps=1e-6),
-                    nn.GELU(),
-                    double(half, quarter),
-                ],
-                quarter,
-            ),
+            ([double(in_channels, half), norm, nn.GELU(), double(half, quarter)], quarter),
             ([double(in_channels, half)], half),
             ([], in_channels),
             ([nn.MaxPool2d(2)], in_channels),
@@ -64,10 +57,10 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """One map (N, C, H, W) of stride 16, H and W even, to five.
+        """Make five maps of one (N, C, H, W) of stride 16, H and W even.
 
-        Strides 4, 8, 16, 32 and 64: (N, out_channels, 4H, 4W) to (.., H / 2,
-        W / 2), and of the last every other row and column.
+        Their strides are 4, 8, 16, 32 and 64: (N, out_channels, 4H, 4W) to (.., H / 2, W / 2),
+        and every other row and column of that.
         """
         if len(inputs) != 1 or inputs[0].ndim != 4:
             raise ValueError(
@@ -86,15 +79,14 @@ def _conv(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
     )
 
 
-# In mmengine's root registry, so that every OpenMMLab scope finds it.
+# This is mmengine's root registry, so that every OpenMMLab scope finds the constructor.
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class BackboneLayerDecay(LearningRateDecayOptimWrapperConstructor):
     """Learning rates that fall from layer to layer of ``model.backbone``.
 
-    mmpretrain's constructor, for models that are not its classifiers. A
-    backbone of L layers has rate lr * decay**(L - i) in its layer i, counted
-    from 0, and lr * decay**(L + 1) in what precedes them; all the rest of the
-    model has lr. Its ``paramwise_cfg`` is that of mmpretrain's.
+    This is mmpretrain's constructor, for models that are not its classifiers. A backbone of L
+    layers has rate lr * decay**(L - i) in its layer i, counted from 0, and lr * decay**(L + 1) in
+    what precedes them; all the rest of the model has lr. Its ``paramwise_cfg`` is the same.
 
     Raises:
         ValueError: the backbone does not know the depth of its parameters.
@@ -107,16 +99,15 @@ class BackboneLayerDecay(LearningRateDecayOptimWrapperConstructor):
         prefix: str = '',
         get_layer_depth: Callable | None = None,
     ) -> None:
-        """See mmpretrain's; ``module`` is the whole model at first."""
+        """Add parameters as mmpretrain's method; ``module`` is the whole model at first."""
         if get_layer_depth is None:
             backbone = getattr(module, 'backbone', None)
             depth = getattr(backbone, 'get_layer_depth', None)
             if depth is None:
                 raise ValueError(
-                    'BackboneLayerDecay: the backbone of '
-                    f'{type(module).__name__}, {type(backbone).__name__}, has '
-                    "no get_layer_depth: take one of mmpretrain's ViTs, or "
-                    'leave out optim_wrapper.constructor'
+                    f'BackboneLayerDecay: the backbone of {type(module).__name__}, '
+                    f"{type(backbone).__name__}, has no get_layer_depth: take one of mmpretrain's "
+                    'ViTs, or leave out optim_wrapper.constructor'
                 )
             get_layer_depth = partial(depth, prefix='backbone.')
         super().add_params(params, module, prefix, get_layer_depth)

@@ -15,10 +15,11 @@ from PIL import Image
 from repository import REPOSITORY
 
 # First: it stands in for the ops that mmdet asks mmcv for.
-import mmentropy.transfer.mot as mot
+import mmentropy.transfer.mot_challenge as mot
 from mmentropy.datasets import Digits
-from mmentropy.transfer import write_digits_mot
-from mmentropy.transfer.clips import draw_clip
+from mmentropy.evaluation.moving_digits import draw_clip
+from mmentropy.transfer import digits_mot
+from mmentropy.transfer.digits_mot import write_digits_mot
 
 import mmdet  # isort: skip
 from mmdet.registry import DATASETS, MODELS  # isort: skip
@@ -121,7 +122,7 @@ def test_drawn_clips_are_read_back(tmp_path, monkeypatch):
                 share = sizes[t] / max(sizes)
                 assert instance['visibility'] == pytest.approx(share, 1e-5)
     # It is there, and nothing is drawn again or left over.
-    monkeypatch.setattr(mot, 'draw_clip', None)
+    monkeypatch.setattr(digits_mot, 'draw_clip', None)
     assert write_digits_mot(tmp_path, 2, 8) == folder
     assert [path.name for path in tmp_path.iterdir()] == ['2x8']
 
@@ -268,9 +269,9 @@ def test_what_is_missing_is_named(tmp_path, name, content, error, message):
 
 
 def test_bad_sizes(tmp_path):
-    with pytest.raises(ValueError, match='clips must be at least 1'):
+    with pytest.raises(ValueError, match='clips must be an integer >= 1'):
         write_digits_mot(tmp_path, 0, 2)
-    with pytest.raises(ValueError, match='at least 1 frame'):
+    with pytest.raises(ValueError, match='frames must be an integer >= 1'):
         write_digits_mot(tmp_path, 1, 0)
     assert not list(tmp_path.iterdir())
 

@@ -14,10 +14,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from repository import REPOSITORY
 
-import mmentropy.transfer.digits as digits_module
+import mmentropy.transfer.digits_coco as digits_module
 from mmentropy.datasets import Digits
-from mmentropy.transfer import write_digits_coco
-from mmentropy.transfer.digits import draw_canvas
+from mmentropy.transfer.digits_coco import draw_canvas, write_digits_coco
 
 CONFIG = REPOSITORY / ('configs/benchmarks/detection/mask-rcnn_r18s_1xb8_8e_digits.py')
 
@@ -93,8 +92,8 @@ def test_a_failed_drawing_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'split, images, message',
     [
-        ('test', 3, "'train' or 'val'"),
-        ('train', 0, 'at least 1'),
+        ('test', 3, 'one of train, val'),
+        ('train', 0, 'an integer >= 1'),
     ],
 )
 def test_bad_arguments(split, images, message, tmp_path):

@@ -1,9 +1,10 @@
-"""Several handwritten digits on a canvas, with boxes and masks."""
+"""Detection of several handwritten digits on a canvas, in COCO's layout; nothing is downloaded."""
 
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -11,7 +12,8 @@ from mmdet.registry import DATASETS
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mmentropy.datasets import Digits
+from mmentropy.checks.arguments import COUNT, one_of, require
+from mmentropy.evaluation.moving_digits import digits_of
 from mmentropy.weights.files import whole_folder
 
 SIZE = 64
@@ -19,16 +21,40 @@ SIZE = 64
 SPLITS = dict(train=('train', 0), val=('test', 1))
 
 
+@DATASETS.register_module()
+class DigitsCoco(CocoDataset):
+    """Detection and segmentation of digits.
+
+    Args:
+        data_root: folder, written on first use by :func:`write_digits_coco`.
+        split: 'train' or 'val'.
+        images: how many.
+        kwargs: arguments of :class:`mmdet.datasets.CocoDataset`.
+    """
+
+    METAINFO = dict(
+        classes=tuple('0123456789'),
+        palette=[(37 * i % 256, 97 * i % 256, 197 * i % 256) for i in range(1, 11)],
+    )
+
+    def __init__(self, data_root: str, split: str, images: int, **kwargs: Any) -> None:
+        annotations = write_digits_coco(data_root, split, images)
+        super().__init__(
+            data_root=data_root,
+            ann_file=str(annotations.relative_to(data_root)),
+            data_prefix=dict(img=f'{split}_{images}/'),
+            **kwargs,
+        )
+
+
 def write_digits_coco(root: str | os.PathLike, split: str, images: int) -> Path:
     """Write a split in COCO's layout, unless it is there.
 
-    Image i is 64 x 64 grayscale with 2 to 4 of scikit-learn's digits, 12 to
-    24 pixels wide, on a noisy ground. It depends on split and i alone; val
-    draws on the digits that pre-training never saw.
+    Image i is 64 x 64 grayscale with 2 to 4 of scikit-learn's digits, 12 to 24 pixels wide, on a
+    noisy ground. It depends on split and i alone; val draws on digits that pre-training never saw.
 
     Args:
-        root: ``root/{split}_{images}/*.png`` and
-            ``root/annotations/{split}_{images}.json``.
+        root: ``root/{split}_{images}/*.png`` and ``root/annotations/{split}_{images}.json``.
         split: 'train' or 'val'.
         images: how many, > 0.
 
@@ -38,10 +64,8 @@ def write_digits_coco(root: str | os.PathLike, split: str, images: int) -> Path:
     Raises:
         ValueError: unknown split or number of images.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be 'train' or 'val', got {split!r}")
-    if images < 1:
-        raise ValueError(f'images must be at least 1, got {images}')
+    require(one_of(SPLITS), split=split)
+    require(COUNT, images=images)
     root = Path(root)
     name = f'{split}_{images}'
     annotations = root / 'annotations' / f'{name}.json'
@@ -50,7 +74,7 @@ def write_digits_coco(root: str | os.PathLike, split: str, images: int) -> Path:
     annotations.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(root / name) as aside:
         content = _draw_split(aside, *SPLITS[split], images)
-        # Of a run that was killed before the annotations.
+        # A run that was killed before it wrote the annotations leaves images.
         shutil.rmtree(root / name, ignore_errors=True)
     part = annotations.with_suffix(f'.{os.getpid()}')
     part.write_text(json.dumps(content))
@@ -59,8 +83,8 @@ def write_digits_coco(root: str | os.PathLike, split: str, images: int) -> Path:
 
 
 def _draw_split(folder: Path, digits_split: str, seed: int, images: int) -> dict:
-    digits = [(row['img'], row['gt_label']) for row in Digits(digits_split).load_data_list()]
-    content = dict(
+    digits = digits_of(digits_split)
+    content: dict[str, list] = dict(
         images=[], annotations=[], categories=[dict(id=i + 1, name=str(i)) for i in range(10)]
     )
     for i in range(images):
@@ -87,10 +111,10 @@ def _draw_split(folder: Path, digits_split: str, seed: int, images: int) -> dict
 def draw_canvas(
     digits: list[tuple[np.ndarray, int]], rng: np.random.Generator
 ) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """One canvas (64, 64) uint8 and its objects: label and mask (64, 64).
+    """Draw one canvas (64, 64) uint8; return it and label and mask (64, 64) of each object.
 
-    Boxes of digits touch at most; what does not fit after some tries is left
-    out, the first always fits.
+    Boxes of digits touch at most; what does not fit after some tries is left out, the first
+    always fits.
     """
     canvas = rng.normal(40, 12, (SIZE, SIZE)).clip(0, 255)
     taken = np.zeros((SIZE, SIZE), bool)
@@ -106,35 +130,10 @@ def draw_canvas(
         else:
             continue
         taken[window] = True
-        drawn = np.asarray(Image.fromarray(image).resize((side, side), Image.BICUBIC), float)
+        large = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+        drawn = np.asarray(large, float)
         canvas[window] = np.maximum(canvas[window], drawn)
         mask = np.zeros((SIZE, SIZE), bool)
         mask[window] = drawn > 80
         objects.append((label, mask))
     return canvas.astype(np.uint8), objects
-
-
-@DATASETS.register_module()
-class DigitsCoco(CocoDataset):
-    """Detection and segmentation of digits; nothing is downloaded.
-
-    Args:
-        data_root: folder, written on first use.
-        split: 'train' or 'val'.
-        images: how many.
-        kwargs: of :class:`mmdet.datasets.CocoDataset`.
-    """
-
-    METAINFO = dict(
-        classes=tuple('0123456789'),
-        palette=[(37 * i % 256, 97 * i % 256, 197 * i % 256) for i in range(1, 11)],
-    )
-
-    def __init__(self, data_root: str, split: str, images: int, **kwargs) -> None:
-        annotations = write_digits_coco(data_root, split, images)
-        super().__init__(
-            data_root=data_root,
-            ann_file=str(annotations.relative_to(data_root)),
-            data_prefix=dict(img=f'{split}_{images}/'),
-            **kwargs,
-        )

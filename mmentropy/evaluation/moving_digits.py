@@ -1,4 +1,4 @@
-"""Handwritten digits that move: clips whose every pixel is labelled."""
+"""Clips of handwritten digits that move, whose every pixel is labelled; nothing is downloaded."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmentropy.checks.arguments import COUNT, one_of, require
 from mmentropy.datasets import Digits
-from mmentropy.transfer.davis import save_ids
+from mmentropy.evaluation.davis import save_ids
 from mmentropy.weights.files import whole_folder
 
+# Side of a frame and range of the sides of digits, in pixels; range of speeds along each axis, in
+# pixels per frame.
 SIZE = 96
-# Of the digits, in pixels; and pixels per frame along each axis.
 SIDES = (20, 30)
 SPEEDS = (-3.0, 3.0)
+
+
+def digits_of(split: str) -> list[tuple[np.ndarray, int]]:
+    """Return images (8, 8) uint8 and labels of scikit-learn's digits, 'train' or 'test'.
+
+    Pre-training never sees those of 'test'.
+    """
+    return [(row['img'], row['gt_label']) for row in Digits(split).load_data_list()]
 
 
 def draw_clip(
@@ -22,37 +32,34 @@ def draw_clip(
     frames: int,
     objects: int = 3,
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Digits that fly over a noisy ground and bounce off its borders.
+    """Draw digits that fly over a noisy ground and bounce off its borders.
 
-    In the first frame they lie apart; later they may cover each other, the
-    one with the larger id on top. The ground is drawn anew in each frame.
+    In the first frame they lie apart; later they may cover each other, the one with the larger id
+    on top. The ground is drawn anew in each frame.
 
     Args:
         digits: images (8, 8) uint8 and labels to draw from.
-        rng: the clip depends on it, the digits and the sizes alone.
-        frames: T, > 0.
+        rng: the clip depends on it, the digits and the numbers alone.
+        frames: their number T, > 0.
         objects: 1 to 4.
 
     Returns:
-        Images (T, 96, 96) uint8; ids (T, 96, 96) uint8, 0 for ground and
-        1..objects, of the pixels that are seen; the labels of the digits.
+        Images (T, 96, 96) uint8; ids (T, 96, 96) uint8 of the pixels that are seen, 0 for ground
+        and 1..objects; the labels of the digits.
 
     Raises:
         ValueError: no frame, or another number of objects.
     """
-    if frames < 1:
-        raise ValueError(f'a clip needs at least 1 frame, got {frames}')
-    if not 1 <= objects <= 4:
-        raise ValueError(f'a clip has 1 to 4 objects, got {objects}')
+    require(COUNT, frames=frames)
+    require(one_of(range(1, 5)), objects=objects)
     drawn, labels = [], []
     for _ in range(objects):
         image, label = digits[rng.integers(len(digits))]
         side = int(rng.integers(SIDES[0], SIDES[1] + 1))
-        drawn.append(
-            np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
-        )
+        large = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+        drawn.append(np.asarray(large))
         labels.append(label)
-    sides = [len(d) for d in drawn]
+    sides = [len(digit) for digit in drawn]
     starts = _apart(sides, rng)
     speeds = rng.uniform(*SPEEDS, (objects, 2))
     images = rng.normal(40, 12, (frames, SIZE, SIZE))
@@ -70,27 +77,24 @@ def draw_clip(
 def write_davis(root: str | os.PathLike, clips: int, frames: int) -> Path:
     """Write clips of digits in DAVIS's layout, unless they are there.
 
-    Clip i depends on i and the number of frames alone, and shows digits that
-    pre-training never saw.
+    Clip i depends on i and the number of frames alone, and shows digits of 'test'.
 
     Args:
         root: the clips come into ``root/{clips}x{frames}``.
         clips: how many, > 0.
-        frames: of each clip, > 0.
+        frames: number of frames of each clip, > 0.
 
     Returns:
-        The folder, with JPEGImages/480p, Annotations/480p and
-        ImageSets/2017/val.txt.
+        The folder, with JPEGImages/480p, Annotations/480p and ImageSets/2017/val.txt.
 
     Raises:
         ValueError: no clip or no frame.
     """
-    if clips < 1:
-        raise ValueError(f'clips must be at least 1, got {clips}')
+    require(COUNT, clips=clips)
     folder = Path(root) / f'{clips}x{frames}'
     if folder.exists():
         return folder
-    digits = [(row['img'], row['gt_label']) for row in Digits('test').load_data_list()]
+    digits = digits_of('test')
     names = [f'digits{i:03}' for i in range(clips)]
     with whole_folder(folder) as aside:
         for i, name in enumerate(names):
@@ -113,7 +117,7 @@ def _write_clip(root: Path, name: str, images: np.ndarray, ids: np.ndarray) -> N
 
 
 def _apart(sides: list[int], rng: np.random.Generator) -> np.ndarray:
-    """Corners (objects, 2) of squares that do not overlap."""
+    """Draw the corners (objects, 2) of squares that do not overlap."""
     while True:
         corners = np.stack([rng.integers(0, SIZE - s + 1, 2) for s in sides])
         taken = np.zeros((SIZE, SIZE), int)
@@ -124,5 +128,5 @@ def _apart(sides: list[int], rng: np.random.Generator) -> np.ndarray:
 
 
 def _bounced(position: np.ndarray, last: int) -> np.ndarray:
-    """A straight path folded into 0..last, rounded."""
+    """Fold a straight path into 0..last, rounded."""
     return np.rint(last - abs(position % (2 * last) - last)).astype(int)

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+# The id of pixels that belong to nothing.
 VOID = 255
-# Of the image's diagonal: how far a boundary may be off.
+# How far a boundary may be off, as a share of the image's diagonal.
 BOUND = 0.008
 
 
@@ -31,8 +32,8 @@ class Clip(NamedTuple):
 class Measures(NamedTuple):
     """Mean, recall and decay over the frames of a clip, in 0..1.
 
-    Recall is the share of frames above one half, decay what the mean of the
-    first quarter of the frames is above that of the last.
+    Recall is the share of frames above one half; decay is the mean of the first quarter of the
+    frames minus that of the last.
     """
 
     mean: float
@@ -41,18 +42,18 @@ class Measures(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Of an object: region similarity J and boundary accuracy F."""
+    """Region similarity J and boundary accuracy F of an object."""
 
     j: Measures
     f: Measures
 
 
 def read_davis(root: str | os.PathLike) -> list[Clip]:
-    """The clips of the validation set, in the order of its list.
+    """Return the clips of the validation set, in the order of its list.
 
     Args:
-        root: has ``ImageSets/2017/val.txt``, ``JPEGImages/480p/NAME/*.jpg``
-            and ``Annotations/480p/NAME/*.png``, one for each frame.
+        root: has ``ImageSets/2017/val.txt``, ``JPEGImages/480p/NAME/*.jpg`` and
+            ``Annotations/480p/NAME/*.png``, one for each frame.
 
     Raises:
         FileNotFoundError: a part of this is missing.
@@ -79,9 +80,8 @@ def _clip(root: Path, name: str) -> Clip:
         raise FileNotFoundError(f'sequence {name} has no frames: no *.jpg in {folder}')
     if len(images) < 3:
         raise ValueError(
-            f'sequence {name} has {len(images)} frames in '
-            f'{folder}: the first and last are not scored, so '
-            'it needs 3'
+            f'sequence {name} has {len(images)} frames in {folder}: '
+            'the first and last are not scored, so it needs 3'
         )
     masks = [root / 'Annotations/480p' / name / f'{image.stem}.png' for image in images]
     missing = [mask for mask in masks if not mask.exists()]
@@ -93,11 +93,10 @@ def _clip(root: Path, name: str) -> Clip:
 
 
 def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Ids (H, W) uint8 of an indexed PNG; void is ground, as officially.
+    """Return the ids (H, W) uint8 of an indexed PNG; void becomes ground, as officially.
 
     Raises:
-        ValueError: no indexed image, or its height and width are not
-            ``size``.
+        ValueError: no indexed image, or its height and width are not ``size``.
     """
     with Image.open(path) as image:
         if image.mode not in ('P', 'L'):
@@ -122,23 +121,22 @@ def save_ids(path: str | os.PathLike, ids: np.ndarray) -> None:
 
 
 def score_clip(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> list[Scores]:
-    """Scores of the objects of a clip.
+    """Return the scores of the objects of a clip.
 
-    The objects are those of the first frame, 1 to its largest id. The first
-    frame, which was given, and the last are not scored.
+    The objects are those of the first frame, 1 to its largest id. The first frame, which was
+    given, and the last are not scored.
 
     Args:
         truth: ids (H, W) of each frame, at least 3.
-        found: the same; an id that the first frame lacks counts as ground.
+        found: ids likewise; an id that the first frame lacks counts as ground.
 
     Raises:
-        ValueError: numbers or sizes of frames differ, fewer than 3 frames,
-            no object.
+        ValueError: numbers or sizes of frames differ, fewer than 3 frames, no object.
     """
     if len(truth) != len(found) or len(truth) < 3:
         raise ValueError(
-            f'{len(found)} frames cannot be scored against '
-            f'{len(truth)}: both must be the same, at least 3'
+            f'{len(found)} frames cannot be scored against {len(truth)}: '
+            'both must be the same, at least 3'
         )
     objects = int(truth[0].max())
     if not objects:
@@ -157,16 +155,16 @@ def score_clip(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> list
 
 
 def region(truth: np.ndarray, found: np.ndarray) -> float:
-    """J: intersection over union of two masks (H, W), 1 if both are empty."""
+    """Return J, the intersection over union of two masks (H, W); 1 if both are empty."""
     union = (truth | found).sum()
     return float((truth & found).sum() / union) if union else 1.0
 
 
 def boundary(truth: np.ndarray, found: np.ndarray) -> float:
-    """F of two masks (H, W): how well their boundaries agree, in 0..1.
+    """Return F, how well the boundaries of two masks (H, W) agree, in 0..1.
 
-    The harmonic mean of the shares of each boundary that lie within
-    ``BOUND`` of the other; 1 if there is none in both.
+    It is the harmonic mean of the shares of each boundary that lie within ``BOUND`` of the other;
+    1 if both masks have none.
 
     Raises:
         ValueError: the masks differ in size.
@@ -175,7 +173,7 @@ def boundary(truth: np.ndarray, found: np.ndarray) -> float:
         raise ValueError(f'masks of {truth.shape} and {found.shape} cannot be compared')
     edges = [_edges(truth), _edges(found)]
     if not edges[0].any() or not edges[1].any():
-        # One is missing: nothing to be found is found, or nothing is right.
+        # Without boundaries in both nothing is wrong, without one in either nothing is right.
         return float(edges[0].any() == edges[1].any())
     radius = math.ceil(BOUND * math.hypot(*truth.shape))
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
@@ -189,14 +187,14 @@ def boundary(truth: np.ndarray, found: np.ndarray) -> float:
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) that differ from one to the right, below or both."""
+    """Return the pixels (H, W) that differ from the one to the right, below or both."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode='edge')
     return (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:])
 
 
 def _measures(frames: Sequence[float]) -> Measures:
     values = np.asarray(frames)
-    # Neighbouring quarters share a frame.
+    # Neighbouring quarters of the clip share a frame.
     last = len(values) - 1
     first_end, last_start = (math.floor(q * last + 0.5 + 1e-9) for q in (0.25, 0.75))
     decay = values[: first_end + 1].mean() - values[last_start:].mean()
@@ -204,7 +202,7 @@ def _measures(frames: Sequence[float]) -> Measures:
 
 
 def _palette() -> np.ndarray:
-    """Colours (256, 3) of ids, those of PASCAL VOC."""
+    """Return the colours (256, 3) that PASCAL VOC gives to ids."""
     ids = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
     for bit in range(8):

@@ -3,6 +3,7 @@
 import copy
 import math
 import runpy
+import subprocess
 import sys
 
 import numpy as np
@@ -17,14 +18,14 @@ from repository import REPOSITORY
 from torch import nn
 
 from mmentropy.evaluation import build_backbone
-from mmentropy.transfer.clips import write_davis
-from mmentropy.transfer.davis import read_davis, read_ids, save_ids, score_clip
-from mmentropy.transfer.propagation import (
+from mmentropy.evaluation.davis import read_davis, read_ids, save_ids, score_clip
+from mmentropy.evaluation.label_propagation import (
     attend,
     dense_layer,
     propagate,
     segment_clip,
 )
+from mmentropy.evaluation.moving_digits import write_davis
 
 CONFIG = REPOSITORY / 'configs/minent/minent_r18s_1xb64_50e_digits.py'
 
@@ -317,6 +318,20 @@ def checkpoint(tmp_path_factory):
 def run_tool(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['propagate.py', *map(str, arguments)])
     runpy.run_path(str(REPOSITORY / 'tools/propagate.py'), run_name='__main__')
+
+
+def test_command_needs_no_mmdet():
+    """Neither it nor what it imports is there where sys.modules has None for it."""
+    code = (
+        "import runpy, sys; sys.modules['mmdet'] = None; sys.argv[1:] = ['--help']; "
+        "sys.path.insert(0, 'tools'); "
+        "runpy.run_path('tools/propagate.py', run_name='__main__')"
+    )
+    found = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == 0, found.stderr
+    assert 'folder of DAVIS-2017' in found.stdout
 
 
 def test_command(monkeypatch, capsys, tmp_path, checkpoint):

@@ -1,9 +1,8 @@
 """Labels of a first frame, carried through a clip by frozen features.
 
-The settings are those of UniTrack, 2107.02156, in the form of its code,
-Zhongdao/UniTrack@a83e782:test/test_vos.py, config/*.yaml: full frames, maps
-of stride 8 from the third and from the fourth stage, the nearest 10 positions
-out of the first frame and the last 5.
+The settings are those of UniTrack (arXiv 2107.02156), in the form of its code
+(Zhongdao/UniTrack@a83e782:test/test_vos.py, config/*.yaml): full frames, maps of stride 8 from the
+third and from the fourth stage, the nearest 10 positions out of the first frame and the last 5.
 """
 
 from collections import deque
@@ -12,10 +11,11 @@ from itertools import chain
 
 import numpy as np
 import torch
-import torch.nn.functional as torch_f
+import torch.nn.functional as F
 from mmpretrain.models import ResNet, VisionTransformer
 from torch import Tensor, nn
 
+from mmentropy.checks.arguments import one_of, require
 from mmentropy.evaluation.features import eval_mode, preprocess
 
 LAYERS = ('layer3', 'layer4', 'tokens')
@@ -27,20 +27,18 @@ Frame = tuple[Tensor, Tensor]
 def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
     """Make a backbone end in one map of a layer; it is changed in place.
 
-    In a ResNet the strides of layer3 and layer4 are taken out, nothing is
-    dilated: weights stay, maps grow to those of layer2.
+    In a ResNet the strides of layer3 and layer4 are taken out and nothing is dilated: weights
+    stay, maps grow to those of layer2.
 
     Args:
         backbone: ResNet or vision transformer of mmpretrain.
-        layer: 'layer3' or 'layer4' of a ResNet; 'tokens', the last patch
-            tokens of a transformer.
+        layer: 'layer3' or 'layer4' of a ResNet; 'tokens', the last patch tokens of a transformer.
 
     Raises:
         ValueError: the backbone has no such layer.
     """
     name = type(backbone).__name__
-    if layer not in LAYERS:
-        raise ValueError(f'layer must be one of {LAYERS}, got {layer!r}')
+    require(one_of(LAYERS), layer=layer)
     if isinstance(backbone, VisionTransformer) and layer == 'tokens':
         backbone.out_type = 'featmap'
         return backbone
@@ -51,8 +49,8 @@ def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
         )
     if layer not in backbone.res_layers:
         raise ValueError(f'{name} has no {layer}: it ends in {backbone.res_layers[-1]}')
+    # The stages after the layer are left out: nobody needs them.
     stages = backbone.res_layers[: backbone.res_layers.index(layer) + 1]
-    # What comes after need not be computed.
     backbone.res_layers = stages
     backbone.out_indices = (len(stages) - 1,)
     for stage in stages[2:]:
@@ -60,7 +58,7 @@ def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
             elif isinstance(module, nn.AvgPool2d):
-                # Of the shortcuts of ResNet-D.
+                # The shortcuts of ResNet-D have these.
                 module.kernel_size = module.stride = 1
     return backbone
 
@@ -68,14 +66,14 @@ def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
 def segment_clip(
     backbone: nn.Module, data_preprocessor: nn.Module, frames: Iterable[Tensor], ids: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Ids (H, W) uint8 of each frame, those of the first as given.
+    """Yield the ids (H, W) uint8 of each frame, those of the first as given.
 
     Args:
-        backbone: of :func:`dense_layer`; runs in eval mode on its device,
-            one frame at a time.
-        data_preprocessor: the one it was trained with.
-        frames: (C, H, W) uint8 each, in the colours it was trained with.
-        ids: (H, W) of the first frame, 0 for ground.
+        backbone: what :func:`dense_layer` returns; it runs in eval mode on its device, one frame
+            at a time.
+        data_preprocessor: the one that the backbone was trained with.
+        frames: (C, H, W) uint8 each, in the colours that the backbone was trained with.
+        ids: those of the first frame (H, W), 0 for ground.
 
     Raises:
         ValueError: as :func:`propagate`; frames of other channels.
@@ -89,7 +87,7 @@ def segment_clip(
 
     features = map(encode, frames)
     first = next(features)
-    labels = torch_f.one_hot(torch.from_numpy(ids).long()).permute(2, 0, 1)
+    labels = F.one_hot(torch.from_numpy(ids).long()).permute(2, 0, 1)
     labels = _resize(labels.float().to(device), first.shape[1:])
     soft = propagate(chain([first], features), labels)
     next(soft)
@@ -108,23 +106,22 @@ def propagate(
     radius: float = 12,
     context: int = 5,
 ) -> Iterator[Tensor]:
-    """Soft labels (K, H, W) of each frame, those of the first as given.
+    """Yield the soft labels (K, H, W) of each frame, those of the first as given.
 
-    A frame asks the first one and the last ``context`` ones, before the clip
-    the first again. Held in memory are so many maps and the affinities of one
-    row of positions.
+    A frame attends to the first one and to the last ``context`` ones; the first one stands for
+    those before the clip. Memory holds so many maps and the affinities of one row of positions.
 
     Args:
         features: (C, H, W) of each frame, of any length.
-        labels: (K, H, W) of the first frame.
+        labels: those of the first frame (K, H, W).
         temperature: see :func:`attend`.
         top_k: see :func:`attend`.
         radius: see :func:`attend`.
         context: number of frames, at least 1.
 
     Raises:
-        ValueError: sizes of maps differ, features that are not finite, fewer
-            than ``top_k`` positions.
+        ValueError: sizes of maps differ, features that are not finite, fewer than ``top_k``
+            positions.
     """
     features = iter(features)
     first = (_unit(next(features), labels), labels)
@@ -145,69 +142,64 @@ def attend(
     top_k: int,
     radius: float,
 ) -> Tensor:
-    """Labels (K, H, W) of a frame, means of those of similar positions.
+    """Return the labels (K, H, W) of a frame, means of those of similar positions.
 
-    Of all positions of the first frame, and of the recent frames those less
-    than ``radius`` away, the ``top_k`` most similar ones are averaged with
-    weights softmax(similarity / temperature).
+    Candidates are all positions of the first frame, and those of the recent frames less than
+    ``radius`` away. The ``top_k`` most similar ones are averaged with weights
+    softmax(similarity / temperature).
 
     Args:
         query: features (C, H, W) of unit length.
-        first: of the first frame.
-        recent: of the frames before, at least one.
+        first: the first frame.
+        recent: the frames before, at least one.
         temperature: > 0.
         top_k: number of positions that are averaged.
         radius: Euclidean, in positions of the map.
     """
     _, height, width = query.shape
-    values = torch.cat([f[1].flatten(1) for f in (first, *recent)], 1)
     size = height * width
     if top_k > size:
         raise ValueError(f'a map of {height} x {width} has fewer than top_k={top_k} positions')
+    values = torch.cat([labels.flatten(1) for _, labels in (first, *recent)], 1)
     rows = torch.arange(height, device=query.device)
     columns = torch.arange(width, device=query.device)
     across = (columns[:, None] - columns) ** 2
-    labels = []
-    # All affinities at once would be gigabytes.
+    result = []
+    # The affinities of all rows at once would take gigabytes.
     for y in range(height):
         here = query[:, y].T
         near = rows[(rows - y).abs() < radius]
         top, bottom = int(near[0]), int(near[-1]) + 1
-        far = (near[:, None] - y) ** 2 + across[:, None] >= radius**2
-        # (positions of the row, positions that are asked)
-        affinity = torch.cat(
-            [here @ first[0].flatten(1)]
-            + [
-                (here @ keys[:, top:bottom].flatten(1)).masked_fill_(far.flatten(1), -torch.inf)
-                for keys, _ in recent
-            ],
-            1,
-        )
-        best, index = affinity.topk(top_k)
-        # From the place in the window to that in `values`.
-        frame, place = _split(index - size, len(near) * width)
-        index = torch.where(index < size, index, size * (frame + 1) + top * width + place)
+        far = ((near[:, None] - y) ** 2 + across[:, None] >= radius**2).flatten(1)
+        # Each is (positions of the row, candidates of a frame); the first frame has all positions.
+        affinities = [here @ first[0].flatten(1)]
+        for keys, _ in recent:
+            affinity = here @ keys[:, top:bottom].flatten(1)
+            affinities.append(affinity.masked_fill_(far, -torch.inf))
+        best, index = torch.cat(affinities, 1).topk(top_k)
+        # A candidate of a recent frame is counted in its window; `values` has whole frames.
+        window = len(near) * width
+        frame = (index - size).div(window, rounding_mode='floor')
+        in_window = (index - size) % window
+        whole = size * (frame + 1) + top * width + in_window
+        index = torch.where(index < size, index, whole)
         weights = (best / temperature).softmax(1)
-        labels.append((values[:, index] * weights).sum(-1))
-    return torch.stack(labels, 1)
-
-
-def _split(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    return index.div(size, rounding_mode='floor'), index % size
+        result.append((values[:, index] * weights).sum(-1))
+    return torch.stack(result, 1)
 
 
 def _unit(feature: Tensor, labels: Tensor) -> Tensor:
+    """Return features (C, H, W) of unit length, checked against labels (K, H, W)."""
     if feature.shape[1:] != labels.shape[1:]:
         raise ValueError(
-            f'a map of {tuple(feature.shape[1:])} does not fit '
-            f'labels of {tuple(labels.shape[1:])}: all frames '
-            'must have one size'
+            f'a map of {tuple(feature.shape[1:])} does not fit labels of '
+            f'{tuple(labels.shape[1:])}: all frames must have one size'
         )
     if not feature.isfinite().all():
         raise ValueError('features are not finite')
-    return torch_f.normalize(feature, dim=0)
+    return F.normalize(feature, dim=0)
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (K, H, W) to another size, bilinear, without anti-aliasing."""
-    return torch_f.interpolate(maps[None], tuple(size), mode='bilinear', align_corners=False)[0]
+    """Resize maps (K, H, W), bilinear, without anti-aliasing."""
+    return F.interpolate(maps[None], tuple(size), mode='bilinear', align_corners=False)[0]

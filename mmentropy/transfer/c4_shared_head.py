@@ -1,5 +1,7 @@
 """C5 of a pre-trained ResNet as the head of a C4 detector."""
 
+from typing import Any
+
 from mmcv.cnn import build_norm_layer
 from mmdet.models.backbones import ResNet
 from mmdet.models.roi_heads.shared_heads import ResLayer
@@ -15,22 +17,22 @@ from mmentropy.weights.reader import PathLike
 class ResLayerWithNorm(ResLayer):
     """A stage of ResNet and one more norm, as in MoCo.
 
-    mmpretrain's ResLayerExtraNorm, which is None where mmpretrain's models
-    were imported before mmentropy.
+    It is mmpretrain's ResLayerExtraNorm, which is None where mmpretrain's models were imported
+    before mmentropy.
 
     Args:
-        depth: of the ResNet.
-        kwargs: of mmdet's ResLayer, which takes stage 3, C5, by default.
+        depth: depth of the ResNet.
+        kwargs: arguments of mmdet's ResLayer, which takes stage 3, C5, by default.
     """
 
-    def __init__(self, depth: int, **kwargs) -> None:
+    def __init__(self, depth: int, **kwargs: Any) -> None:
         super().__init__(depth, **kwargs)
         block, _ = ResNet.arch_settings[depth]
         channels = 64 * 2**self.stage * block.expansion
         self.norm = build_norm_layer(self.norm_cfg, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, 2C, H / 2, W / 2) for C5."""
+        """Map (N, C, H, W) to (N, 2C, H / 2, W / 2) for C5."""
         return self.norm(super().forward(x))
 
 
@@ -41,10 +43,10 @@ class PretrainedC5(PretrainedBackbone):
     It loads ``layer4.*``; the norm that follows C5 keeps its initial values.
 
     Args:
-        checkpoint: that of the backbone.
+        checkpoint: checkpoint of the backbone.
         branch: 'student' or 'teacher'.
-        min_match: see :func:`mmentropy.weights.backbone.load_backbone`; C5 is 60 of
-            the 318 keys of a ResNet-50, and the norm has 5 more.
+        min_match: see :func:`mmentropy.weights.backbone.load_backbone`; C5 is 60 of the 318 keys
+            of a ResNet-50, and the norm has 5 more.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: as
