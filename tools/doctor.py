@@ -1,7 +1,7 @@
 """Say in one screen whether the installed packages fit each other.
 
-Exit status 1 if something is broken. Every line that is not ok ends with the
-command that mends it.
+The exit status is 1 if something is broken. Every line that is not ok ends with the command that
+mends it.
 """
 
 import importlib.util
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,16 +25,18 @@ class Finding(NamedTuple):
     mend: str = ''
 
 
-def load_stack():
-    """``mmentropy.compat.installed_stack``, also where mmentropy does not import."""
-    path = ROOT / 'mmentropy' / 'stack.py'
-    spec = importlib.util.spec_from_file_location('stack', path)
+def load_stack() -> ModuleType:
+    """Return ``mmentropy.compat.installed_stack``, also where mmentropy does not import."""
+    path = ROOT / 'mmentropy' / 'compat' / 'installed_stack.py'
+    spec = importlib.util.spec_from_file_location('installed_stack', path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def installed(distribution: str) -> str | None:
+    """Return the version of a distribution, or None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -41,13 +44,13 @@ def installed(distribution: str) -> str | None:
 
 
 def release(text: str) -> tuple[int, ...]:
-    """(2, 14, 1) of '2.14.1+cu130'."""
+    """Return (2, 14, 1) for '2.14.1+cu130'."""
     parts = text.split('+')[0].split('.')
     return tuple(int(part) for part in parts if part.isdigit())
 
 
 def run(code: str) -> tuple[bool, str]:
-    """Run Python in a process of its own: did it work, its last line."""
+    """Run Python in a process of its own; return whether it worked, and its last line."""
     done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True)
     lines = done.stdout if done.returncode == 0 else done.stderr
     return done.returncode == 0, (lines.strip().splitlines() or [''])[-1]
@@ -98,11 +101,11 @@ def check_torch() -> list[Finding]:
     return findings
 
 
-# What the optional packages are for, and the extra that has them.
+# The use of each optional package, and the extra that installs it.
 USES = dict(mmdet=('detection', 'det'), mmseg=('segmentation', 'seg'))
 
 
-def check_owners(stack) -> list[Finding]:
+def check_owners(stack: ModuleType) -> list[Finding]:
     findings = []
     for package in stack.OWNERS:
         owners = stack.owners_of(package)
@@ -141,11 +144,11 @@ def check_owners(stack) -> list[Finding]:
 
 
 def check_ops() -> Finding:
-    """Whether mmcv's compiled ops load, or ours serve."""
+    """Say whether mmcv's compiled operators load, or ours serve."""
     spec = importlib.util.find_spec('mmcv')
-    if spec is None:
+    if spec is None or spec.origin is None:
         return Finding('note', 'mmcv ops', 'mmcv is not installed')
-    # A file that does not load would win over the stand-in.
+    # A compiled module comes before the stand-in, also if it does not load.
     if any(Path(spec.origin).parent.glob('_ext*.so')):
         works, line = run('import mmcv._ext')
         return (
@@ -165,7 +168,12 @@ def check_ops() -> Finding:
 
 
 def check_clashes() -> list[Finding]:
-    """Versions that are known not to fit."""
+    """Find versions that are known not to fit each other."""
+    return [*check_mmengine(), *check_transformers(), *check_opencv(), check_numpy()]
+
+
+def check_mmengine() -> list[Finding]:
+    """Find packages that are too new for mmengine."""
     findings = []
     engine = installed('mmengine') or installed('mmengine-lite')
     setuptools, torch = installed('setuptools'), installed('torch')
@@ -174,8 +182,8 @@ def check_clashes() -> list[Finding]:
             Finding(
                 'BROKEN',
                 'setuptools',
-                f'{setuptools or "not installed"}: mmengine {engine} '
-                'imports pkg_resources, which 81 removed',
+                f'{setuptools or "not installed"}: mmengine {engine} imports pkg_resources, which '
+                '81 removed',
                 "pip install 'setuptools<81'",
             )
         )
@@ -188,46 +196,43 @@ def check_clashes() -> list[Finding]:
                 f'use the forks: {INSTALL}',
             )
         )
+    return findings
+
+
+def check_transformers() -> list[Finding]:
+    """Find a transformers that is too new for mmpretrain."""
     transformers = installed('transformers')
-    if transformers and release(transformers) >= (5,):
-        findings.append(
-            Finding(
-                'BROKEN',
-                'transformers',
-                f'{transformers}: mmpretrain does not import with it',
-                'pip uninstall -y transformers',
-            )
-        )
-    if installed('opencv-python') and installed('opencv-python-headless'):
-        same = installed('opencv-python') == installed('opencv-python-headless')
-        findings.append(
-            Finding(
-                'ok' if same else 'note',
-                'opencv',
-                f'opencv-python {installed("opencv-python")} and '
-                f'-headless {installed("opencv-python-headless")} share a '
-                'directory',
-                ''
-                if same
-                else 'pip uninstall -y opencv-python-headless; '
-                'pip install --force-reinstall --no-deps opencv-python',
-            )
-        )
+    if not transformers or release(transformers) < (5,):
+        return []
+    text = f'{transformers}: mmpretrain does not import with it'
+    return [Finding('BROKEN', 'transformers', text, 'pip uninstall -y transformers')]
+
+
+def check_opencv() -> list[Finding]:
+    """Find two builds of OpenCV in one directory."""
+    full, headless = installed('opencv-python'), installed('opencv-python-headless')
+    if not full or not headless:
+        return []
+    text = f'opencv-python {full} and -headless {headless} share a directory'
+    if full == headless:
+        return [Finding('ok', 'opencv', text)]
+    mend = (
+        'pip uninstall -y opencv-python-headless; '
+        'pip install --force-reinstall --no-deps opencv-python'
+    )
+    return [Finding('note', 'opencv', text, mend)]
+
+
+def check_numpy() -> Finding:
+    """Try whether numpy, torch and OpenCV were built for each other."""
     works, line = run(
         'import numpy, cv2, torch\n'
         'torch.from_numpy(numpy.zeros(1)).numpy()\n'
-        'print(numpy.__version__, "fits torch and cv2",'
-        ' cv2.__version__)'
+        'print(numpy.__version__, "fits torch and cv2", cv2.__version__)'
     )
-    findings.append(
-        Finding(
-            'ok' if works else 'BROKEN',
-            'numpy',
-            line,
-            '' if works else 'pip install -U numpy opencv-python',
-        )
-    )
-    return findings
+    if works:
+        return Finding('ok', 'numpy', line)
+    return Finding('BROKEN', 'numpy', line, 'pip install -U numpy opencv-python')
 
 
 def check_mmentropy() -> Finding:

@@ -16,7 +16,7 @@ from mmentropy.distributed import start_cpu_ranks
 from mmentropy.engine.best_checkpoint import check_save_best
 from mmentropy.engine.resume import choose_checkpoint, folder_of
 from mmentropy.engine.train_loop import use_train_loop
-from mmentropy.engine.trial_run import plan
+from mmentropy.engine.trial_run import try_run
 
 # They are in the default_hooks of every recipe.
 OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
@@ -105,7 +105,7 @@ def build(cfg: Config, weights: str | None) -> Runner:
     choose_checkpoint(cfg, weights)
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
-    # In the dumped config and in every checkpoint.
+    # It is written into the dumped config and into every checkpoint.
     cfg.code = dict(commit=commit())
     runner = Runner.from_cfg(cfg)
     check_save_best(runner)
@@ -132,7 +132,7 @@ def show_plan(cfg: Config, weights: str | None) -> None:
     cfg.log_level = 'WARNING'
     with tempfile.TemporaryDirectory() as cfg.work_dir:
         runner = build(cfg, weights)
-        lines = plan(runner, Path(folder))
+        lines = try_run(runner, Path(folder))
     if runner.rank == 0:
         print('\n'.join(['', *lines, 'nothing was trained or kept']))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 from study import HEALTHY, RUNS
 
-from mmentropy.engine.hooks.entropy_monitor import COLLAPSED_STD, ENTROPY_SHARE, RANK_SHARE, Alarms
+from mmentropy.engine.collapse_alarms import COLLAPSED_STD, ENTROPY_SHARE, RANK_SHARE, Alarms
 from mmentropy.functional.diagnostics import point_entropy
 from mmentropy.report.runs import Run, read_run
 

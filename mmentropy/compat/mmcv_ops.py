@@ -9,6 +9,7 @@ wherever torchvision's operators do.
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ def _op(function: Callable) -> Callable:
     """Put a function into ``mmcv._ext``, out of autograd and autocast."""
 
     @wraps(function)
-    def run(first, *args, **kwargs):
+    def run(first: Tensor, *args: Any, **kwargs: Any) -> Any:
         with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
             return function(first, *args, **kwargs)
 
@@ -40,10 +41,10 @@ def _full(*tensors: Tensor) -> list[Tensor]:
 
 def _add_vjp(function: Callable, inputs: tuple, grad: Tensor, into: tuple) -> None:
     """Add to ``into`` the gradients of ``function(*inputs)``, recomputed."""
-    inputs = [x.detach().requires_grad_() for x in _full(*inputs)]
+    leaves = [x.detach().requires_grad_() for x in _full(*inputs)]
     with torch.enable_grad():
-        output = function(*inputs)
-    grads = torch.autograd.grad(output, inputs, grad.to(output.dtype))
+        output = function(*leaves)
+    grads = torch.autograd.grad(output, leaves, grad.to(output.dtype))
     for total, part in zip(into, grads):
         total += part
 
@@ -60,11 +61,10 @@ OPS['get_compiler_version'] = lambda: (
 )
 OPS['get_compiling_cuda_version'] = lambda: 'not available'
 
-# Boxes: (..., 4) as x1, y1, x2, y2; `offset` is 1 where x2 and y2 are pixels
-# that belong to the box.
+# Boxes are (..., 4) as x1, y1, x2, y2. ``offset`` is 1 where the pixels x2 and y2 belong to the box.
 
 
-def _overlaps(a: Tensor, b: Tensor, offset: int, over_a: bool = False):
+def _overlaps(a: Tensor, b: Tensor, offset: int, over_a: bool = False) -> Tensor:
     size_a = a[..., 2:] - a[..., :2] + offset
     size_b = b[..., 2:] - b[..., :2] + offset
     size = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2]) + offset
@@ -77,7 +77,9 @@ def _overlaps(a: Tensor, b: Tensor, offset: int, over_a: bool = False):
 
 
 @_op
-def bbox_overlaps(bboxes1, bboxes2, ious, mode, aligned, offset):
+def bbox_overlaps(
+    bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int
+) -> None:
     """IoU, or intersection over ``bboxes1`` if ``mode``, into ``ious``.
 
     ``ious`` is (M, N), or (M,) if ``aligned``.
@@ -87,21 +89,21 @@ def bbox_overlaps(bboxes1, bboxes2, ious, mode, aligned, offset):
 
 
 @_op
-def nms(boxes, scores, iou_threshold, offset):
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the boxes kept, highest score first, lowest index in a tie.
 
     A box goes if its IoU with a kept one is above the threshold.
     """
     boxes, scores = _full(boxes, scores)
     boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    # In the precision of the boxes, as in mmcv: an IoU of exactly 0.6 in
-    # float32 is above 0.6 in float64, and torchvision would drop the box.
+    # The threshold is rounded like the boxes, as in mmcv: an IoU of exactly 0.6 in float32 is above
+    # 0.6 in float64, and torchvision would drop the box.
     threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
     return _TV.nms(boxes, scores.to(boxes.dtype), threshold)
 
 
 @_op
-def nms_match(dets, iou_threshold):
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Groups of indices: a kept box of (N, 5), then those it suppresses."""
     (dets,) = _full(dets)
     order = dets[:, 4].argsort(descending=True, stable=True)
@@ -109,7 +111,7 @@ def nms_match(dets, iou_threshold):
     while len(order):
         overlaps = _overlaps(dets[order[0], :4], dets[order, :4], 0)
         suppressed = overlaps >= iou_threshold
-        # By itself also when its area is 0 and the ratio is not a number.
+        # A box suppresses itself, also when its area is 0 and the ratio is not a number.
         suppressed[0] = True
         groups.append(order[suppressed].tolist())
         order = order[~suppressed]
@@ -117,7 +119,16 @@ def nms_match(dets, iou_threshold):
 
 
 @_op
-def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset):
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
     """Decay the scores of overlapping boxes: 0 naive, 1 linear, 2 gaussian.
 
     Fills the first rows of ``dets`` (N, 5) with boxes and decayed scores in
@@ -125,7 +136,7 @@ def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset
     """
     boxes, scores = _full(boxes, scores)
     scores = scores.clone()
-    # Boxes are exchanged and dropped as mmcv does it: that decides ties.
+    # Boxes are exchanged and dropped as in mmcv, because the order decides ties.
     left = torch.arange(len(boxes), device=boxes.device)
     chosen = 0
     while chosen < len(left):
@@ -137,7 +148,7 @@ def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset
         dets[chosen, 4] = scores[rest[0]]
         chosen += 1
         rest = left[chosen:]
-        # Not a number: both areas are 0.
+        # The overlap of two boxes without area is not a number.
         overlaps = _overlaps(box, boxes[rest], offset).nan_to_num(0)
         if method == 2:
             scores[rest] *= torch.exp(-(overlaps**2) / sigma)
@@ -152,23 +163,23 @@ def softnms(boxes, scores, dets, iou_threshold, sigma, min_score, method, offset
     return left
 
 
-# Regions of interest: (K, 5) as index of the image, x1, y1, x2, y2.
+# Regions of interest are (K, 5) as index of the image, x1, y1, x2, y2.
 
 
 @_op
 def roi_align_forward(
-    input,
-    rois,
-    output,
-    argmax_y,
-    argmax_x,
-    aligned_height,
-    aligned_width,
-    spatial_scale,
-    sampling_ratio,
-    pool_mode,
-    aligned,
-):
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Mean, or maximum if ``pool_mode`` is 0, of samples in each bin.
 
     ``output`` is (K, C, aligned_height, aligned_width), and so are the
@@ -193,7 +204,7 @@ def roi_align_forward(
     output.zero_()
     argmax_y.fill_(-1)
     argmax_x.fill_(-1)
-    # One by one: the number of samples is each region's own.
+    # Regions are taken one by one because each has its own number of samples.
     for k, (n, (nx, ny)) in enumerate(zip(rois[:, 0].int().tolist(), numbers.int().tolist())):
         if nx <= 0 or ny <= 0:
             continue
@@ -214,18 +225,18 @@ def roi_align_forward(
 
 @_op
 def roi_align_backward(
-    grad_output,
-    rois,
-    argmax_y,
-    argmax_x,
-    grad_input,
-    aligned_height,
-    aligned_width,
-    spatial_scale,
-    sampling_ratio,
-    pool_mode,
-    aligned,
-):
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Add the gradient to ``grad_input`` (N, C, H, W)."""
     (grad,) = _full(grad_output)
     rois = rois.to(grad.dtype)
@@ -252,15 +263,15 @@ def roi_align_backward(
         _add_at(grad_input, line + right, grad * part * across)
 
 
-def _samples(start: Tensor, bin_size: Tensor, bins: int, number: int):
+def _samples(start: Tensor, bin_size: Tensor, bins: int, number: int) -> Tensor:
     """Coordinates of ``number`` samples in each bin, (bins, number)."""
-    like = dict(dtype=start.dtype, device=start.device)
+    like: dict[str, Any] = dict(dtype=start.dtype, device=start.device)
     first = torch.arange(bins, **like)[:, None] * bin_size
     at = torch.arange(number, **like) + 0.5
     return start + first + at * bin_size / number
 
 
-def _neighbours(at: Tensor, size: int):
+def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Lower and upper pixel, weight of the upper, and whether in the image.
 
     The image ends one pixel beyond its first and last pixel's centre, which
@@ -280,7 +291,15 @@ def _planes(rois: Tensor, images: Tensor) -> Tensor:
 
 
 @_op
-def roi_pool_forward(input, rois, output, argmax, pooled_height, pooled_width, spatial_scale):
+def roi_pool_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+) -> None:
     """Maximum of the pixels that each bin touches.
 
     torchvision's rounds the regions to pixels first, mmcv's does not.
@@ -303,7 +322,7 @@ def roi_pool_forward(input, rois, output, argmax, pooled_height, pooled_width, s
         for i, (left, right) in enumerate(x_bins[k]):
             if left >= right:
                 continue
-            # First of each row, then of the rows: the first pixel of a tie.
+            # The maximum of each row, then that of the rows, is the first pixel of a tie.
             values, x = images[n, :, :, left:right].max(2)
             for j, (top, bottom) in enumerate(y_bins[k]):
                 if top < bottom:
@@ -323,8 +342,14 @@ def _bins(start: Tensor, size: Tensor, bins: int, limit: int) -> list:
 
 @_op
 def roi_pool_backward(
-    grad_output, rois, argmax, grad_input, pooled_height, pooled_width, spatial_scale
-):
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    grad_input: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+) -> None:
     """Add the gradient to ``grad_input`` (N, C, H, W)."""
     (grad,) = _full(grad_output)
     pixels = grad_input.size(2) * grad_input.size(3)
@@ -332,27 +357,37 @@ def roi_pool_backward(
     _add_at(grad_input, index, grad * (argmax >= 0))
 
 
-# Deformable convolutions.
+# Deformable convolutions sample their input at positions that are moved by an offset.
 
 
 def _geometry(
-    kW, kH, dW, dH, padW, padH, dilationW, dilationH, group, deformable_group, im2col_step
-):
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> tuple[int, ...]:
     return dH, dW, padH, padW, dilationH, dilationW, group, deformable_group
 
 
 def _modulated_geometry(
-    kernel_h,
-    kernel_w,
-    stride_h,
-    stride_w,
-    pad_h,
-    pad_w,
-    dilation_h,
-    dilation_w,
-    group,
-    deformable_group,
-):
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+) -> tuple[int, ...]:
     return (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
 
 
@@ -362,7 +397,15 @@ def _without_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @_op
-def deform_conv_forward(input, weight, offset, output, columns, ones, **geometry):
+def deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    **geometry: int,
+) -> None:
     """Convolution at positions moved by ``offset``, into ``output``."""
     input, weight, offset = _full(input, weight, offset)
     output.copy_(
@@ -372,7 +415,9 @@ def deform_conv_forward(input, weight, offset, output, columns, ones, **geometry
     )
 
 
-def _deform_conv_backward(input, weight, offset, grad, geometry):
+def _deform_conv_backward(
+    input: Tensor, weight: Tensor, offset: Tensor, grad: Tensor, geometry: dict[str, int]
+) -> tuple[Tensor, ...]:
     input, weight, offset, grad = _full(input, weight, offset, grad)
     return _TV._deform_conv2d_backward(
         grad, input, weight, offset, *_without_mask(input, weight), *_geometry(**geometry), False
@@ -381,8 +426,15 @@ def _deform_conv_backward(input, weight, offset, grad, geometry):
 
 @_op
 def deform_conv_backward_input(
-    input, offset, grad_output, grad_input, grad_offset, weight, columns, **geometry
-):
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_input: Tensor,
+    grad_offset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    **geometry: int,
+) -> None:
     """Add to the gradients of the input and the offset."""
     grads = _deform_conv_backward(input, weight, offset, grad_output, geometry)
     grad_input += grads[0]
@@ -391,18 +443,34 @@ def deform_conv_backward_input(
 
 @_op
 def deform_conv_backward_parameters(
-    input, offset, grad_output, grad_weight, columns, ones, scale, **geometry
-):
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_weight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    scale: float,
+    **geometry: int,
+) -> None:
     """Add ``scale`` times the gradient to that of the weight."""
-    # Of the weight only its shape matters here.
+    # Only the shape of the weight matters here.
     grads = _deform_conv_backward(input, grad_weight, offset, grad_output, geometry)
     grad_weight += scale * grads[1]
 
 
 @_op
 def modulated_deform_conv_forward(
-    input, weight, bias, ones, offset, mask, output, columns, with_bias, **geometry
-):
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    with_bias: bool,
+    **geometry: int,
+) -> None:
     """Deformable convolution of samples times ``mask``, into ``output``."""
     input, weight, offset, mask, bias = _full(input, weight, offset, mask, bias)
     if not with_bias:
@@ -414,22 +482,22 @@ def modulated_deform_conv_forward(
 
 @_op
 def modulated_deform_conv_backward(
-    input,
-    weight,
-    bias,
-    ones,
-    offset,
-    mask,
-    columns,
-    grad_input,
-    grad_weight,
-    grad_bias,
-    grad_offset,
-    grad_mask,
-    grad_output,
-    with_bias,
-    **geometry,
-):
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    with_bias: bool,
+    **geometry: int,
+) -> None:
     """Add to the gradients of all inputs."""
     input, weight, offset, mask, bias, grad = _full(input, weight, offset, mask, bias, grad_output)
     if not with_bias:
@@ -443,7 +511,7 @@ def modulated_deform_conv_backward(
         grad_bias += grads[4]
 
 
-# Attention.
+# Deformable attention samples maps of several sizes.
 
 
 def _attend(
@@ -451,7 +519,7 @@ def _attend(
 ) -> Tensor:
     """Weighted sum of samples of each level's map: (N, Q, heads * C)."""
     n, _, heads, channels = value.shape
-    total = 0.0
+    total = value.new_zeros(())
     for level, ((height, width), start) in enumerate(zip(shapes.tolist(), starts.tolist())):
         maps = value[:, start : start + height * width].permute(0, 2, 3, 1)
         samples = F.grid_sample(
@@ -466,8 +534,13 @@ def _attend(
 
 @_op
 def ms_deform_attn_forward(
-    value, spatial_shapes, level_start_index, sampling_locations, attention_weights, im2col_step
-):
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int,
+) -> Tensor:
     """Multi-scale deformable attention, (N, Q, heads * C).
 
     Args:
@@ -478,34 +551,34 @@ def ms_deform_attn_forward(
         attention_weights: (N, Q, heads, L, P).
         im2col_step: not used, only a matter of memory.
     """
-    tensors = _full(value, sampling_locations, attention_weights)
-    return _attend(*tensors, spatial_shapes, level_start_index).to(value.dtype)
+    maps, locations, weights = _full(value, sampling_locations, attention_weights)
+    return _attend(maps, locations, weights, spatial_shapes, level_start_index).to(value.dtype)
 
 
 @_op
 def ms_deform_attn_backward(
-    value,
-    spatial_shapes,
-    level_start_index,
-    sampling_locations,
-    attention_weights,
-    grad_output,
-    grad_value,
-    grad_sampling_loc,
-    grad_attn_weight,
-    im2col_step,
-):
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int,
+) -> None:
     """Add to the gradients of value, locations and weights."""
     _add_vjp(
-        lambda *x: _attend(*x, spatial_shapes, level_start_index),
+        lambda v, at, w: _attend(v, at, w, spatial_shapes, level_start_index),
         (value, sampling_locations, attention_weights),
         grad_output,
         (grad_value, grad_sampling_loc, grad_attn_weight),
     )
 
 
-# Focal losses. The logarithms are exact where mmcv's, of a rounded sigmoid,
-# end at log(FLT_MIN).
+# The logarithms of the focal losses are exact, where mmcv's, of a rounded sigmoid, end at
+# log(FLT_MIN).
 
 
 def _weight_of(target: Tensor, weight: Tensor, classes: int) -> Tensor:
@@ -516,7 +589,9 @@ def _weight_of(target: Tensor, weight: Tensor, classes: int) -> Tensor:
     return torch.where(known, weight[target.clamp(0, classes - 1)], 1)
 
 
-def _sigmoid_parts(input, target, weight, alpha):
+def _sigmoid_parts(
+    input: Tensor, target: Tensor, weight: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits whose sigmoid should be 1, the loss's factor, and the sign."""
     input, weight = _full(input, weight)
     classes = input.size(1)
@@ -529,7 +604,9 @@ def _sigmoid_parts(input, target, weight, alpha):
 
 
 @_op
-def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha):
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
     """Loss of each logit of ``input`` (N, C) into ``output`` (N, C).
 
     ``target`` (N,) is a class, C is the background; ``weight`` is (C,), by
@@ -540,7 +617,9 @@ def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha):
 
 
 @_op
-def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha):
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
     """Gradient of the loss's sum, into ``grad_input`` (N, C)."""
     z, factor, sign = _sigmoid_parts(input, target, weight, alpha)
     p, q = torch.sigmoid(z), torch.sigmoid(-z)
@@ -548,7 +627,9 @@ def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha)
     grad_input.copy_(sign * factor * slope)
 
 
-def _softmax_parts(softmax, target, weight, alpha):
+def _softmax_parts(
+    softmax: Tensor, target: Tensor, weight: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Probability of the target, the loss's factor, and the target one-hot.
 
     The factor is 0 where the target is no class.
@@ -561,7 +642,9 @@ def _softmax_parts(softmax, target, weight, alpha):
 
 
 @_op
-def softmax_focal_loss_forward(softmax, target, weight, output, gamma, alpha):
+def softmax_focal_loss_forward(
+    softmax: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
     """Loss of each row of ``softmax`` (N, C) into ``output`` (N,)."""
     _, p, factor, _ = _softmax_parts(softmax, target, weight, alpha)
     tiny = torch.finfo(p.dtype).tiny
@@ -569,14 +652,22 @@ def softmax_focal_loss_forward(softmax, target, weight, output, gamma, alpha):
 
 
 @_op
-def softmax_focal_loss_backward(softmax, target, weight, buff, grad_input, gamma, alpha):
+def softmax_focal_loss_backward(
+    softmax: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
     """Gradient of the loss's sum by logits, into ``grad_input`` (N, C).
 
     ``buff`` (N,) gets the derivative by the logit of the target over 1 - p.
     """
     s, p, factor, one_hot = _softmax_parts(softmax, target, weight, alpha)
     tiny = torch.finfo(p.dtype).tiny
-    # With gamma below 1 and p = 1 the power would be infinite, times log 1.
+    # The power would be infinite where gamma is below 1 and p is 1, and log p is 0 there.
     slope = (
         gamma * (1 - p).clamp(min=tiny) ** (gamma - 1) * p * p.clamp(min=tiny).log()
         - (1 - p) ** gamma
@@ -585,7 +676,7 @@ def softmax_focal_loss_backward(softmax, target, weight, buff, grad_input, gamma
     grad_input.copy_((factor * slope)[:, None] * (one_hot.to(s.dtype) - s))
 
 
-# CARAFE: upsampling by a kernel of its own for every output pixel.
+# CARAFE upsamples by a kernel of its own for every output pixel.
 
 
 def _reassemble(
@@ -603,21 +694,37 @@ def _reassemble(
 
 
 @_op
-def carafe_naive_forward(features, masks, output, **how):
+def carafe_naive_forward(features: Tensor, masks: Tensor, output: Tensor, **how: int) -> None:
     """(N, C, H, W) by masks (N, G * k * k, sH, sW) into (N, C, sH, sW)."""
-    output.copy_(_reassemble(*_full(features, masks), **how))
+    features, masks = _full(features, masks)
+    output.copy_(_reassemble(features, masks, **how))
 
 
 @_op
-def carafe_naive_backward(top_grad, features, masks, bottom_grad, mask_grad, **how):
+def carafe_naive_backward(
+    top_grad: Tensor,
+    features: Tensor,
+    masks: Tensor,
+    bottom_grad: Tensor,
+    mask_grad: Tensor,
+    **how: int,
+) -> None:
     """Add to the gradients of features and masks."""
     _add_vjp(
-        lambda *x: _reassemble(*x, **how), (features, masks), top_grad, (bottom_grad, mask_grad)
+        lambda f, m: _reassemble(f, m, **how), (features, masks), top_grad, (bottom_grad, mask_grad)
     )
 
 
 @_op
-def carafe_forward(features, masks, rfeatures, routput, rmasks, output, **how):
+def carafe_forward(
+    features: Tensor,
+    masks: Tensor,
+    rfeatures: Tensor,
+    routput: Tensor,
+    rmasks: Tensor,
+    output: Tensor,
+    **how: int,
+) -> None:
     """See :func:`carafe_naive_forward`; the backward needs ``rfeatures``."""
     carafe_naive_forward(features, masks, output, **how)
     rfeatures.copy_(features)
@@ -625,16 +732,16 @@ def carafe_forward(features, masks, rfeatures, routput, rmasks, output, **how):
 
 @_op
 def carafe_backward(
-    top_grad,
-    rfeatures,
-    masks,
-    rtop_grad,
-    rbottom_grad_hs,
-    rbottom_grad,
-    rmask_grad,
-    bottom_grad,
-    mask_grad,
-    **how,
-):
+    top_grad: Tensor,
+    rfeatures: Tensor,
+    masks: Tensor,
+    rtop_grad: Tensor,
+    rbottom_grad_hs: Tensor,
+    rbottom_grad: Tensor,
+    rmask_grad: Tensor,
+    bottom_grad: Tensor,
+    mask_grad: Tensor,
+    **how: int,
+) -> None:
     """Add to the gradients of features and masks."""
     carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **how)

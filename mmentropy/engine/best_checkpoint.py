@@ -1,8 +1,8 @@
-"""Keep the best checkpoint by what hooks measure while a network trains.
+"""Keeping the best checkpoint by what hooks measure while a network trains.
 
-``default_hooks = dict(checkpoint=dict(save_best='monitor/backbone/er_bound',
-rule='greater'))``. mmengine judges ``save_best`` after validation, which
-pre-training does not have.
+A config asks for it by ``default_hooks = dict(checkpoint=dict(save_best='knn/top1',
+rule='greater'))``. mmengine judges ``save_best`` after validation only, which pre-training does not
+have.
 """
 
 import math
@@ -18,13 +18,13 @@ from mmentropy.weights.reader import read_checkpoint
 
 
 def check_save_best(runner: Runner) -> None:
-    """Refuse a ``save_best`` of the CheckpointHook that nothing measures.
+    """Check that something measures what ``save_best`` of the CheckpointHook names.
 
-    Hooks name what they hand to :func:`save_best` by ``scalar_names(runner)``.
+    A hook names what it hands to :func:`save_best` by a method ``scalar_names(runner)``.
 
     Raises:
-        ValueError: A key is none of these, or is one of them while there is a
-            val loop, among whose metrics mmengine would look for it.
+        ValueError: No hook names a key, or one does while there is a val loop, because mmengine
+            would look for the key among the metrics of validation.
     """
     hook = _checkpoint_hook(runner)
     if hook is None:
@@ -54,18 +54,18 @@ def check_save_best(runner: Runner) -> None:
 
 @master_only
 def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False) -> None:
-    """Save the network where it is the best so far by a ``save_best`` key.
+    """Save the network if it is the best so far by a ``save_best`` key.
 
-    As mmengine does after validation: ``best_{key}_iter_{n}.pth`` without the
-    optimiser's state, a line in the log, ``best_score`` and ``best_ckpt`` in
-    the message hub. But the previous one is removed only after that. To be
-    called before the CheckpointHook, so that its checkpoint knows of it;
-    ranks other than the first may call it or not.
+    It is saved as mmengine does after validation: ``best_{key}_iter_{n}.pth`` without the state of
+    the optimiser, a line in the log, ``best_score`` and ``best_ckpt`` in the message hub. But the
+    previous one is removed only after that. A hook calls this before the CheckpointHook runs, so
+    that its checkpoint knows of it. Ranks other than the first may call it or not.
 
     Args:
-        metrics: A key that is not finite is not judged, nor one that is
-            missing: with a warning if others of its first part are there.
-        by_epoch: Called after an epoch, not after an iteration.
+        runner: The run.
+        metrics: What was measured. A key that is missing or not finite is not judged; that is a
+            warning if there are metrics with the same first part of the name.
+        by_epoch: Whether this is called after an epoch, and not after an iteration.
     """
     hook = _checkpoint_hook(runner)
     if hook is None:
@@ -99,7 +99,7 @@ def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False)
             runner.logger.info(
                 f'The best checkpoint with {score:0.4f} {key} at {step} {unit} is saved to {name}.'
             )
-            # A run resumed from elsewhere leaves the best one there.
+            # A run that was resumed from another folder leaves the best one there.
             if previous not in (None, path) and previous == hook.file_backend.join_path(
                 hook.out_dir, Path(previous).name
             ):
@@ -107,7 +107,7 @@ def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False)
 
 
 def _checkpoint_hook(runner: Runner) -> CheckpointHook | None:
-    """The one with ``save_best``."""
+    """Return the hook that has a ``save_best``."""
     hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best)
     return next(hooks, None)
 
@@ -117,16 +117,16 @@ def _stem(key: str) -> str:
 
 
 def _info_keys(hook: CheckpointHook, key: str) -> tuple[str, str]:
-    """Names of path and score in the message hub, mmengine's."""
+    """Return mmengine's keys in the message hub of the path and the score."""
     of = '' if len(hook.key_indicators) == 1 else f'_{key}'
     return f'best_ckpt{of}', f'best_score{of}'
 
 
 def _best(runner: Runner, hook: CheckpointHook, key: str, rule: str) -> tuple[str | None, float]:
-    """Path and score of the best checkpoint that is still there.
+    """Return path and score of the best checkpoint that is still there.
 
-    The checkpoint that a run was resumed from may be older than the best one,
-    which then is found in the folder.
+    The checkpoint that a run was resumed from may be older than the best one, which then is found
+    in the folder.
     """
     path_key, score_key = _info_keys(hook, key)
     info = runner.message_hub.runtime_info
@@ -134,7 +134,7 @@ def _best(runner: Runner, hook: CheckpointHook, key: str, rule: str) -> tuple[st
     if path is not None and hook.file_backend.isfile(path):
         return path, info[score_key]
     path, best = None, hook.init_value_map[rule]
-    # A run that starts anew does not look at what another one left.
+    # A run that begins anew does not look at what another one left.
     files = Path(hook.out_dir).glob(f'{_stem(key)}_*.pth') if runner._resume else ()
     for file in files:
         try:
@@ -149,7 +149,7 @@ def _best(runner: Runner, hook: CheckpointHook, key: str, rule: str) -> tuple[st
 
 
 def _remember(runner: Runner, hook: CheckpointHook, key: str, path: str, score: float) -> None:
-    """Where mmengine resumes and publishes from."""
+    """Note path and score where mmengine looks for them to resume and to publish."""
     path_key, score_key = _info_keys(hook, key)
     runner.message_hub.update_info(path_key, path)
     runner.message_hub.update_info(score_key, score)

@@ -16,10 +16,10 @@ _SETTINGS = ('lr', 'momentum', 'dampening', 'weight_decay', 'nesterov', 'eta', '
 
 @OPTIMIZERS.register_module()
 class ForeachLARS(LARS):
-    """mmpretrain's ``LARS``, all parameters of equal settings in one call.
+    """mmpretrain's ``LARS``, with all parameters of equal settings in one call.
 
-    Arguments, steps and state dict are its own; it reads two norms of every
-    parameter on the host, which waits for the device, and this none.
+    Arguments, steps and state dict are the same. mmpretrain's reads two norms of every parameter on
+    the host, which waits for the device; this reads none.
 
     Source:
         arXiv 1708.03888;
@@ -34,7 +34,7 @@ class ForeachLARS(LARS):
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:
-        """One step; the value of ``closure``, if there is one."""
+        """Step, and return the value of ``closure`` if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

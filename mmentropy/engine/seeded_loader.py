@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.engine.random_state import image_seeds, seed_host
 
-# What a DataLoader is asked for to make another one like it.
+# The settings that make a DataLoader like another one.
 SETTINGS = (
     'collate_fn',
     'generator',

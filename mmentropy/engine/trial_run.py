@@ -1,4 +1,4 @@
-"""What a run would do, tried on a few iterations and put in words."""
+"""What a run would do, tried on a few iterations and told in a few lines, for ``--check``."""
 
 import math
 import resource
@@ -19,23 +19,23 @@ from torch import nn
 
 from mmentropy.distributed import unwrapped
 
-# Iterations that are tried; the first is slower and not timed.
+# The number of iterations that are tried. The first one is slower and not timed.
 TRIES = 3
 
 
-def plan(runner: Runner, folder: Path) -> list[str]:
-    """Begin to train, stop after a few iterations, and report.
+def try_run(runner: Runner, folder: Path) -> list[str]:
+    """Begin to train, stop after a few iterations, and tell what training would do.
 
     Args:
-        runner: That has not trained. Its own work directory is taken for
-            trials; its network is changed.
-        folder: Of the checkpoints of the run that is planned.
+        runner: It has not trained. Its work directory is used for the trial, and its network is
+            changed.
+        folder: Where training would save its checkpoints.
 
     Returns:
-        Lines.
+        The lines to print.
 
     Raises:
-        Exception: What training would end with at once.
+        Exception: The error with which training would end at once.
         OSError: There is no room for the checkpoints.
     """
     trial = TrialHook()
@@ -56,7 +56,7 @@ def plan(runner: Runner, folder: Path) -> list[str]:
 
 @contextmanager
 def nothing_saved(runner: Runner) -> Iterator[None]:
-    """Without the checkpoints of every so many iterations."""
+    """Let the checkpoint hooks save nothing within the block."""
     hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
     before = [(hook, hook.interval, hook.save_last) for hook in hooks]
     for hook in hooks:
@@ -69,14 +69,14 @@ def nothing_saved(runner: Runner) -> Iterator[None]:
 
 
 class _Enough(Exception):
-    """Ends a trial."""
+    """The trial has seen enough."""
 
 
 class TrialHook(Hook):
-    """Times a few iterations and ends the training with ``_Enough``.
+    """Time a few iterations, and end the training with ``_Enough``.
 
     Raises:
-        FloatingPointError: In the iteration, if it was left out.
+        FloatingPointError: An iteration was left out because its numbers are not finite.
     """
 
     priority = 'HIGHEST'
@@ -106,17 +106,17 @@ class TrialHook(Hook):
             raise _Enough
 
     def after_train_epoch(self, runner: Runner) -> None:
-        # Other hooks evaluate then.
+        # Other hooks would evaluate now.
         raise _Enough
 
     def lap(self) -> float:
-        """Seconds since it was last called."""
+        """Return the seconds since it was last called."""
         last, self.moment = self.moment, time.perf_counter()
         return self.moment - last
 
 
 class RestartHook(Hook):
-    """Leaves out what other hooks do after an iteration."""
+    """Take the time of other hooks after an iteration out of the trial."""
 
     priority = 'LOWEST'
 
@@ -128,14 +128,14 @@ class RestartHook(Hook):
 
 
 def checkpoint_size(runner: Runner) -> int:
-    """Bytes of a checkpoint."""
+    """Return the size of a checkpoint in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         runner.save_checkpoint(folder, 'trial.pth')
         return sum(f.stat().st_size for f in Path(folder).glob('trial.pth'))
 
 
 def data_lines(runner: Runner) -> list[str]:
-    """Images and batches, and the batch that the config is meant for."""
+    """Tell how many images and batches there are, and for which batch the config is meant."""
     loader, ranks = runner.train_dataloader, get_world_size()
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
     batch = size * ranks
@@ -156,7 +156,7 @@ def data_lines(runner: Runner) -> list[str]:
 
 
 def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
-    """How long it takes, as far as a few iterations can tell."""
+    """Tell how long training takes, as far as a few iterations can tell."""
     loop = runner.train_loop
     what = f'{loop.max_iters:,} iterations'
     if isinstance(loop, EpochBasedTrainLoop):
@@ -166,9 +166,9 @@ def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
         what += f', {left:,} of them left'
     if not trial.steps:
         return [f'training: {what}']
-    # The first starts loader processes and finds algorithms.
+    # The first iteration starts loader processes and chooses algorithms.
     loading, step = (min(times[1:] or times) for times in (trial.loading, trial.steps))
-    # Loader processes work while the network does.
+    # Loader processes work while the network trains.
     workers = runner.train_dataloader.num_workers
     each = max(step, loading / max(1, workers)) if workers else step + loading
     return [
@@ -180,7 +180,7 @@ def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
 
 
 def network_lines(runner: Runner) -> list[str]:
-    """Size and memory."""
+    """Tell how large the network is, and how much memory it takes."""
     count = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     if torch.cuda.is_available():
         device = f'GPU {torch.cuda.get_device_name()}'
@@ -190,15 +190,15 @@ def network_lines(runner: Runner) -> list[str]:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
         f'network: {name_of(runner.model)}, {count:,} parameters are trained',
-        f'memory: {gigabytes(used)} at most on {device}',
+        f'memory: {readable_size(used)} at most on {device}',
     ]
 
 
 def checkpoint_lines(runner: Runner, folder: Path, size: int) -> list[str]:
-    """What is saved where, and whether there is room.
+    """Tell what is saved where, and how much room it takes.
 
     Raises:
-        OSError: there is none.
+        OSError: There is not enough room.
     """
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     if hook is None:
@@ -207,18 +207,18 @@ def checkpoint_lines(runner: Runner, folder: Path, size: int) -> list[str]:
     unit, total = ('epochs', loop.max_epochs) if hook.by_epoch else ('iterations', loop.max_iters)
     saves = max(0, total // hook.interval if hook.interval > 0 else 0)
     saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
-    # One more while it is written.
+    # There is one more while it is written.
     kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
     needed = size * (kept + 1 + len(hook.save_best or []))
     free = shutil.disk_usage(existing(folder)).free
     lines = [
-        f'checkpoints: {gigabytes(size)} each in {folder}, every '
+        f'checkpoints: {readable_size(size)} each in {folder}, every '
         f'{hook.interval} {unit}, {kept} kept',
-        f'disk: {gigabytes(needed)} needed, {gigabytes(free)} free',
+        f'disk: {readable_size(needed)} needed, {readable_size(free)} free',
     ]
     if needed > free:
         raise OSError(
-            f'{lines[0]}: {gigabytes(needed)} needed, {gigabytes(free)} free; '
+            f'{lines[0]}: {readable_size(needed)} needed, {readable_size(free)} free; '
             'make room, or lower default_hooks.checkpoint.max_keep_ckpts'
         )
     if hook.save_best:
@@ -227,15 +227,15 @@ def checkpoint_lines(runner: Runner, folder: Path, size: int) -> list[str]:
 
 
 def existing(path: Path) -> Path:
-    """The nearest folder above that is there."""
+    """Return the nearest folder above a path that exists."""
     path = path.absolute()
     while not path.exists():
         path = path.parent
     return path
 
 
-def gigabytes(count: float) -> str:
-    """A number of bytes, readable."""
+def readable_size(count: float) -> str:
+    """Return a number of bytes for a reader."""
     for unit in ('B', 'KiB', 'MiB'):
         if count < 1024:
             return f'{count:.3g} {unit}'
@@ -244,7 +244,7 @@ def gigabytes(count: float) -> str:
 
 
 def name_of(model: nn.Module) -> str:
-    """The algorithm and its backbone."""
+    """Return the name of the algorithm and of its backbone."""
     model = unwrapped(model)
     backbone: nn.Module | None = getattr(model, 'backbone', None)
     inside = f' of {type(backbone).__name__}' if backbone is not None else ''

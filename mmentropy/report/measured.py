@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from mmentropy.datasets import check_dataset
-from mmentropy.engine.hooks.entropy_monitor import evenly, two_views
+from mmentropy.engine.monitored_features import evenly, two_views
 from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation import (
     build_backbone,

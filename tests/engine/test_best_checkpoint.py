@@ -13,8 +13,8 @@ from mmpretrain.registry import DATASETS, HOOKS
 from monitored import Stripes, config, hook, logged
 from ranks import on_ranks
 
+from mmentropy.distributed import unwrapped
 from mmentropy.engine.best_checkpoint import check_save_best, save_best
-from mmentropy.engine.hooks.entropy_monitor import unwrapped
 from mmentropy.weights.reader import read_checkpoint
 
 PACK = dict(type='PackInputs')

@@ -31,13 +31,11 @@ from monitored import (
 )
 from ranks import on_ranks
 
-from mmentropy.engine.hooks import entropy_monitor as monitor
-from mmentropy.engine.hooks.entropy_monitor import (
-    Alarms,
-    EntropyMonitorHook,
-    Tap,
-    unwrapped,
-)
+from mmentropy.distributed import unwrapped
+from mmentropy.engine import monitored_features as monitor
+from mmentropy.engine.collapse_alarms import PATIENCE, Alarms
+from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
+from mmentropy.engine.monitored_features import TrainingFeatures
 from mmentropy.functional.diagnostics import (
     assignment_entropy,
     leave_one_out_knn,
@@ -131,7 +129,7 @@ def test_tap_takes_the_features_of_the_step(tmp_path, name):
     MessageHub.get_current_instance().update_info('max_iters', 4)
     model = runner.model.train()
     views = [torch.randint(0, 255, (6, 3, 16, 16)) for _ in range(2)]
-    tap = Tap(model)
+    tap = TrainingFeatures(model)
     data = model.data_preprocessor(dict(inputs=views, data_samples=None), True)
     model(**data, mode='loss')
     tap.remove()
@@ -164,7 +162,7 @@ def test_tap_takes_two_views_one_after_the_other():
     model = torch.nn.Module()
     model.data_preprocessor = torch.nn.Identity()
     model.backbone, model.neck = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)
-    tap = Tap(model)
+    tap = TrainingFeatures(model)
     views = torch.randn(2, 5, 3)
     model.data_preprocessor(dict(inputs=list(views)))
     model.neck(model.backbone(input=views.flatten(0, 1)))
@@ -190,7 +188,7 @@ def test_features_of_a_masked_backbone():
     found = monitor.pooled((tokens, mask), model.backbone, 2)
     torch.testing.assert_close(found, tokens[:, 0])
     assert found.data_ptr() != tokens.data_ptr()
-    tap = Tap(model)
+    tap = TrainingFeatures(model)
     model.data_preprocessor(dict(inputs=tokens))
     model.neck(model.backbone(tokens)[:, 0], tokens[:, 1])
     tap.remove()
@@ -249,7 +247,7 @@ def test_masked_algorithms_have_a_backbone_alone(name):
     for sample in samples:
         sample.set_field(torch.rand(14, 14) > 0.5, 'mask')
     images = torch.randn(6, 3, size, size)
-    tap = Tap(model)
+    tap = TrainingFeatures(model)
     data = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
     model.loss(data['inputs'], samples)
     tap.remove()
@@ -284,7 +282,7 @@ def test_a_tokenizers_images_are_no_view():
 
     views = monitor.two_views(dataset, [3, 1], collate, preprocessor)
     assert [view.shape for view in views] == [(2, 3, 8, 8)] * 2
-    tap = Tap(
+    tap = TrainingFeatures(
         SimpleNamespace(data_preprocessor=preprocessor, backbone=torch.nn.Identity(), head=None)
     )
     preprocessor(collate([dataset[0]]), True)
@@ -475,7 +473,7 @@ def test_alarms_of_logged_terms(key, value, guard, message):
     model.loss_module = torch.nn.Module()
     model.loss_module.guard = guard
     alarms = Alarms()
-    for _ in range(monitor.PATIENCE):
+    for _ in range(PATIENCE):
         assert alarms.given() == []
         alarms.look_at_log(runner, model, window=4)
     given = alarms.given()

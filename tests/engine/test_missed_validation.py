@@ -6,7 +6,7 @@ from mmengine.logging import MessageHub
 from mmpretrain.registry import METRICS, MODELS
 from safe_runs import config, disturb, same, train, weights
 
-from mmentropy.engine.hooks.signals import apart
+from mmentropy.engine.hooks.signals import leave_with_parent
 
 
 @METRICS.register_module()
@@ -54,7 +54,7 @@ def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path, monkeypa
     """Of the first epoch or of the last, and once."""
     whole = train(validating(tmp_path / 'whole', by_epoch))
     # Not ended by a signal to all processes, either.
-    assert whole.val_dataloader.worker_init_fn.func is apart
+    assert whole.val_dataloader.worker_init_fn.func is leave_with_parent
     expected = weights(whole)
     (best,) = (p.name for p in tmp_path.glob('whole/best_*'))
     cfg = validating(tmp_path / 'run', by_epoch)

@@ -10,6 +10,7 @@ from safe_runs import config, train
 
 from mmentropy.engine import resume as checkpoints
 from mmentropy.engine.resume import choose_checkpoint, newest_checkpoint
+from mmentropy.weights import reader
 from mmentropy.weights.files import save_whole
 from mmentropy.weights.reader import read_checkpoint
 
@@ -42,9 +43,9 @@ def test_torn_checkpoints_are_reported_and_not_read(two_checkpoints, kind, monke
             torn = bytearray(data)
             torn[place] ^= 1 << rng.randrange(8)
             path.write_bytes(torn)
-        for reader in (read_checkpoint, CheckpointLoader.load_checkpoint):
+        for read in (read_checkpoint, CheckpointLoader.load_checkpoint):
             with pytest.raises(ValueError) as error:
-                reader(str(path))
+                read(str(path))
             assert str(path) in str(error.value)
         assert newest_checkpoint(two_checkpoints, last=path.name).name == 'epoch_1.pth'
         # Once.
@@ -127,3 +128,52 @@ def test_weights_to_begin_with(tmp_path, monkeypatch):
     choose_checkpoint(cfg, '~/run/epoch_1.pth')
     assert not cfg.resume
     assert cfg.load_from == str(tmp_path / 'run/epoch_1.pth')
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of the files whose checksums were compared, and of those that were read."""
+    compared, loaded = [], []
+    check, load = reader.check_file, torch.load
+
+    def counted_check(path):
+        compared.append(Path(path).name)
+        check(path)
+
+    def counted_load(path, *args, **kwargs):
+        loaded.append(Path(path).name)
+        return load(path, *args, **kwargs)
+
+    monkeypatch.setattr(reader, 'check_file', counted_check)
+    monkeypatch.setattr(torch, 'load', counted_load)
+    return compared, loaded
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_a_checkpoint_is_read_once(named, tmp_path, reads):
+    train(config(tmp_path / 'run', epochs=1))
+    assert reads == ([], [])
+    cfg = config(tmp_path / 'run', epochs=2)
+    cfg.update(resume=True, load_from=str(tmp_path / 'run/epoch_1.pth') if named else None)
+    # ``--check`` chooses the checkpoint for the plan, and again for the Runner.
+    choose_checkpoint(cfg)
+    assert train(cfg).iter == 8
+    assert reads == (['epoch_1.pth'], ['epoch_1.pth'])
+
+
+def test_a_checkpoint_that_changed_is_read_again(two_checkpoints, reads):
+    path = two_checkpoints / 'epoch_2.pth'
+    assert newest_checkpoint(two_checkpoints) == path
+    save_whole(dict(meta=dict(iter=30)), path)
+    assert CheckpointLoader.load_checkpoint(str(path)) == dict(meta=dict(iter=30))
+    assert CheckpointLoader.load_checkpoint(str(path)) == dict(meta=dict(iter=30))
+    assert reads[1] == ['epoch_2.pth'] * 3
+
+
+def test_damaged_ones_are_read_once_too(two_checkpoints, reads):
+    """Also if the damaged one is the last that was saved, and the newest by name."""
+    path = two_checkpoints / 'epoch_2.pth'
+    path.write_bytes(path.read_bytes()[:-100])
+    found = newest_checkpoint(two_checkpoints, last=path.name)
+    assert CheckpointLoader.load_checkpoint(str(found))['meta'] == dict(iter=10)
+    assert reads == (['epoch_2.pth', 'epoch_1.pth'],) * 2

@@ -15,7 +15,7 @@ from ranks import on_ranks
 from small import on_rank, small_config
 from torch.utils.data import BatchSampler, Dataset
 
-from mmentropy.engine.trial_run import gigabytes, plan
+from mmentropy.engine.trial_run import readable_size, try_run
 
 
 @DATASETS.register_module()
@@ -75,10 +75,10 @@ def config(folder, **dataset):
 
 def lines_of(cfg, folder):
     """By the word before the colon."""
-    return dict(line.split(': ', 1) for line in plan(Runner.from_cfg(cfg), folder))
+    return dict(line.split(': ', 1) for line in try_run(Runner.from_cfg(cfg), folder))
 
 
-def test_a_plan(tmp_path):
+def test_a_try_run(tmp_path):
     folder = tmp_path / 'not' / 'there' / 'yet'
     handler = signal.getsignal(signal.SIGTERM)
     lines = lines_of(config(tmp_path / 'trial'), folder)
@@ -225,11 +225,11 @@ def test_no_checkpoints(tmp_path):
 
 def test_iterations_that_are_left_out(tmp_path):
     with pytest.raises(FloatingPointError, match='first iterations are not'):
-        plan(Runner.from_cfg(config(tmp_path / 'trial', bad=True)), tmp_path)
+        try_run(Runner.from_cfg(config(tmp_path / 'trial', bad=True)), tmp_path)
 
 
 def test_units():
-    assert [gigabytes(x) for x in (3, 2048, 3 * 2**20, 5 * 2**40)] == [
+    assert [readable_size(x) for x in (3, 2048, 3 * 2**20, 5 * 2**40)] == [
         '3 B',
         '2 KiB',
         '3 MiB',

@@ -14,18 +14,17 @@ from mmentropy.distributed import unwrapped
 class ChannelsLastHook(Hook):
     """Train with images and convolutions in the channels_last layout.
 
-    For any algorithm. Weights, those of an EMA copy, the optimiser's state
-    and the views have their channels innermost while training runs;
-    checkpoints are written as without the hook, so it can be added or left
-    out when a run is resumed. Values change by rounding only. DDP, which was
-    built before, warns once that strides do not match; it copies.
+    It works for any algorithm. Weights, those of an EMA copy, the optimiser's state and the views
+    have their channels innermost while training runs. Checkpoints are written as without the hook,
+    so it can be added or left out when a run is resumed. Values change by rounding only. DDP, which
+    was built before, warns once that strides do not match, and copies.
     """
 
     def before_train(self, runner: Runner) -> None:
         model = unwrapped(runner.model)
         model.to(memory_format=torch.channels_last)
-        # torch's fused optimisers on CPU pair the numbers of weight and state
-        # as they lie in memory.
+        # torch's fused optimisers on a CPU pair the numbers of weight and state as they lie in
+        # memory.
         for state in runner.optim_wrapper.optimizer.state.values():
             state.update(_laid_out(state, torch.channels_last))
         self._handle = model.data_preprocessor.register_forward_hook(
@@ -41,7 +40,7 @@ class ChannelsLastHook(Hook):
 
 
 def _laid_out(value: Any, layout: torch.memory_format) -> Any:
-    """``value`` with each tensor of four dimensions in it in this layout."""
+    """Return ``value`` with each tensor of four dimensions in it in this layout."""
     if isinstance(value, torch.Tensor) and value.dim() == 4:
         return value.contiguous(memory_format=layout)
     if isinstance(value, dict):

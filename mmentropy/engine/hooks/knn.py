@@ -1,12 +1,12 @@
 """kNN accuracy while a network trains."""
 
 import time
+from typing import Any
 
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
-from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, or_none, require
 from mmentropy.distributed import unwrapped
@@ -17,30 +17,29 @@ from mmentropy.evaluation import METRICS, eval_datasets, extract_features, knn_p
 
 @HOOKS.register_module()
 class KNNHook(Hook):
-    """kNN accuracy of the backbone during pre-training.
+    """Measure the kNN accuracy of the backbone during pre-training.
 
-    Runs every ``interval`` and at the end of training, on all ranks. Logs one
-    line, adds ``knn/top1`` to the visualizer and ``val/knn_top1`` to the
-    message hub, in percent. Training goes on as if it had not run: random
-    states, training modes and batch norm statistics stay as they were. The
-    data sets are built once, when training starts.
+    It runs every ``interval`` and at the end of training, on all ranks, logs one line, and adds
+    ``knn/top1`` to the visualizer and ``val/knn_top1`` to the message hub, in percent. Training
+    goes on as if it had not run: random states, training modes and batch norm statistics stay as
+    they were. The data sets are built once, when training starts.
 
     Args:
-        train: config of the labelled bank, with a plain pipeline of one view.
-            Default: that of the config's ``eval_datasets``.
-        test: config of the labelled queries, likewise.
-        interval: epochs, or iterations if not ``by_epoch``.
-        k: see :func:`mmentropy.evaluation.knn_predict`.
-        metric: see there.
-        temperature: see there.
-        batch_size: images per rank and step.
-        by_epoch: count epochs; False in iteration-based training.
-        num_workers: loader processes per rank.
+        train: The config of the labelled bank, with a plain pipeline of one view. The default is
+            that of the config's ``eval_datasets``.
+        test: The config of the labelled queries, likewise.
+        interval: The number of epochs between two measurements, or of iterations if not
+            ``by_epoch``.
+        k: The number of neighbours, see :func:`mmentropy.evaluation.knn_predict`.
+        metric: The metric, see there.
+        temperature: The temperature, see there.
+        batch_size: The number of images per rank and step.
+        by_epoch: Whether to count epochs; False where training counts iterations.
+        num_workers: The number of loader processes per rank.
 
     Raises:
-        ValueError: before the first step: ``interval``, ``k`` or ``metric``
-            is wrong; ``by_epoch`` in iteration-based training; no labelled
-            data named.
+        ValueError: Before the first step, if an argument is wrong, ``by_epoch`` is set where
+            training counts iterations, or no labelled data are named.
     """
 
     def __init__(
@@ -65,13 +64,13 @@ class KNNHook(Hook):
         self.train = train
         self.test = test
         self.interval = interval
-        self.knn = dict(k=k, metric=metric, temperature=temperature)
-        self.loader = dict(batch_size=batch_size, num_workers=num_workers)
+        self.knn: dict[str, Any] = dict(k=k, metric=metric, temperature=temperature)
+        self.loader: dict[str, Any] = dict(batch_size=batch_size, num_workers=num_workers)
         self.by_epoch = by_epoch
-        self.datasets: list[Dataset] | None = None
+        self.datasets: list[Any] = []
 
     def scalar_names(self, runner: Runner) -> list[str]:
-        """What ``save_best`` of the CheckpointHook may name."""
+        """Return what ``save_best`` of the CheckpointHook may name."""
         return ['knn/top1']
 
     def before_train(self, runner: Runner) -> None:
@@ -80,14 +79,13 @@ class KNNHook(Hook):
             raise ValueError(
                 'KNNHook counts epochs, but training counts iterations: set by_epoch=False'
             )
-        if self.datasets is None:
+        if not self.datasets:
             with random_state_kept():
-                named = (self.train, self.test)
-                if None in named:
-                    named = [
-                        own or default for own, default in zip(named, eval_datasets(runner.cfg))
-                    ]
-                self.datasets = [DATASETS.build(cfg) for cfg in named]
+                train, test = self.train, self.test
+                if train is None or test is None:
+                    defaults = eval_datasets(runner.cfg)
+                    train, test = train or defaults[0], test or defaults[1]
+                self.datasets = [DATASETS.build(cfg) for cfg in (train, test)]
         if not 1 <= self.knn['k'] <= len(self.datasets[0]):
             raise ValueError(
                 f'KNNHook: k must be in 1..'
@@ -121,7 +119,7 @@ class KNNHook(Hook):
             (train_x, train_y), (test_x, test_y) = [
                 extract_features(model, dataset, **self.loader) for dataset in self.datasets
             ]
-        # Each rank classifies its share of the test rows.
+        # Each rank classifies some of the test rows.
         rank, world_size = get_dist_info()
         predictions = knn_predict(
             train_x.to(device), train_y.to(device), test_x[rank::world_size].to(device), **self.knn

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from mmentropy.engine.train_loop import replace_dataloader
 
-# Of the memory that is free on a GPU, for the network and its activations.
+# The images may take this share of the memory that is free on a GPU. The rest is for the network.
 SHARE = 0.5
 
 
@@ -20,14 +20,13 @@ SHARE = 0.5
 class ResidentImagesHook(Hook):
     """Decode the training set once and keep it on the device of the model.
 
-    For ``BatchViews`` and images of one size. The loader's sampler chooses
-    the images as before; its workers are not started, and nothing is copied
-    from the host while training runs. The views are the same.
+    It works with ``BatchViews`` and images of one size. The loader's sampler chooses the images as
+    before, but its workers are not started, and nothing is copied from the host while training
+    runs. The views are the same.
 
     Raises:
-        ValueError: Before the first step: the loader makes views itself, an
-            image is of another size than the first, or all of them are more
-            than half of the free memory of the GPU.
+        ValueError: Before the first step, if the loader makes views itself, an image is of another
+            size than the first, or all of them take more than half of the free memory of the GPU.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -39,10 +38,10 @@ class ResidentImagesHook(Hook):
 
 
 def decoded(dataset: Any, device: torch.device) -> Tensor:
-    """All images of a data set that ends in PackImage, (N, C, H, W) uint8.
+    """Return all images of a data set that ends in PackImage, (N, C, H, W) uint8.
 
     Raises:
-        ValueError: see :class:`ResidentImagesHook`.
+        ValueError: It gives something else, or images of several sizes.
     """
     images: Tensor | None = None
     for i in range(len(dataset)):
@@ -55,7 +54,7 @@ def decoded(dataset: Any, device: torch.device) -> Tensor:
             )
         if images is None:
             images = new_images(len(dataset), image, device)
-        # (H, W, C) as in PackImage.
+        # PackImage gives (H, W, C).
         if image.permute(2, 0, 1).shape != images.shape[1:]:
             raise ValueError(
                 f'ResidentImagesHook: image {i} is {tuple(image.shape)}, '
@@ -68,7 +67,11 @@ def decoded(dataset: Any, device: torch.device) -> Tensor:
 
 
 def new_images(count: int, image: Tensor, device: torch.device) -> Tensor:
-    """Room for ``count`` images like this one (H, W, C)."""
+    """Return memory for ``count`` images like this one (H, W, C).
+
+    Raises:
+        ValueError: There is not enough on the GPU.
+    """
     if device.type == 'cuda':
         free = torch.cuda.mem_get_info(device)[0]
         if count * image.numel() > SHARE * free:
@@ -82,13 +85,13 @@ def new_images(count: int, image: Tensor, device: torch.device) -> Tensor:
 
 
 class ResidentLoader:
-    """Batches of images in memory, chosen by another loader's sampler.
+    """Batches of images in memory, chosen by the sampler of another loader.
 
-    Everything but iteration is that loader's.
+    Everything but the iteration is that loader's.
 
     Args:
-        loader: Of the same data set.
-        images: All of its images (N, C, H, W).
+        loader: A loader of the same data set.
+        images: All images of the data set (N, C, H, W).
     """
 
     def __init__(self, loader: DataLoader, images: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Saving that survives a full disk, and finding what was saved."""
+"""Checkpoints that survive a full disk."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,39 +19,37 @@ from mmentropy.engine.optim_wrapper import has_stepped
 from mmentropy.engine.resume import INTERRUPTED
 from mmentropy.weights.files import PART
 
-# Of what was accumulated, in a checkpoint.
+# The key in a checkpoint of the gradients that were accumulated for the next step.
 GRADIENTS = 'gradients'
-_STATE = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
+# The attributes of mmengine's hook that say what was saved.
+SAVED = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, whose checkpoints are whole or absent.
 
-    A checkpoint is written aside and renamed (:mod:`mmentropy.weights.files`);
-    only then older ones are removed. If it cannot be written, that is
-    logged as an error, training goes on, the older ones stay, and the next
-    save is tried as usual. The same holds for the visualizer's files. Between
-    two iterations that share a step, the gradient is averaged over ranks and
-    saved, too.
+    A checkpoint is written aside and renamed (:mod:`mmentropy.weights.files`), and only then older
+    ones are removed. If it cannot be written, that is logged as an error, training goes on, the
+    older ones stay, and the next save is tried as usual. The same holds for the files of the
+    visualizer. Between two iterations that share a step, the gradient is averaged over ranks and
+    saved as well.
 
     Args:
-        kwargs: Of ``CheckpointHook``. ``backend_args`` other than the default
-            write as their backend does.
+        args: Positional arguments of ``CheckpointHook``.
+        kwargs: Its other arguments. With ``backend_args`` other than the default, that back end
+            decides how files are written.
     """
 
-    # mmengine sets them without a type.
+    # mmengine sets these without a type.
     backend_args: dict | None
     keep_ckpt_ids: deque
     file_backend: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if (
-            self.backend_args is None
-            and self.file_client_args is None
-            and '://' not in str(self.out_dir)
-        ):
+        local = '://' not in str(self.out_dir)
+        if self.backend_args is None and self.file_client_args is None and local:
             self.backend_args = dict(backend='whole')
         self._gradients: dict[str, Tensor] = {}
 
@@ -80,11 +78,11 @@ class SafeCheckpointHook(CheckpointHook):
         self._gradients = checkpoint.get(GRADIENTS, {})
 
     def save_now(self, runner: Runner) -> str | None:
-        """Save in the middle of an epoch, after an iteration.
+        """Save after an iteration, in the middle of an epoch.
 
         Returns:
-            The name of ``interrupted_{n}.pth``, which the next checkpoint
-            replaces; None if it could not be written.
+            The name, ``interrupted_{n}.pth``, of the file, which the next checkpoint replaces; or
+            None if it could not be written.
         """
         name = f'{INTERRUPTED}_{runner.iter + 1}.pth'
         written = None
@@ -110,7 +108,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         if not has_stepped(runner.optim_wrapper):
-            # One file serves all ranks. Their mean is what steps in the end.
+            # One file serves all ranks, and the mean of their gradients is what will step.
             all_reduce_params(
                 [p.grad for p in runner.model.parameters() if p.grad is not None], op='mean'
             )
@@ -133,13 +131,13 @@ class SafeCheckpointHook(CheckpointHook):
                     path.unlink()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        # mmengine removes the previous one first.
+        # mmengine would remove the previous one before it saves the new one.
         backend = self.file_backend
-        self.file_backend = removing_later = RemovesLater(backend)
+        self.file_backend = later = RemovesLater(backend)
         try:
             with self.or_go_on(runner, 'the best checkpoint'):
                 super()._save_best_checkpoint(runner, metrics)
-                for path in removing_later.noted:
+                for path in later.noted:
                     backend.remove(path)
         finally:
             self.file_backend = backend
@@ -151,21 +149,21 @@ class SafeCheckpointHook(CheckpointHook):
 
     @contextmanager
     def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
-        """Report what could not be written, and forget that it was tried."""
+        """Report a file that could not be written, and forget that it was tried."""
         info = runner.message_hub.runtime_info
         before = dict(info)
-        own = {key: copy(getattr(self, key)) for key in _STATE if hasattr(self, key)}
+        saved = {key: copy(getattr(self, key)) for key in SAVED if hasattr(self, key)}
         try:
             yield
         except OSError as error:
             runner.logger.error(
-                f'{name} was not saved to {self.out_dir}: {error}. Training '
-                'goes on, older checkpoints stay, and the next save is tried '
-                'as usual: make room or give back the folder'
+                f'{name} was not saved to {self.out_dir}: {error}. Training goes on, older '
+                'checkpoints stay, and the next save is tried as usual: make room or give back '
+                'the folder'
             )
             info.clear()
             info.update(before)
-            for key, value in own.items():
+            for key, value in saved.items():
                 setattr(self, key, value)
 
 
@@ -185,7 +183,7 @@ class RemovesLater:
 
 
 def plain(value: Any) -> Any:
-    """With dicts and texts for mmengine's dicts and paths."""
+    """Return a value with dicts and texts in the place of mmengine's dicts and of paths."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):

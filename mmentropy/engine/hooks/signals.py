@@ -1,4 +1,4 @@
-"""Leaving in good order when told to."""
+"""Saving and leaving when a signal says so."""
 
 import os
 import signal
@@ -18,9 +18,9 @@ from mmentropy.checks.arguments import COUNT, require
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmentropy.engine.optim_wrapper import has_stepped
 
-# sysexits.h's EX_TEMPFAIL: try again.
+# EX_TEMPFAIL of sysexits.h asks to try again.
 INTERRUPTED_STATUS = 75
-# SLURM sends what --signal names ahead of the time limit.
+# SLURM sends the signal that --signal names ahead of the time limit; SIGUSR1 in our script.
 SIGNALS = ('SIGTERM', 'SIGINT', 'SIGUSR1')
 
 
@@ -28,17 +28,15 @@ SIGNALS = ('SIGTERM', 'SIGINT', 'SIGUSR1')
 class SignalHook(Hook):
     """Save and leave with status 75 on SIGTERM, SIGINT or SIGUSR1.
 
-    All ranks together, after an iteration that ends with a step of the
-    optimiser, if any one of them was told. A second SIGINT interrupts at once.
-    Needs the ``SafeCheckpointHook``.
+    If any rank was told, all of them leave together, after an iteration that ends with a step of
+    the optimiser. A second SIGINT interrupts at once. The ``SafeCheckpointHook`` is needed.
 
     Args:
-        interval: Iterations between two questions to the other ranks, which
-            cost a collective and a wait for the device; one process looks
-            after every iteration.
+        interval: The number of iterations between two questions to the other ranks, which cost a
+            collective and a wait for the device. One process looks after every iteration.
 
     Raises:
-        ValueError: Before the first step: ``interval`` below 1.
+        ValueError: ``interval`` is below 1.
     """
 
     priority = 'LOWEST'
@@ -51,7 +49,7 @@ class SignalHook(Hook):
         self._before: dict[int, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        # Python lets no other thread set handlers.
+        # Python lets only the main thread set handlers.
         if threading.current_thread() is threading.main_thread():
             for name in SIGNALS:
                 number = getattr(signal, name, None)
@@ -60,7 +58,7 @@ class SignalHook(Hook):
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loader = loop.dataloader
-                loader.worker_init_fn = partial(apart, loader.worker_init_fn)
+                loader.worker_init_fn = partial(leave_with_parent, loader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
         for number, handler in self._before.items():
@@ -71,7 +69,6 @@ class SignalHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         self.agreed = self.agreed or self._told(runner)
-        # A checkpoint has no room for gradients that are being accumulated.
         if not self.agreed or not has_stepped(runner.optim_wrapper):
             return
         hooks = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
@@ -80,13 +77,13 @@ class SignalHook(Hook):
         runner.logger.warning(
             f'{signal.Signals(self.received).name} after iteration {runner.iter + 1}: {saved}'
         )
-        # A launcher ends the others when the first one leaves.
+        # A launcher ends the other ranks when the first one leaves.
         barrier()
         self.after_train(runner)
         raise SystemExit(INTERRUPTED_STATUS)
 
     def _told(self, runner: Runner) -> bool:
-        """Whether this process was, or one of the others."""
+        """Return whether this process was told to leave, or another one."""
         if get_world_size() == 1:
             return bool(self.received)
         if (runner.iter + 1) % self.interval and not self.is_last_train_iter(runner):
@@ -100,17 +97,21 @@ class SignalHook(Hook):
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
-        # Not by the logger, which may hold its lock just now.
+        # The logger may hold its lock at this moment.
         os.write(2, b'\nfinishing this iteration, then saving\n')
 
 
-def apart(init: Callable[[int], None] | None, worker: int) -> None:
-    """Start of a loader process, which ends with the one it loads for.
+def leave_with_parent(init: Callable[[int], None] | None, worker: int) -> None:
+    """Begin a loader process that no signal but its parent ends.
 
-    torchrun and terminals tell the whole process group, SLURM may tell all.
+    torchrun and terminals send a signal to the whole process group, SLURM may send it to all.
+
+    Args:
+        init: What else the process begins with.
+        worker: Its number.
     """
     os.setpgid(0, 0)
-    # For SIGTERM, by which its parent ends it, torch has a handler of its own.
+    # torch has a handler of its own for SIGTERM, by which the parent ends a loader process.
     for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -1,0 +1,160 @@
+"""Alarms about features that collapse, each given once."""
+
+import math
+
+from mmengine.runner import Runner
+from torch import nn
+
+from mmentropy.functional.diagnostics import point_entropy
+
+# An alarm is given when its sign is there in so many measurements in a row. This number and the
+# bounds below lie between those of healthy runs and those of runs that collapse on purpose; see
+# benchmarks/monitor/results.md.
+PATIENCE = 3
+# A feature_std below this is a total collapse; isotropic features have 1.
+COLLAPSED_STD = 0.02
+# RankMe below this share of the highest so far is a dimensional collapse.
+RANK_SHARE = 0.05
+# So is an entropy that exceeds that of one point by less than this share of the highest excess.
+ENTROPY_SHARE = 0.1
+# A head whose target_entropy, a share of the largest possible, is below this uses few classes.
+DEAD_TARGETS = 0.2
+# Prototypes with an assignment_entropy below this are used unevenly.
+DEAD_PROTOTYPES = 0.3
+
+
+class Alarms:
+    """Signs of a sick run, each reported once, when it was there ``PATIENCE`` times in a row.
+
+    A sign is reported for the backbone or the projector, whether the held-out batch or that of
+    training shows it first.
+    """
+
+    def __init__(self) -> None:
+        self.highest: dict[str, float] = {}
+        self.sights: dict[str, int] = {}
+        self.reported: list[str] = []
+        self.pending: list[str] = []
+
+    def state(self) -> dict:
+        """Return what a resumed run has to know."""
+        return dict(
+            highest=self.highest.copy(), sights=self.sights.copy(), reported=self.reported.copy()
+        )
+
+    def load(self, state: dict) -> None:
+        """Go on from a :meth:`state`, or from an empty dict."""
+        self.highest = dict(state.get('highest', {}))
+        self.sights = dict(state.get('sights', {}))
+        self.reported = list(state.get('reported', []))
+
+    def given(self) -> list[str]:
+        """Return the alarms that were not returned before."""
+        pending, self.pending = self.pending, []
+        return pending
+
+    def look(self, name: str, found: dict[str, float], dim: int) -> None:
+        """Look at the metrics ``found`` of features ``name`` of width ``dim``."""
+        self._look_at_spread(name, found['feature_std'], found['rankme'])
+        self._look_at_entropy(name, found['entropy'] - point_entropy(dim))
+        self._look_at_classes(name, found)
+
+    def look_at_log(self, runner: Runner, model: nn.Module, window: int) -> None:
+        """Look at what the algorithm itself logged in the last ``window`` iterations."""
+        history = runner.message_hub.log_scalars
+
+        def mean(name: str) -> float | None:
+            logged = history.get(f'train/{name}')
+            return float(logged.mean(window)) if logged else None
+
+        loss = mean('loss')
+        if loss is not None and not math.isfinite(loss):
+            self.not_finite('train/loss')
+        norm = mean('spectral_norm')
+        guarded = any(getattr(m, 'guard', False) for m in model.modules())
+        self._sign(
+            'train/spectral_norm',
+            'diverges',
+            norm is not None and norm > 1 and not guarded,
+            f'spectral_norm of MEC is {norm or 0:.2f} on average, above 1, where its Taylor series '
+            'diverges; set guard=True or raise the distortion',
+        )
+
+    def not_finite(self, name: str) -> None:
+        """Report numbers that are not finite, without patience."""
+        self.sights[f'{name} finite'] = PATIENCE - 1
+        self._sign(
+            name,
+            'finite',
+            True,
+            f'{name} is not finite; lower the learning rate, warm it up longer, clip the gradient, '
+            'or replace fp16 by bf16',
+        )
+
+    def _look_at_spread(self, name: str, std: float, rank: float) -> None:
+        self._sign(
+            name,
+            'collapse',
+            std < COLLAPSED_STD,
+            f'total collapse: feature_std of {name} is {std:.4f} (1 is isotropic, 0 one point, '
+            f'alarm below {COLLAPSED_STD}); check that the target is detached and the predictor '
+            'there, raise the batch, lower the learning rate',
+        )
+        best = self._highest(f'{name} rank', rank)
+        self._sign(
+            name,
+            'rank',
+            rank < RANK_SHARE * best,
+            f'dimensional collapse: RankMe of {name} fell from {best:.1f} to {rank:.1f} (alarm '
+            f'below {RANK_SHARE:g} of the highest); lower the learning rate or weight decay, '
+            'weaken the augmentation, widen the projector',
+        )
+
+    def _look_at_entropy(self, name: str, excess: float) -> None:
+        best = self._highest(f'{name} entropy', excess)
+        self._sign(
+            name,
+            'entropy',
+            0 < best and excess < ENTROPY_SHARE * best,
+            f'falling entropy: {name} has {excess:.2f} nats more than one point, at best '
+            f'{best:.2f} (alarm below {ENTROPY_SHARE:g} of it); weigh the entropy term more or '
+            'raise the batch',
+        )
+
+    def _look_at_classes(self, name: str, found: dict[str, float]) -> None:
+        used = found.get('assignment_entropy', 1.0)
+        self._sign(
+            name,
+            'prototypes',
+            used < DEAD_PROTOTYPES,
+            f'dead prototypes: assignment_entropy of {name} is {used:.3f} (1 is balanced, alarm '
+            f'below {DEAD_PROTOTYPES:g}); centre the targets, take ERLoss in place of DINOLoss, '
+            'or lower the learning rate',
+        )
+        heads = {
+            key.split('_')[0]: value
+            for key, value in found.items()
+            if key.endswith('_target_entropy')
+        }
+        dead = {key: value for key, value in heads.items() if value < DEAD_TARGETS}
+        numbers = ', '.join(f'{value:.3f} of {key}' for key, value in dead.items())
+        self._sign(
+            name,
+            'heads',
+            bool(dead),
+            f'dead classes: of {len(heads)} heads of MinEnt {len(dead)} use few, target_entropy '
+            f"{numbers} (1 is balanced, alarm below {DEAD_TARGETS:g}); use norm='batch', raise "
+            'the batch or lower the number of classes',
+        )
+
+    def _highest(self, key: str, value: float) -> float:
+        self.highest[key] = max(value, self.highest.get(key, value))
+        return self.highest[key]
+
+    def _sign(self, name: str, kind: str, seen: bool, message: str) -> None:
+        key = f'{name} {kind}'
+        self.sights[key] = self.sights.get(key, 0) + 1 if seen else 0
+        report = f'{name.split("/")[1]} {kind}'
+        if self.sights[key] >= PATIENCE and report not in self.reported:
+            self.reported.append(report)
+            self.pending.append(message)

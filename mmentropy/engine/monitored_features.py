@@ -1,0 +1,248 @@
+"""The features of any self-supervised algorithm, as the monitor measures them.
+
+They are those of a held-out batch, drawn once and encoded in eval mode, or those of a training
+step, taken as they pass through the network. Up to two views each are kept, of the backbone and,
+where there is one, of the projector.
+"""
+
+import copy
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather
+from mmengine.runner import Runner
+from mmpretrain.models import SwAVNeck, TwoNormDataPreprocessor
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import DATASETS
+from torch import Tensor, nn
+
+from mmentropy.evaluation.features import eval_mode, pool
+
+# The number of images that are encoded at once.
+CHUNK = 64
+# The seed of the views of the held-out images.
+SEED = 0
+# Labels serve to look for neighbours where there are so many images of each class.
+IMAGES_PER_CLASS = 10
+
+# The features of up to two views, by 'backbone' and 'projector'.
+Features = dict[str, list[Tensor]]
+
+
+def has_projector(model: BaseSelfSupervisor) -> bool:
+    """Return whether the neck does more than pool."""
+    neck = getattr(model, 'neck', None)
+    return neck is not None and any(True for _ in neck.parameters())
+
+
+def has_class_heads(model: BaseSelfSupervisor) -> bool:
+    """Return whether the head projects to classes, as that of MinEnt does."""
+    return hasattr(getattr(model, 'head', None), 'projectors')
+
+
+def side_by_side(heads: Sequence[Tensor]) -> Tensor:
+    """Join the rows (N, K) of several heads to (N, sum of K), in memory of their own."""
+    return torch.cat([rows.detach().float() for rows in heads], dim=1)
+
+
+def projections(model: BaseSelfSupervisor, feats: Any) -> Tensor:
+    """Return the projections (N, D) of what the backbone gave."""
+    # The neck of SwAV takes the features of each crop.
+    z = model.neck([feats] if isinstance(model.neck, SwAVNeck) else feats)
+    z = z[0] if isinstance(z, (tuple, list)) else z
+    if has_projector(model):
+        return z.float()
+    return side_by_side([rows for (rows,) in model.head.projectors(z)])
+
+
+def pooled(outputs: Any, backbone: nn.Module, count: int) -> Tensor:
+    """Return rows (N, D) float32 of what a backbone gave, in memory of their own.
+
+    A masked backbone gives its mask as well; the rows are those of the tokens.
+
+    Args:
+        outputs: What the backbone gave.
+        backbone: The backbone.
+        count: N.
+    """
+    if isinstance(outputs, (tuple, list)):
+        tensors = [
+            x
+            for x in outputs
+            if isinstance(x, Tensor) and x.is_floating_point() and x.dim() and len(x) == count
+        ]
+        most = max((x.dim() for x in tensors), default=0)
+        outputs = [x for x in tensors if x.dim() == most]
+    return pool(outputs, backbone).detach().to(torch.float32, copy=True)
+
+
+def views_of(data_preprocessor: nn.Module, output: dict) -> list[Tensor]:
+    """Return the views (N, C, H, W) that a preprocessor gave."""
+    inputs = output['inputs']
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    # Here the second is the same image, for the tokenizer that gives the targets.
+    alone = isinstance(data_preprocessor, TwoNormDataPreprocessor)
+    return list(inputs[:1] if alone else inputs)
+
+
+def gathered(features: Features) -> Features:
+    """Return the rows of all ranks, in rank order."""
+    return {
+        part: [torch.cat(all_gather(view.contiguous())) for view in views]
+        for part, views in features.items()
+    }
+
+
+def held_out_dataset(runner: Runner) -> Any:
+    """Return the config's test set with the training pipeline, or else the training set.
+
+    Raises:
+        ValueError: The config has a test set, but the training set has no pipeline.
+    """
+    cfg = runner.cfg.get('eval_datasets') or {}
+    if 'test' not in cfg:
+        return runner.train_dataloader.dataset
+    train_cfg = runner.cfg.train_dataloader.dataset
+    # RepeatDataset and the like wrap another data set.
+    while 'dataset' in train_cfg:
+        train_cfg = train_cfg['dataset']
+    if 'pipeline' not in train_cfg:
+        raise ValueError(
+            f'EntropyMonitorHook: train_dataloader.dataset, a {train_cfg["type"]}, has no pipeline '
+            'to make views of eval_datasets.test by: remove eval_datasets to take the training set'
+        )
+    return DATASETS.build(dict(copy.deepcopy(cfg['test']), pipeline=train_cfg['pipeline']))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return up to ``most`` of ``count`` rows, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
+def labels_of(dataset: Any, indices: list[int]) -> Tensor | None:
+    """Return the classes (N,) of images, or None if they cannot tell neighbours apart.
+
+    That is so if they are unknown, all the same, or too many for so few images.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        return None
+    labels = [dataset.get_data_info(i).get('gt_label') for i in indices]
+    if not all(isinstance(label, (int, np.integer)) for label in labels):
+        return None
+    classes = len(set(labels))
+    several = 1 < classes <= len(labels) / IMAGES_PER_CLASS
+    return torch.tensor(labels) if several else None
+
+
+def two_views(
+    dataset: Any, indices: list[int], collate_fn: Any, data_preprocessor: nn.Module
+) -> list[Tensor]:
+    """Return two preprocessed views (N, C, H, W) on the CPU, the same in any run.
+
+    They are the first two of one draw of the pipeline, or two draws of a pipeline of one view. The
+    global random states are set.
+    """
+    # This is a copy because BatchViews counts its calls.
+    data_preprocessor = copy.deepcopy(data_preprocessor)
+    views: list[Tensor] = []
+    while len(views) < 2:
+        items = []
+        for index in indices:
+            # The seed is that of the image, so that it does not matter which rank has it.
+            seed = SEED + 2 * index + len(views)
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            items.append(dataset[index])
+        torch.manual_seed(SEED)
+        output = data_preprocessor(collate_fn(items), True)
+        views += [x.cpu() for x in views_of(data_preprocessor, output)]
+    return views[:2]
+
+
+def encode(model: BaseSelfSupervisor, views: list[Tensor], project: bool) -> Features:
+    """Return the features of views, in eval mode, without gradient."""
+    device = next(model.parameters()).device
+    rows: Features = dict(backbone=[], projector=[])
+    with eval_mode(model), torch.no_grad():
+        for view in views:
+            backbone, projector = [], []
+            for x in view.split(CHUNK):
+                feats = model.extract_feat(x.to(device))
+                backbone.append(pooled(feats, model.backbone, len(x)))
+                if project:
+                    projector.append(projections(model, feats))
+            rows['backbone'].append(torch.cat(backbone))
+            if project:
+                rows['projector'].append(torch.cat(projector))
+    return {part: found for part, found in rows.items() if found}
+
+
+class TrainingFeatures:
+    """The features of one training step, taken as they pass.
+
+    Args:
+        model: Its data preprocessor, backbone and projector are listened to until :meth:`remove`.
+    """
+
+    def __init__(self, model: BaseSelfSupervisor) -> None:
+        self.views: list[Tensor] = []
+        self.interleaved = False
+        self.rows: Features = dict(backbone=[], projector=[])
+        self.handles = [
+            model.data_preprocessor.register_forward_hook(self._see_views),
+            model.backbone.register_forward_hook(self._see_backbone, with_kwargs=True),
+        ]
+        if has_projector(model):
+            self.handles.append(model.neck.register_forward_hook(self._see_neck))
+        elif has_class_heads(model):
+            self.handles.append(model.head.projectors.register_forward_hook(self._see_heads))
+
+    def remove(self) -> None:
+        """Stop listening."""
+        for handle in self.handles:
+            handle.remove()
+
+    def features(self, images: int) -> Features:
+        """Return the features of the first ``images`` images, each view (N, D)."""
+        count = len(self.views[0]) if self.views else 0
+        return {
+            part: self._split(torch.cat(rows), count, images)
+            for part, rows in self.rows.items()
+            if rows
+        }
+
+    def _split(self, rows: Tensor, count: int, images: int) -> list[Tensor]:
+        if len(self.views) < 2 or len(rows) < 2 * count:
+            return [rows[:count][:images]]
+        if self.interleaved:
+            pair = rows[0::2], rows[1::2]
+        else:
+            pair = rows[:count], rows[count : 2 * count]
+        return [view[:images] for view in pair]
+
+    def _see_views(self, module: nn.Module, args: tuple, output: dict) -> None:
+        self.views = views_of(module, output)
+
+    def _see_backbone(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        x = args[0] if args else next(iter(kwargs.values()))
+        if not self.rows['backbone'] and len(self.views) > 1:
+            # SimCLR puts the views of an image in neighbouring rows, others one view after the
+            # other.
+            second = self.views[1]
+            self.interleaved = len(x) == 2 * len(second) and torch.equal(x[1], second[0])
+        self.rows['backbone'].append(pooled(output, module, len(x)))
+
+    def _see_neck(self, module: nn.Module, args: tuple, output: Any) -> None:
+        z = output[0] if isinstance(output, (tuple, list)) else output
+        # Decoders take more than one argument, or give something else, or rows of tokens.
+        most = sum(map(len, self.views))
+        if len(args) == 1 and isinstance(z, Tensor) and z.dim() == 2 and len(z) <= most:
+            self.rows['projector'].append(z.detach().to(torch.float32, copy=True))
+
+    def _see_heads(self, module: nn.Module, args: tuple, output: list) -> None:
+        self.rows['projector'] += [side_by_side(heads) for heads in zip(*output, strict=True)]
