@@ -61,7 +61,7 @@ OPS['get_compiler_version'] = lambda: (
 )
 OPS['get_compiling_cuda_version'] = lambda: 'not available'
 
-# Boxes are (..., 4) as x1, y1, x2, y2. ``offset`` is 1 where the pixels x2 and y2 belong to the box.
+# Boxes are (..., 4) as x1, y1, x2, y2. ``offset`` is 1 where pixels x2 and y2 belong to the box.
 
 
 def _overlaps(a: Tensor, b: Tensor, offset: int, over_a: bool = False) -> Tensor:

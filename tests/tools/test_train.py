@@ -7,7 +7,11 @@ import sys
 import time
 
 import pytest
+import train as tool
 from repository import REPOSITORY
+from safe_runs import config as small_run
+
+from mmentropy.engine.train_loop import EpochTrainLoop
 
 ROOT = REPOSITORY
 ENV = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
@@ -294,3 +298,9 @@ def test_slurm_queues_an_interrupted_run_again(inside, tmp_path):
             '--resume a.pth',
             *['--resume a.pth --resume'] * 2,
         ]
+
+
+def test_a_config_without_our_hooks_has_our_loop(tmp_path):
+    cfg = small_run(tmp_path / 'run')
+    cfg.default_hooks, cfg.custom_hooks, cfg.launcher = {}, [], 'none'
+    assert type(tool.build(cfg, None).train_loop) is EpochTrainLoop
