@@ -16,7 +16,7 @@ from cli import commit
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
-from sklearn.manifold import TSNE
+from torch import Tensor
 
 from mmentropy.evaluation import (
     build_backbone,
@@ -28,6 +28,7 @@ from mmentropy.evaluation import (
     pixel_features,
 )
 from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.report.measured import tsne
 from mmentropy.weights.backbone import load_backbone
 
 matplotlib.use('Agg')
@@ -70,8 +71,12 @@ def pretrain(config: str, work_dir: Path, seed: int) -> tuple[Config, float]:
     return cfg, time.perf_counter() - start
 
 
-def score(features: list) -> dict[str, float]:
-    """KNN and linear accuracy, percent, of (train, test) features."""
+# Features and labels of training and test images.
+Features = list[tuple[Tensor, Tensor]]
+
+
+def score(features: Features) -> dict[str, float]:
+    """KNN and linear accuracy in percent."""
     train, test = features
     return dict(
         knn=round(knn_accuracy(*train, *test, k=20), 2),
@@ -79,7 +84,8 @@ def score(features: list) -> dict[str, float]:
     )
 
 
-def backbone_features(backbone: torch.nn.Module, cfg: Config) -> list:
+def backbone_features(backbone: torch.nn.Module, cfg: Config) -> Features:
+    """Features of the config's labelled data."""
     preprocessor = build_data_preprocessor(cfg)
     return [
         extract_features(backbone, DATASETS.build(entry), preprocessor)
@@ -87,12 +93,11 @@ def backbone_features(backbone: torch.nn.Module, cfg: Config) -> list:
     ]
 
 
-def draw(maps: dict[str, tuple[torch.Tensor, torch.Tensor]], path: Path) -> None:
+def draw(maps: dict[str, tuple[Tensor, Tensor]], path: Path) -> None:
     """One t-SNE map of the test images per row of the table."""
     fig, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 4.4), squeeze=False)
     for ax, (name, (x, y)) in zip(axes[0], maps.items()):
-        x = torch.nn.functional.normalize(x, dim=1).numpy()
-        points = TSNE(init='pca', random_state=0).fit_transform(x)
+        points = tsne(x)
         ax.scatter(*points.T, c=y.numpy(), cmap='tab10', s=8)
         for digit in range(10):
             ax.annotate(
@@ -111,6 +116,7 @@ def draw(maps: dict[str, tuple[torch.Tensor, torch.Tensor]], path: Path) -> None
 
 
 def show(results: dict[str, dict[str, float]]) -> None:
+    """Print the table of the methods."""
     print(f'\n{"":18}{"kNN %":>8}{"linear %":>10}{"seconds":>9}')
     for name, row in results.items():
         seconds = f'{row["seconds"]:.0f}' if 'seconds' in row else ''
@@ -121,7 +127,8 @@ def main() -> None:
     args = parse_args()
     methods = list(CONFIGS) if args.method == 'all' else [args.method]
     args.work_dir.mkdir(parents=True, exist_ok=True)
-    features, seconds = {}, {}
+    features: dict[str, Features] = {}
+    seconds: dict[str, float] = {}
     for method in methods:
         work_dir = args.work_dir / method
         cfg, seconds[method] = pretrain(CONFIGS[method], work_dir, args.seed)
@@ -131,8 +138,7 @@ def main() -> None:
             ]
             features['random_init'] = backbone_features(build_backbone(cfg, args.seed), cfg)
         backbone = build_backbone(cfg)
-        checkpoint = (work_dir / 'last_checkpoint').read_text()
-        load_backbone(backbone, checkpoint)
+        load_backbone(backbone, Path((work_dir / 'last_checkpoint').read_text()))
         features[method] = backbone_features(backbone, cfg)
     results = {name: score(pair) for name, pair in features.items()}
     for method in methods:
