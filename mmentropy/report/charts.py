@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mmentropy.report.metrics import Metric
 
 # Points that are drawn of a curve, at most.
@@ -20,17 +22,10 @@ DASHES = ('', '7 3', '2 3', '9 3 2 3', '5 2 2 2 2 2', '14 4', '1 2')
 
 @dataclass
 class Line:
-    """A curve, or a path in a plane.
+    """A curve, or a path in a plane, with a letter at its end and a place in the palette.
 
-    Args:
-        name: Name of the run, or of what else the line shows.
-        key: Letter at its end, or ''.
-        slot: Place in the palette.
-        x: Growing values; those of a path may take any order.
-        y: Values; nan and inf are gaps.
-        opacity: Opacity of the stroke.
-        steps: When the points of a path were measured, in epochs or iterations.
-        marks: Alarms: their x and their texts.
+    x grows, but for a path; nan and inf in y are gaps. ``steps`` say when the points of a path
+    were measured, in epochs or iterations; ``marks`` are alarms, their x and their texts.
     """
 
     name: str
@@ -95,15 +90,9 @@ def line_chart(
     log: bool = False,
     outside: Sequence[Line] = (),
 ) -> Chart:
-    """Curves over a common x.
+    """At least one curve over x, which counts ``xlabel``.
 
-    Args:
-        ident: The id of the chart.
-        metric: What is drawn.
-        lines: At least one curve.
-        xlabel: What x counts.
-        log: Whether y is logarithmic.
-        outside: Lines that the y axis need not reach to; the text names them.
+    The y axis need not reach to the lines ``outside``; the text names them.
     """
     if outside:
         beyond = '; '.join(map(line_summary, outside))
@@ -128,14 +117,10 @@ def line_chart(
 def plane_chart(
     ident: str, metric: Metric, paths: Sequence[Line], names: tuple[str, str, str], step: str
 ) -> Chart:
-    """Paths in a plane, with lines along which y - x is the same.
+    """At least one path without gaps in a plane, with lines along which y - x is the same.
 
-    Args:
-        ident: The id of the chart.
-        metric: What is drawn; its unit is that of both axes.
-        paths: At least one path without gaps.
-        names: What x, y and y - x are.
-        step: What the steps of the paths count.
+    The unit of ``metric`` is that of both axes. ``names`` say what x, y and y - x are, and
+    ``step`` what the steps of the paths count.
     """
     x = _span(value for path in paths for value in path.x)
     y = _span(value for path in paths for value in path.y)
@@ -172,12 +157,9 @@ def plane_chart(
 def thinned(
     x: Sequence[float], y: Sequence[float], points: int = POINTS
 ) -> tuple[list[float], list[float]]:
-    """Keep the ends and the lowest and highest of equal stretches, so that no extreme is lost.
+    """Keep the ends and, of equal stretches, the lowest, the highest and the first gap.
 
-    Args:
-        x: (N,) values.
-        y: (N,) values that may hold nan and inf; the first gap of a stretch is kept.
-        points: Number above which points are left out.
+    So no extreme is lost. ``points`` or fewer points are all kept.
     """
     if len(x) <= points:
         return list(x), list(y)
@@ -232,8 +214,10 @@ def _points_table(lines: Sequence[Line], xlabel: str, caption: str) -> Table:
 
 
 def _drawn(line: Line, x: Sequence[float], y: Sequence[float], log: bool = False) -> dict[str, Any]:
-    """A line as script.js takes it; null is a gap."""
+    """A line as script.js takes it; null is a gap, and marks lie on the curve."""
     lowest = max(filter(math.isfinite, y), default=0.0) * LOG_FLOOR if log else -math.inf
+    finite = [(at, value) for at, value in zip(x, y) if math.isfinite(value)]
+    marks = [(at, np.interp(at, *zip(*finite)) if finite else math.nan) for at, _ in line.marks]
     return dict(
         name=line.name,
         key=line.key,
@@ -241,8 +225,8 @@ def _drawn(line: Line, x: Sequence[float], y: Sequence[float], log: bool = False
         dash=[float(length) for length in dash(line.slot).split()],
         opacity=round(line.opacity, 2),
         x=_rounded(x),
-        y=_rounded(v if v > lowest else math.nan for v in y),
-        marks=[[*_rounded([at]), text] for at, text in line.marks],
+        y=_rounded(value if value > lowest else math.nan for value in y),
+        marks=[[*_rounded(place), text] for place, (_, text) in zip(marks, line.marks)],
     )
 
 

@@ -181,8 +181,8 @@ def test_alarms_are_marked(tmp_path):
     (line,) = training_charts(runs)[0].drawing['lines']
     name = tmp_path.name
     assert line['marks'] == [
-        [2.5, f'{name}, iteration 50: rank fell'],
-        [4.0, f'{name}, iteration 80: dead'],
+        [2.5, pytest.approx(loss(50)), f'{name}, iteration 50: rank fell'],
+        [4.0, pytest.approx(loss(80)), f'{name}, iteration 80: dead'],
     ]
 
 
