@@ -26,17 +26,7 @@ from mmentropy.evaluation import (
     knn_predict,
     linear_probe,
 )
-from mmentropy.report.pictures import (
-    PICTURE,
-    TILE,
-    Picture,
-    encoded,
-    pictures_of,
-    sheet_of,
-    shown_pixels,
-    thumbnail,
-    unnormalised,
-)
+from mmentropy.report.pictures import Picture, encoded, pictures_of
 from mmentropy.report.runs import Run, one_line
 from mmentropy.weights.backbone import load_backbone
 
@@ -46,12 +36,9 @@ BANK, TEST, MAP = 10_000, 2_000, 500
 VOTERS = 20
 # Test images whose neighbours or views are shown, and neighbours of each.
 QUERIES, NEIGHBOURS = 8, 6
-# Columns of the sheet of tiles.
-COLUMNS = 25
 
 
-@dataclass
-class Neighbours:
+class Neighbours(NamedTuple):
     """A test image, and its nearest training images with their classes."""
 
     query: Picture
@@ -64,14 +51,10 @@ class Neighbours:
 class Features:
     """Measurements of a frozen backbone.
 
-    Attributes:
-        knn: Accuracy of kNN in percent; ``linear`` is that of a linear probe.
-        rows: How many images were measured, in words.
-        classes: Names of the classes.
-        points: Places (N, 2) in 0..1 of test images on the map. Rows of ``labels``,
-            ``predicted`` (by kNN) and the tiles of ``sheet`` are the same images.
-        columns: Tiles in a row of ``sheet``.
-        neighbours: The first test image of some classes, and what is nearest to it.
+    ``knn`` and ``linear`` are accuracies in percent, ``rows`` says of how many images, and
+    ``classes`` are their names. ``points`` (N, 2) in 0..1 are places on the map of the test
+    images with these ``labels``, classes ``predicted`` by kNN, and ``tiles``. ``neighbours``
+    are those of the first test image of some classes.
     """
 
     knn: float
@@ -81,8 +64,7 @@ class Features:
     points: np.ndarray
     labels: list[int]
     predicted: list[int]
-    sheet: Picture
-    columns: int
+    tiles: list[Picture]
     neighbours: list[Neighbours]
 
     def mistakes(self) -> int:
@@ -100,13 +82,9 @@ class Features:
 
 
 class Measured(NamedTuple):
-    """What was found of a run.
+    """What was found of a run, or in place of features or views why there are none.
 
-    Args:
-        features: Measurements, or why there are none.
-        views: For each of some images the original, where it is known, and its views; or
-            why there are none.
-        checkpoint: File name of the checkpoint.
+    The views of each of some images begin with the original, where it is known.
     """
 
     features: Features | str
@@ -115,12 +93,7 @@ class Measured(NamedTuple):
 
 
 def measured_runs(runs: Sequence[Run], checkpoint: str | None = None) -> dict[str, Measured]:
-    """Features and views of every run, by its key.
-
-    Args:
-        runs: At least one.
-        checkpoint: File name in the work directories; None is the newest.
-    """
+    """Features, by the checkpoint of that name or the newest, and views of every run, by its key."""
     found = {}
     for run in runs:
         name = ''
@@ -167,9 +140,7 @@ def checkpoint_of(run: Run, name: str | None = None) -> Path:
 def measure(run: Run, checkpoint: Path) -> Features:
     """Measure a checkpoint on the labelled data of the run's config.
 
-    Raises:
-        Exception: of any type, for a config, a checkpoint or a data set can be wrong in any
-            way; the first line says in which.
+    It can raise anything, for a config, a checkpoint or a data set can be wrong in any way.
     """
     cfg = _prepared_config(run)
     entries = eval_datasets(cfg)
@@ -192,8 +163,6 @@ def measure(run: Run, checkpoint: Path) -> Features:
         predicted = knn_predict(bank, bank_y, test, min(VOTERS, len(bank)))
         linear = linear_probe(bank, bank_y, test, test_y).accuracy
     rows = evenly(len(test), MAP)
-    tiles = [thumbnail(pixels, TILE) for pixels in shown_pixels(sets[1], rows, preprocessor)]
-    columns = min(COLUMNS, len(tiles))
     names = full[1].metainfo.get('classes') or ()
     count = int(max(bank_y.max(), test_y.max())) + 1
     return Features(
@@ -204,8 +173,7 @@ def measure(run: Run, checkpoint: Path) -> Features:
         points=tsne(test[rows]),
         labels=test_y[rows].tolist(),
         predicted=predicted[rows].tolist(),
-        sheet=sheet_of(tiles, columns),
-        columns=columns,
+        tiles=pictures_of(sets[1], rows, preprocessor, side=32),
         neighbours=nearest(sets, (bank, bank_y), (test, test_y), predicted, preprocessor),
     )
 
@@ -233,12 +201,8 @@ def nearest(
 ) -> list[Neighbours]:
     """The training images nearest by cosine to the first test image of some classes.
 
-    Args:
-        sets: Training and test set.
-        bank: Features (N, D) and classes (N,) of the training set.
-        test: Features (M, D) and classes (M,) of the test set.
-        predicted: Classes (M,) by kNN.
-        preprocessor: The network's.
+    ``sets`` are training and test set, ``bank`` and ``test`` their features (N, D) and classes
+    (N,), and ``predicted`` the classes of the test set by kNN.
     """
     classes = test[1].unique().tolist()
     queries = [int((test[1] == classes[i]).nonzero()[0]) for i in evenly(len(classes), QUERIES)]
@@ -283,22 +247,14 @@ def views_of(run: Run) -> list[list[Picture]]:
     rows = evenly(len(dataset), QUERIES)
     with random_state_kept():
         views = two_views(dataset, rows, collate_fn, preprocessor)
-    columns = [
-        [encoded(thumbnail(pixels, PICTURE)) for pixels in unnormalised(view, preprocessor)]
-        for view in views
-    ]
+    columns = [encoded(view, preprocessor) for view in views]
     if labelled:
         columns.insert(0, pictures_of(DATASETS.build(labelled), rows, preprocessor))
     return [list(pictures) for pictures in zip(*columns)]
 
 
 def _prepared_config(run: Run) -> Config:
-    """The config of a run, after what its ``custom_imports`` name was imported.
-
-    Raises:
-        ValueError: there is none.
-        ImportError: a module of ``custom_imports`` is not installed.
-    """
+    """The config of a run, after what its ``custom_imports`` name was imported."""
     if run.config is None:
         raise ValueError('the work directory holds no config')
     init_default_scope(run.config.get('default_scope') or 'mmpretrain')

@@ -13,9 +13,6 @@ from torch.utils.data import Dataset
 
 from mmentropy.evaluation.features import collate, preprocess
 
-# Sides of pictures in pixels, at most.
-TILE, PICTURE = 32, 96
-
 
 @dataclass
 class Picture:
@@ -26,51 +23,35 @@ class Picture:
     height: int
 
 
-def pictures_of(dataset: Dataset, rows: Sequence[int], preprocessor: nn.Module) -> list[Picture]:
+def pictures_of(
+    dataset: Dataset, rows: Sequence[int], preprocessor: nn.Module, side: int = 96
+) -> list[Picture]:
     """The rows of a data set as the network sees them, before normalisation."""
-    return [encoded(thumbnail(x, PICTURE)) for x in shown_pixels(dataset, rows, preprocessor)]
-
-
-def shown_pixels(dataset: Dataset, rows: Sequence[int], preprocessor: nn.Module) -> np.ndarray:
-    """Images (N, H, W, C) uint8 as the network sees them, before normalisation."""
     inputs, samples = collate([dataset[row] for row in rows], 'eval_datasets')
-    return unnormalised(preprocess(inputs, samples, preprocessor), preprocessor)
+    return encoded(preprocess(inputs, samples, preprocessor), preprocessor, side)
 
 
-def unnormalised(inputs: Tensor, preprocessor: nn.Module) -> np.ndarray:
-    """Pixels (N, H, W, C) uint8 of the inputs (N, C, H, W) that a preprocessor gave."""
+def encoded(inputs: Tensor, preprocessor: nn.Module, side: int = 96) -> list[Picture]:
+    """Pictures of what a preprocessor gave (N, C, H, W), shrunk to ``side`` if they are larger.
+
+    Normalisation is undone. Channels after the third are left out.
+    """
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
         inputs = inputs * std + mean
-    return inputs.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = inputs.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [
+        _encoded(image[..., 0] if image.shape[-1] == 1 else image[..., :3], side)
+        for image in pixels
+    ]
 
 
-def thumbnail(pixels: np.ndarray, side: int) -> Image.Image:
-    """Pixels (H, W, C) of 1 or 3 channels, shrunk to ``side`` if they are larger."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
+def _encoded(pixels: np.ndarray, side: int) -> Picture:
+    image = Image.fromarray(pixels)
     image.thumbnail((side, side))
-    return image
-
-
-def encoded(image: Image.Image, lossless: bool | None = None) -> Picture:
-    """Encode as PNG if ``lossless``, else as JPEG; by default PNG where the image is small."""
-    if lossless is None:
-        lossless = min(image.size) <= TILE
     stream = io.BytesIO()
-    if lossless:
-        image.save(stream, 'png', optimize=True)
-    else:
-        image.save(stream, 'jpeg', quality=82)
+    # Photographs are large as PNG, unless they are as small as a tile.
+    kind = 'png' if min(image.size) <= 32 else 'jpeg'
+    image.save(stream, kind, **(dict(optimize=True) if kind == 'png' else dict(quality=82)))
     text = base64.b64encode(stream.getvalue()).decode()
-    return Picture(f'data:image/{"png" if lossless else "jpeg"};base64,{text}', *image.size)
-
-
-def sheet_of(tiles: Sequence[Image.Image], columns: int) -> Picture:
-    """All tiles in one picture, row by row."""
-    width = max(tile.width for tile in tiles)
-    height = max(tile.height for tile in tiles)
-    sheet = Image.new(tiles[0].mode, (columns * width, -(-len(tiles) // columns) * height))
-    for i, tile in enumerate(tiles):
-        sheet.paste(tile, (i % columns * width, i // columns * height))
-    # Photographs in colour are large as PNG.
-    return encoded(sheet, lossless=sheet.mode == 'L')
+    return Picture(f'data:image/{kind};base64,{text}', *image.size)

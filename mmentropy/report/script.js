@@ -1,6 +1,6 @@
 'use strict';
-// Draws the charts by uPlot from their data-drawing, which charts.py makes, and shows values and
-// images under the pointer. Without it the page has texts and tables.
+// Draws the charts by uPlot from their data-drawing, which charts.py makes, and shows values
+// under the pointer. Without it the page has texts and tables.
 (() => {
   const ratio = devicePixelRatio;
   const tip = document.getElementById('tip');
@@ -156,22 +156,4 @@
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
   addEventListener('beforeprint', print(true));
   addEventListener('afterprint', print(false));
-
-  // The image behind a character of the map.
-  document.querySelectorAll('.board').forEach(board => {
-    const {columns, rows} = board.dataset;
-    const marks = [...board.querySelectorAll('.mark')];
-    const share = (i, n) => (n > 1 ? 100 * i / (n - 1) : 0) + '%';
-    board.addEventListener('pointerover', event => {
-      const mark = event.target.closest('.mark');
-      if (!mark) return;
-      board.querySelector('.on')?.classList.remove('on');
-      mark.classList.add('on');
-      const i = marks.indexOf(mark);
-      board.querySelector('.tile').style.backgroundPosition =
-        `${share(i % columns, columns)} ${share(Math.floor(i / columns), rows)}`;
-      board.querySelector('.peek p').textContent = mark.querySelector('title').textContent;
-      board.querySelector('.peek').hidden = false;
-    });
-  });
 })();
