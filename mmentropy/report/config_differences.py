@@ -17,11 +17,7 @@ _ABSENT = object()
 def base_differences(run: Run) -> tuple[str, dict[str, list[str]]]:
     """Compare a run with the nearest config of its name in the repository.
 
-    Several methods' folders can hold a config of the same name.
-
-    Returns:
-        The path of that config, '' if there is none of that name, and by dotted entry the
-        values there and in the run.
+    Returns its path, '' if there is none, and by dotted entry the values there and in the run.
     """
     if run.config is None or not run.config_name:
         return '', {}

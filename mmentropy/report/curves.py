@@ -135,7 +135,7 @@ def _chart(
         lines.append(
             Line(
                 run.name,
-                _letter(run, runs),
+                run.key if len(runs) > 1 else '',
                 run.slot,
                 [axis.place(run, step) for step in steps],
                 [value - origin for value in values],
@@ -146,10 +146,6 @@ def _chart(
     # A loss that diverges may leave the plot; what was measured of features is shown whole.
     outside = [] if key.startswith(('monitor/', 'knn/')) else runaways(lines)
     return line_chart(ident, metric, lines, axis.label, outside=outside)
-
-
-def _letter(run: Run, runs: Sequence[Run]) -> str:
-    return run.key if len(runs) > 1 else ''
 
 
 def _entropy_origins(runs: Sequence[Run], part: str) -> dict[str, float] | None:
@@ -176,7 +172,7 @@ def _plane_path(run: Run, runs: Sequence[Run], part: str, origins: dict[str, flo
     origin = origins[run.key] if origins and steps else 0.0
     return Line(
         run.name,
-        _letter(run, runs),
+        run.key if len(runs) > 1 else '',
         run.slot,
         [error[step] - origin for step in steps],
         [entropy[step] - origin for step in steps],

@@ -93,7 +93,7 @@ class Measured(NamedTuple):
 
 
 def measured_runs(runs: Sequence[Run], checkpoint: str | None = None) -> dict[str, Measured]:
-    """Features, by the checkpoint of that name or the newest, and views of every run, by its key."""
+    """Measure every run at the checkpoint of that name, or else the newest; by its key."""
     found = {}
     for run in runs:
         name = ''
@@ -120,18 +120,16 @@ def checkpoint_of(run: Run, name: str | None = None) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
+    if name and not (run.path / name).exists():
+        raise FileNotFoundError(f'{run.path / name} does not exist')
     if name:
-        path = run.path / name
-        if not path.exists():
-            raise FileNotFoundError(f'{path} does not exist')
-        return path
+        return run.path / name
     pointer = run.path / 'last_checkpoint'
-    if pointer.exists():
-        # It holds a whole path, and the work directory may have been moved.
-        path = run.path / Path(pointer.read_text().strip()).name
-        if path.is_file():
-            return path
+    # It holds a whole path, and the work directory may have been moved.
+    last = run.path / Path(pointer.read_text().strip()).name if pointer.exists() else run.path
     found = [*run.path.glob('epoch_*.pth'), *run.path.glob('iter_*.pth')]
+    if last.is_file():
+        return last
     if not found:
         raise FileNotFoundError('no checkpoint in the work directory; set default_hooks.checkpoint')
     return max(found, key=lambda file: int(''.join(filter(str.isdigit, file.stem)) or 0))

@@ -10,14 +10,10 @@ from mmentropy.report.runs import Run
 
 
 class LastValues(NamedTuple):
-    """A row of last numbers, one for each run.
+    """A row of last numbers, a text for each run, and which of them are the best accuracies.
 
-    Args:
-        title: Name and unit.
-        better: 'higher', 'lower', or ''.
-        texts: The numbers as they are shown.
-        best: Whether each is the highest accuracy. Only accuracies have a best one: a
-            network that collapsed can have the highest rank.
+    ``better`` is 'higher', 'lower', or ''. Only accuracies have a best one: a network that
+    collapsed can have the highest rank.
     """
 
     title: str
@@ -75,32 +71,27 @@ def last_values(
 ) -> list[LastValues]:
     """The last numbers that at least one of the runs has."""
     features = [measured[run.key].features if measured else '' for run in runs]
-    rows = [
-        _last_values(f'{title}, %', 'higher', [getattr(f, name, None) for f in features])
-        for title, name in (('Linear probe', 'linear'), ('kNN', 'knn'))
+    rows: list[tuple[str, str, list[float | None]]] = [
+        ('Linear probe, %', 'higher', [getattr(found, 'linear', None) for found in features]),
+        ('kNN, %', 'higher', [getattr(found, 'knn', None) for found in features]),
+        ('kNN in training, %', 'higher', [run.last('knn/top1') for run in runs]),
     ]
-    rows.append(
-        _last_values('kNN in training, %', 'higher', [run.last('knn/top1') for run in runs])
-    )
     for name in ('er_bound', 'rankme', 'lidar', 'coding_length', 'entropy'):
         metric = FEATURES[name]
         # Entropies of different widths do not compare.
         better = '' if name == 'entropy' else metric.better
         values = [run.last(f'monitor/backbone/{name}') for run in runs]
-        rows.append(_last_values(f'{metric.title}, {metric.unit}', better, values))
-    rows.append(_last_values('Loss', '', [run.last('loss') for run in runs]))
-    return [row for row in rows if any(text != '–' for text in row.texts)]
+        rows.append((f'{metric.title}, {metric.unit}', better, values))
+    rows.append(('Loss', '', [run.last('loss') for run in runs]))
+    return [_last_values(*row) for row in rows if any(value is not None for value in row[2])]
 
 
 def _last_values(title: str, better: str, values: list[float | None]) -> LastValues:
-    percent = '%' in title
-    known = [value for value in values if value is not None]
-    return LastValues(
-        title,
-        better,
-        [f'{v:.2f}' if percent and v is not None else number_text(v) for v in values],
-        [percent and v is not None and v == max(known) for v in values],
-    )
+    if '%' not in title:
+        return LastValues(title, better, [number_text(v) for v in values], [False] * len(values))
+    best = max(value for value in values if value is not None)
+    texts = [number_text(None) if value is None else f'{value:.2f}' for value in values]
+    return LastValues(title, better, texts, [value == best for value in values])
 
 
 def facts(run: Run) -> dict[str, str]:

@@ -24,23 +24,13 @@ class Run:
     Steps count iterations. A run may have been started several times; what a later start
     logged replaces everything after the iteration that it went on from.
 
-    Attributes:
-        path: The work directory.
-        name: What the run is called on a page.
-        key: The letter (A, B, ...) that labels its curves.
-        slot: Its place in the palette.
-        config: The configuration, or None if it cannot be read; ``config_text`` is its source
-            and ``config_name`` the name of the file that was trained.
-        starts: How often training was started.
-        per_epoch: Iterations in an epoch, where they are known.
-        seconds: Time between the first and last line of the logs.
-        curves: By logged key, growing iterations and values, which may be nan or inf.
-        spectra: By part of the network, iterations and the singular values' shares.
-        widths: By part of the network, the width of its features.
-        monitored: Whether EntropyMonitorHook measured, so that no alarm means that all is well.
-        alarms: Iterations and texts.
-        environment: Entries of the log's header, such as the versions of libraries.
-        notes: Sentences about files that could not be read.
+    ``key`` is the letter (A, B, ...) that labels its curves and ``slot`` its place in the palette.
+    ``config`` is None if it cannot be read; ``config_name`` is the file that was trained.
+    ``per_epoch`` are the iterations of an epoch, where they are known. ``curves`` are growing
+    iterations and values, which may be nan or inf; ``spectra`` the shares of singular values, and
+    ``widths`` those of features, by part of the network. ``monitored`` says that
+    EntropyMonitorHook measured, so that no alarm means that all is well. ``environment`` are
+    entries of the log's header, and ``notes`` say which files could not be read.
     """
 
     path: Path
@@ -146,14 +136,9 @@ def one_line(error: Exception) -> str:
 
 
 class _Record(NamedTuple):
-    """A value that was logged at an iteration.
+    """What was logged at an iteration for an attribute of :class:`Run`, its ``field``.
 
-    Args:
-        step: The iteration.
-        field: The attribute of :class:`Run` that it belongs to.
-        key: Name of the curve or part of the network.
-        value: A number for ``curves`` and ``widths``, a text for ``alarms``, and shares for
-            ``spectra``; True for ``monitored``.
+    ``key`` names the curve or the part of the network.
     """
 
     step: int
