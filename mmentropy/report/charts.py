@@ -217,7 +217,10 @@ def _drawn(line: Line, x: Sequence[float], y: Sequence[float], log: bool = False
     """A line as script.js takes it; null is a gap, and marks lie on the curve."""
     lowest = max(filter(math.isfinite, y), default=0.0) * LOG_FLOOR if log else -math.inf
     finite = [(at, value) for at, value in zip(x, y) if math.isfinite(value)]
-    marks = [(at, np.interp(at, *zip(*finite)) if finite else math.nan) for at, _ in line.marks]
+    places, heights = [at for at, _ in finite], [value for _, value in finite]
+    marks = [
+        (at, float(np.interp(at, places, heights)) if finite else math.nan) for at, _ in line.marks
+    ]
     return dict(
         name=line.name,
         key=line.key,
