@@ -6,7 +6,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-# mmentropy.engine.hooks.signals.INTERRUPTED_STATUS, without the import's seconds.
+# The same as mmentropy.engine.hooks.signals.INTERRUPTED_STATUS, whose import takes seconds.
 INTERRUPTED_STATUS = 75
 
 if __name__ == '__main__':
@@ -18,5 +18,5 @@ if __name__ == '__main__':
         # The report names the first rank that failed, with its traceback.
         sys.exit(f'{error}')
     except SignalException:
-        # Its ranks were told, and have had half a minute to save.
+        # The ranks got the signal, too, and have had half a minute to save.
         sys.exit(INTERRUPTED_STATUS)

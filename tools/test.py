@@ -1,4 +1,4 @@
-"""Test any OpenMMLab config on a checkpoint: a probe, a detector."""
+"""Test a checkpoint by any OpenMMLab config, such as that of a probe or a detector."""
 
 import argparse
 

@@ -58,13 +58,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def default_work_dir(config: str) -> str:
-    """The methods' folders hold configs of the same name."""
+    """Return where a run of a config is kept, ``work_dirs/FOLDER/NAME``."""
     path = Path(config).resolve()
     return str(Path('work_dirs', path.parent.name, path.stem))
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
-    """The config with what the command line changes."""
+    """Return the config with what the command line changes."""
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
@@ -87,7 +87,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     hooks = cfg.get('default_hooks') or {}
-    # mmengine takes None for its own hooks only.
+    # mmengine understands None only for its own hooks.
     for name in OUR_HOOKS & hooks.keys():
         if hooks[name] is None:
             hooks.pop(name)
@@ -95,10 +95,14 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def build(cfg: Config, weights: str | None) -> Runner:
-    """The Runner of a config, with all that a config can break.
+    """Return the Runner of a config, after everything was built that a config can break.
 
     Args:
-        weights: What training begins with if there is nothing to resume.
+        cfg: The config.
+        weights: The checkpoint that training begins with if there is nothing to resume.
+
+    Raises:
+        ValueError: The config names no training, or a training set without a batch.
     """
     check_config(cfg)
     check_data(cfg)
@@ -109,12 +113,12 @@ def build(cfg: Config, weights: str | None) -> Runner:
     cfg.code = dict(commit=commit())
     runner = Runner.from_cfg(cfg)
     check_save_best(runner)
-    # The Runner would build data and optimiser when training starts.
+    # The Runner would build data and optimiser only when training starts.
     if runner.train_loop is None:
         raise ValueError('the config has no train_cfg: nothing to train')
     use_train_loop(runner)
     loader = runner.train_dataloader
-    # Others take batches without end.
+    # A loop over iterations takes batches without end.
     if isinstance(runner.train_loop, EpochBasedTrainLoop) and not len(loader):
         raise ValueError(
             f'train_dataloader gives no batch: it has {len(loader.dataset)} '
