@@ -9,45 +9,59 @@ from ranks import on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
 from mmentropy.distributed import all_sum, gather
-from mmentropy.models import CPUSyncBatchNorm, ERLoss, MECLoss, MinEntLoss
+from mmentropy.models import CPUSyncBatchNorm, DINOLoss, ERLoss, MECLoss, MinEntLoss
 
-ROWS, WIDTH = 6, 5
+ROWS, CHANNELS = 6, 5
+EXACT = dict(rtol=1e-10, atol=1e-12)
+# The widths of the projections are above, equal to and below the rows of all ranks, and for the
+# last one below the rows of one rank too.
+WIDTHS = [40, 24, 12, 8, 4]
 
 
 class Views(torch.nn.Module):
     """Two views through a linear map, a global batch norm and a loss."""
 
-    def __init__(self, loss):
+    def __init__(self, loss, width):
         super().__init__()
         torch.manual_seed(1)
-        self.linear = torch.nn.Linear(WIDTH, 8).double()
-        self.norm = CPUSyncBatchNorm(8).double()
+        self.linear = torch.nn.Linear(CHANNELS, width).double()
+        self.norm = CPUSyncBatchNorm(width).double()
         self.loss = loss
 
     def forward(self, x):
         z1, z2 = (self.norm(self.linear(x[:, i])) for i in range(2))
-        value = self.loss(z1, z2)
-        return value['loss'] if isinstance(value, dict) else value
+        return self.loss(z1, z2)['loss']
 
 
-LOSSES = {
-    'mec': lambda: MECLoss(distortion=0.5),
-    'mec_guarded': lambda: MECLoss(distortion=0.02),
-    'mec_exact': lambda: MECLoss(distortion=0.5, exact=True),
+MEC_LOSSES = {
+    **{
+        f'mec_order_{order}': lambda order=order: MECLoss(0.5, taylor_order=order, guard=False)
+        for order in range(1, 6)
+    },
+    'mec_exact': lambda: MECLoss(0.5, exact=True, guard=False),
+    'mec_guarded': lambda: MECLoss(0.02),
+    'mec_exact_guarded': lambda: MECLoss(0.02, exact=True),
+}
+OTHER_LOSSES = {
     'er_sphere': lambda: ERLoss(gather=True),
     'er_joe': lambda: ERLoss(gather=True, estimator='joe'),
     'er_simplex': lambda: ERLoss(support='simplex', gather=True),
+    'dino': DINOLoss,
     'minent_batch': lambda: MinEntLoss('batch'),
     'minent_softmax': lambda: MinEntLoss('softmax'),
     'minent_l2': lambda: MinEntLoss('l2'),
     'minent_none': lambda: MinEntLoss('none'),
 }
+CASES = {
+    **{(name, width): build for name, build in MEC_LOSSES.items() for width in WIDTHS},
+    **{(name, 8): build for name, build in OTHER_LOSSES.items()},
+}
 
 
 def images(world):
-    """(world * ROWS, 2 views, WIDTH), different on every rank."""
+    """(world * ROWS, 2 views, CHANNELS), different on every rank."""
     generator = torch.Generator().manual_seed(world)
-    return torch.randn(world * ROWS, 2, WIDTH, generator=generator, dtype=torch.float64)
+    return torch.randn(world * ROWS, 2, CHANNELS, generator=generator, dtype=torch.float64)
 
 
 def run(model, x):
@@ -59,30 +73,61 @@ def run(model, x):
 def every_loss(rank, world):
     x = images(world)[rank * ROWS : (rank + 1) * ROWS]
     results = {}
-    for name, build in LOSSES.items():
-        model = DistributedDataParallel(Views(build()), broadcast_buffers=False)
+    for (name, width), build in CASES.items():
+        model = DistributedDataParallel(Views(build(), width), broadcast_buffers=False)
         loss, grads = run(model, x)
         dist.all_reduce(loss)
-        results[name] = (loss / world, grads)
+        results[name, width] = (loss / world, grads)
     return results
 
 
-@pytest.mark.parametrize('world', [2, 4])
+@pytest.mark.parametrize('world', [1, 2, 4])
 def test_losses_equal_one_process(world, tmp_path):
     by_rank = on_ranks(every_loss, world, tmp_path)
-    for name, build in LOSSES.items():
-        loss, grads = run(Views(build()), images(world))
-        assert max(float(g.abs().max()) for g in grads) > 1e-4, name
+    for case, build in CASES.items():
+        loss, grads = run(Views(build(), case[1]), images(world))
+        assert max(float(g.abs().max()) for g in grads) > 1e-4, case
         for results in by_rank:
-            rank_loss, rank_grads = results[name]
-            torch.testing.assert_close(rank_loss, loss, rtol=1e-6, atol=1e-9, msg=name)
+            rank_loss, rank_grads = results[case]
+            torch.testing.assert_close(rank_loss, loss, **EXACT, msg=str(case))
             for ours, expected in zip(rank_grads, grads):
-                torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-9, msg=name)
+                torch.testing.assert_close(ours, expected, **EXACT, msg=str(case))
+
+
+def sent(rank, world):
+    """What MEC sends with 4 rows a rank and a width of 12, which is more, and of 3."""
+    calls = []
+
+    def noted(name):
+        function = getattr(dist, name)
+
+        def send(*args, **kwargs):
+            tensor = next(a for a in args if isinstance(a, torch.Tensor))
+            calls.append((name, tuple(tensor.shape)))
+            return function(*args, **kwargs)
+
+        return send
+
+    for name in ('all_gather', 'all_reduce'):
+        setattr(dist, name, noted(name))
+    found = []
+    for width in (12, 3):
+        MECLoss()(torch.randn(4, width).requires_grad_(), torch.randn(4, width))['loss'].backward()
+        found.append(calls.copy())
+        calls.clear()
+    return found
+
+
+def test_what_mec_sends(tmp_path):
+    """The rows, or the product of width x width: never more than is needed."""
+    for wide, narrow in on_ranks(sent, 2, tmp_path):
+        assert wide == [('all_gather', (4, 12))] * 2 + [('all_reduce', (8, 12))]
+        assert narrow == [('all_reduce', (3, 3))] * 2
 
 
 def local_entropy(rank, world):
     x = images(world)[rank * ROWS : (rank + 1) * ROWS]
-    model = DistributedDataParallel(Views(ERLoss()), broadcast_buffers=False)
+    model = DistributedDataParallel(Views(ERLoss(), 8), broadcast_buffers=False)
     loss, grads = run(model, x)
     dist.all_reduce(loss)
     return loss / world, grads
@@ -95,13 +140,13 @@ def test_er_without_gather_is_the_mean_over_ranks(tmp_path):
             pairs = zip(z1.split(ROWS), z2.split(ROWS))
             return sum(self.loss(a, b)['loss'] for a, b in pairs) / 2
 
-    loss, grads = run(Chunks(ERLoss()), images(2))
-    together, _ = run(Views(ERLoss(gather=True)), images(2))
+    loss, grads = run(Chunks(ERLoss(), 8), images(2))
+    together, _ = run(Views(ERLoss(gather=True), 8), images(2))
     assert abs(loss - together) > 1e-3
     for rank_loss, rank_grads in on_ranks(local_entropy, 2, tmp_path):
-        torch.testing.assert_close(rank_loss, loss, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(rank_loss, loss, **EXACT)
         for ours, expected in zip(rank_grads, grads):
-            torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(ours, expected, **EXACT)
 
 
 def batch_norm(rank, world):

@@ -26,7 +26,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmentropy.models.heads import mean_terms
+from mmentropy.models.base import mean_terms
 
 CIFAR = 'configs/minent/minent_r18_1xb128_1000e_cifar10.py'
 DIGITS = 'configs/minent/minent_r18s_1xb64_50e_digits.py'
@@ -75,7 +75,7 @@ class Loop(nn.Module):
     def loss(self, f1: Tensor, f2: Tensor) -> dict[str, Tensor]:
         return mean_terms(
             [
-                self.loss_module.terms(projector([f1])[0], projector([f2])[0])
+                self.loss_module(projector([f1])[0], projector([f2])[0])
                 for projector in self.projectors
             ]
         )

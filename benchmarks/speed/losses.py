@@ -15,11 +15,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import torch
-import torch.nn.functional as torch_f
+import torch.nn.functional as F
 from machine import machine
 from torch import Tensor
 
-from mmentropy import functional as F
+from mmentropy.functional import sphere
 from mmentropy.models import DINOLoss, ERLoss, MECLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -29,7 +29,7 @@ ViewsLoss = Callable[[Tensor, Tensor], Tensor]
 
 def official_mec(pred: Tensor, target: Tensor) -> Tensor:
     """Transcribed, xinliu20/MEC@35045dc:main_pretrain.py#L365-L390."""
-    p, z = torch_f.normalize(pred), torch_f.normalize(target)
+    p, z = F.normalize(pred), F.normalize(target)
     lambda_inv = 0.06 * len(p)
     c = p @ z.T / lambda_inv
     power, total = c, torch.zeros_like(c)
@@ -42,9 +42,9 @@ def official_mec(pred: Tensor, target: Tensor) -> Tensor:
 
 def plain_er(pred: Tensor, target: Tensor) -> Tensor:
     """The kernel matrix (m, m) as a whole."""
-    p, t = torch_f.normalize(pred), torch_f.normalize(target)
-    entropy = F.sphere_entropy(p, 10.0, log_normalizer=0.0)
-    return F.sphere_reconstruction(p, t, 10.0, log_normalizer=0.0) - entropy
+    p, t = F.normalize(pred), F.normalize(target)
+    entropy = sphere.sphere_entropy(p, 10.0, log_normalizer=0.0)
+    return sphere.sphere_reconstruction(p, t, 10.0, log_normalizer=0.0) - entropy
 
 
 def er(pred: Tensor, target: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from mmentropy import functional as F
 from mmentropy.distributed import gather
+from mmentropy.functional import coding, sphere
 from mmentropy.models import ERLoss, MECLoss
 
 SENT = [0]
@@ -25,14 +25,14 @@ def mec_gathered(pred: Tensor, target: Tensor) -> Tensor:
     """Every rank the whole: what the official code does, on the cheap side."""
     p, t = (nn.functional.normalize(gather(x)) for x in (pred, target))
     lambda_inv = 0.06 * len(p)
-    c = F.cross_gram(p, t) / lambda_inv
-    return -lambda_inv / len(p) * F.log_det_taylor(c)
+    c = coding.cross_gram(p, t) / lambda_inv
+    return -lambda_inv / len(p) * coding.log_det_taylor(c)
 
 
 def er_gathered(z1: Tensor, z2: Tensor) -> Tensor:
     """The plain formula on gathered rows."""
     z = nn.functional.normalize(gather(z1))
-    return -F.sphere_entropy(z, 10.0, log_normalizer=0.0)
+    return -sphere.sphere_entropy(z, 10.0, log_normalizer=0.0)
 
 
 def objectives() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:

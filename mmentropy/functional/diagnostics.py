@@ -11,29 +11,43 @@ import math
 import torch
 from torch import Tensor
 
-from mmentropy import functional as F
+from mmentropy.checks.arguments import POSITIVE, require
+from mmentropy.checks.tensors import check_finite, check_matrix, check_pair
+from mmentropy.functional.coding import coding_length
+from mmentropy.functional.simplex import discrete_entropy
+from mmentropy.functional.sphere import (
+    sphere_entropy,
+    sphere_reconstruction,
+    unit_rows,
+    vmf_log_normalizer,
+)
 
-# Of the kernel of the entropy on the sphere, and of the coding length: those
-# of ER's and of MEC's paper.
+# The concentration of the kernel in ER's paper.
 KAPPA = 10.0
+# The distortion in MEC's paper.
 DISTORTION = 0.06
-# Ranks of the eigenvalues that the power law is fitted to, both included; our
-# choice, the paper's code takes them as an argument.
+# The power law is fitted to these ranks of the eigenvalues, both included. They
+# are our choice; the paper's code takes them as an argument.
 POWER_LAW_RANKS = (4, 100)
 
 
 def _wide(name: str, z: Tensor) -> Tensor:
-    F.check_matrix(name, z)
-    return z.detach().double()
+    """``z`` in float64 without gradient, after a look at type, shape and entries."""
+    if isinstance(z, Tensor) and z.is_floating_point():
+        z = z.detach().double()
+    check_matrix(name, z)
+    check_finite(name, z)
+    return z
 
 
 def _unit(name: str, z: Tensor) -> Tensor:
-    return F.unit_rows(_wide(name, z))
+    return unit_rows(_wide(name, z))
 
 
 def _pair(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    F.check_same_shape('z1', z1, 'z2', z2)
-    return _unit('z1', z1), _unit('z2', z2)
+    z1, z2 = _unit('z1', z1), _unit('z2', z2)
+    check_pair(z1=z1, z2=z2)
+    return z1, z2
 
 
 # -- Ranks and spectra -------------------------------------------------------
@@ -181,7 +195,7 @@ def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
     Source:
         arXiv 2312.04000, section 3.
     """
-    F.check_positive(delta=delta)
+    require(POSITIVE, delta=delta)
     if z.dim() != 3 or z.size(1) < 2:
         raise ValueError(
             f'lidar needs (N, q, D) with q >= 2 views of an image, got shape {tuple(z.shape)}'
@@ -190,7 +204,7 @@ def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
     z = _wide('z', z.reshape(n * q, d)).view(n, q, d)
     means = z.mean(dim=1)
     between = (means - means.mean(dim=0)) / math.sqrt(n)
-    # Orthonormal contrasts of the views: one row fewer than deviations.
+    # Orthonormal contrasts of the views have one row fewer than deviations.
     contrasts = torch.linalg.svd(z.new_ones(1, q)).Vh[1:]
     within = (contrasts @ z).flatten(0, 1) / math.sqrt(n * q)
     # Woodbury: the eigenvalues that are not 0 are those of B S^-1 B^T with
@@ -271,8 +285,8 @@ def alignment(z1: Tensor, z2: Tensor) -> Tensor:
     return (z1 - z2).square().sum(dim=1).mean()
 
 
-def coding_length(z: Tensor, distortion: float = DISTORTION) -> Tensor:
-    """:func:`mmentropy.functional.coding_length` of unit rows, per image.
+def coding_length_per_image(z: Tensor, distortion: float = DISTORTION) -> Tensor:
+    """:func:`~mmentropy.functional.coding.coding_length` of unit rows, per image.
 
     Args:
         z: (N, D).
@@ -286,13 +300,13 @@ def coding_length(z: Tensor, distortion: float = DISTORTION) -> Tensor:
         MEC, arXiv 2210.11464, eq. 1.
     """
     z = _unit('z', z)
-    return F.coding_length(z, distortion) / len(z)
+    return coding_length(z, distortion) / len(z)
 
 
 def entropy(z: Tensor, kappa: float = KAPPA) -> Tensor:
-    """:func:`mmentropy.functional.sphere_entropy` of unit rows.
+    """:func:`mmentropy.functional.sphere.sphere_entropy` of unit rows.
 
-    By ``'joe'``, which tends to Shannon's entropy as rows grow in number and
+    The estimator is ``'joe'``, which tends to Shannon's entropy as rows grow in number and
     the kernel narrows; ``'plug_in'``, the losses' default, weighs rows by
     their density and lies below it.
 
@@ -307,16 +321,16 @@ def entropy(z: Tensor, kappa: float = KAPPA) -> Tensor:
     Source:
         ER, arXiv 2307.10907.
     """
-    return F.sphere_entropy(_unit('z', z), kappa, estimator='joe')
+    return sphere_entropy(_unit('z', z), kappa, estimator='joe')
 
 
 def point_entropy(dim: int, kappa: float = KAPPA) -> float:
     """The entropy, in nats, that a single point of the sphere is given."""
-    return -F.vmf_log_normalizer(dim, kappa) - kappa
+    return -vmf_log_normalizer(dim, kappa) - kappa
 
 
 def reconstruction(z1: Tensor, z2: Tensor, kappa: float = KAPPA) -> Tensor:
-    """:func:`mmentropy.functional.sphere_reconstruction` of unit rows.
+    """:func:`mmentropy.functional.sphere.sphere_reconstruction` of unit rows.
 
     :func:`entropy` minus this is ER's lower bound on the information that
     the views share, at most log N.
@@ -333,7 +347,7 @@ def reconstruction(z1: Tensor, z2: Tensor, kappa: float = KAPPA) -> Tensor:
     Source:
         ER, arXiv 2307.10907.
     """
-    return F.sphere_reconstruction(*_pair(z1, z2), kappa)
+    return sphere_reconstruction(*_pair(z1, z2), kappa)
 
 
 def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
@@ -348,11 +362,11 @@ def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
         is. A constant batch gives the entropy of its assignment.
 
     Source:
-        ER, arXiv 2307.10907: :func:`mmentropy.functional.discrete_entropy`.
+        ER, arXiv 2307.10907: :func:`mmentropy.functional.simplex.discrete_entropy`.
     """
-    F.check_positive(temperature=temperature)
+    require(POSITIVE, temperature=temperature)
     probs = (_wide('logits', logits) / temperature).softmax(dim=1)
-    return F.discrete_entropy(probs) / math.log(probs.size(1))
+    return discrete_entropy(probs) / math.log(probs.size(1))
 
 
 # -- With labels -------------------------------------------------------------
@@ -403,7 +417,7 @@ def measure(views: list[Tensor]) -> tuple[dict[str, float], Tensor]:
         alpha_req=power_law(shares),
         feature_std=feature_std(z),
         uniformity=uniformity(z),
-        coding_length=coding_length(z),
+        coding_length=coding_length_per_image(z),
         entropy=torch.stack([entropy(view) for view in views]).mean(),
     )
     if len(views) == 2:

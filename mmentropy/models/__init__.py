@@ -1,25 +1,25 @@
-"""Registers the algorithms, backbone, EMA, heads, losses, neck and norm."""
+"""One page per method, and what they share; importing registers all of it."""
 
 from mmentropy.models.backbones import ResNet_CIFAR_Pool
+from mmentropy.models.dino import DINO, DINOLoss, PrototypeNeck
 from mmentropy.models.ema import ForeachEMA
-from mmentropy.models.heads import ERHead, MECHead, MinEntHead
+from mmentropy.models.er import ER, ERHead, ERLoss
 from mmentropy.models.linear_head import BatchNormLinearClsHead
-from mmentropy.models.losses import DINOLoss, ERLoss, MECLoss, MinEntLoss
-from mmentropy.models.necks import PrototypeNeck
+from mmentropy.models.mec import MEC, MECHead, MECLoss
+from mmentropy.models.minent import MinEnt, MinEntHead, MinEntLoss
 from mmentropy.models.norm import CPUSyncBatchNorm
-from mmentropy.models.regularizer import WithMEC
-from mmentropy.models.selfsup import DINO, ER, MEC, MinEnt
+from mmentropy.models.with_mec import WithMEC
 
 __all__ = [
+    'DINO',
+    'ER',
+    'MEC',
     'BatchNormLinearClsHead',
     'CPUSyncBatchNorm',
-    'DINO',
     'DINOLoss',
-    'ER',
     'ERHead',
     'ERLoss',
     'ForeachEMA',
-    'MEC',
     'MECHead',
     'MECLoss',
     'MinEnt',

@@ -1,6 +1,6 @@
 """The ResNet of small images that mmpretrain lacks."""
 
-import torch.nn.functional as torch_f
+import torch.nn.functional as F
 from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.registry import MODELS
 from torch import Tensor
@@ -13,7 +13,7 @@ class ResNet_CIFAR_Pool(ResNet_CIFAR):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (N, C, H, W) to maps of the stages in ``out_indices``."""
         x = self.relu(self.norm1(self.conv1(x)))
-        x = torch_f.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         outputs = []
         for i, name in enumerate(self.res_layers):
             x = getattr(self, name)(x)

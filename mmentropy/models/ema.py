@@ -3,10 +3,11 @@
 from math import cos, pi
 
 import torch
-from mmengine.logging import MessageHub
 from mmpretrain.models.utils import CosineEMA
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+
+from mmentropy.models.optimizer_steps import total_optimizer_steps
 
 
 @MODELS.register_module()
@@ -25,7 +26,7 @@ class ForeachEMA(CosineEMA):
     """
 
     _count = 0
-    # torch's counter of writes to ``steps`` when ``_count`` was its value.
+    # How often torch had written to ``steps`` when ``_count`` was its value.
     _version: int | None = None
 
     @torch.no_grad()
@@ -57,9 +58,13 @@ class ForeachEMA(CosineEMA):
         self._version = self.steps._version
 
     def current_momentum(self, step: int) -> float:
-        """The weight of the online network: a cosine over all iterations."""
-        total = MessageHub.get_current_instance().get_info('max_iters')
-        left = (cos(pi * step / total) + 1) / 2
+        """The weight of the online network, a cosine over all steps of the optimiser.
+
+        Beyond the last step the cosine stays at its end. Checkpoints of runs that
+        counted every iteration of an accumulated step may get there.
+        """
+        total = total_optimizer_steps()
+        left = (cos(pi * min(step, total) / total) + 1) / 2
         return self.end_momentum + (self.momentum - self.end_momentum) * left
 
 

@@ -12,12 +12,12 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as torch_f
+import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp, xlogy
 
-from mmentropy import functional as F
+from mmentropy.functional import coding, minimum_entropy, simplex, sphere
 from mmentropy.models import DINOLoss, ERLoss, MECLoss, MinEntLoss
 
 DTYPES = [torch.float32, torch.float64]
@@ -29,7 +29,7 @@ seeds = st.integers(0, 2**32 - 1)
 # Of one matrix, or, of kind 'mixed', of every row its own.
 exponents = st.integers(-30, 30)
 kappas = st.sampled_from([1e-30, 1e-3, 1.0, 10.0, 300.0, 1e5])
-estimators = st.sampled_from(F.ESTIMATORS)
+estimators = st.sampled_from(sphere.ESTIMATORS)
 
 
 def prop(**strategies):
@@ -65,7 +65,7 @@ def matrices(
         elif kind == 'zero row':
             x[draw(st.integers(0, n - 1))] = 0
         elif kind == 'one-hot':
-            x = torch_f.one_hot(x.argmax(dim=1), d).double()
+            x = F.one_hot(x.argmax(dim=1), d).double()
         elif kind == 'shifted':
             x = x / 100 + 1
         if kind == 'mixed':
@@ -81,7 +81,7 @@ def units(count=1, kinds=KINDS, **kwargs):
     """Rows of length 1, or 0 where the kind has them."""
 
     def divide(x):
-        return torch_f.normalize(x.double(), dim=1).to(x.dtype)
+        return F.normalize(x.double(), dim=1).to(x.dtype)
 
     kwargs = dict(exponent=st.just(0), kinds=kinds, **kwargs)
     return matrices(count, **kwargs).map(
@@ -133,42 +133,33 @@ def close(value, expected, tol, scale=1.0):
 X = torch.eye(3)
 P = torch.full((3, 3), 1 / 3)
 CLASSES = torch.tensor([0, 1, 2])
-CHECKED = {
-    'cross_gram': (F.cross_gram, dict(pred=X, target=X)),
-    'log_det_taylor': (F.log_det_taylor, dict(c=X / 2)),
-    'log_det_exact': (F.log_det_exact, dict(c=X)),
-    'spectral_norm': (F.spectral_norm, dict(c=X)),
-    'coding_length': (lambda z: F.coding_length(z, 0.1), dict(z=X)),
-    'plug_in': (F.sphere_entropy, dict(z=X)),
-    'joe': (lambda z: F.sphere_entropy(z, estimator='joe'), dict(z=X)),
-    'sphere_reconstruction': (F.sphere_reconstruction, dict(z1=X, z2=X)),
-    'discrete_entropy': (F.discrete_entropy, dict(probs=P)),
-    'discrete_reconstruction': (F.discrete_reconstruction, dict(p1=P, p2=P)),
-    **{
-        norm: (lambda logits, norm=norm: F.nearest_min_entropy(logits, norm), dict(logits=X))
-        for norm in F.NORMS
-    },
-}
-
-
-def unchecked(function):
-    return lambda *args: function(*args, check_finite=False)
-
-
-# Those of the training step, in which the loss modules look at the input.
-HOT = {
-    'unit_rows': (F.unit_rows, dict(x=X)),
-    'spectral_norm': (unchecked(F.spectral_norm), dict(c=X)),
-    'sphere_reconstruction': (unchecked(F.sphere_reconstruction), dict(z1=X, z2=X)),
-    'discrete_entropy': (unchecked(F.discrete_entropy), dict(probs=P)),
-    'discrete_joe': (lambda p: F.discrete_entropy(p, 'joe', check_finite=False), dict(probs=P)),
-    'discrete_reconstruction': (unchecked(F.discrete_reconstruction), dict(p1=P, p2=P)),
+ROUTINES = {
+    'unit_rows': (sphere.unit_rows, dict(x=X)),
+    'cross_gram': (coding.cross_gram, dict(pred=X, target=X)),
+    'log_det_taylor': (coding.log_det_taylor, dict(c=X / 2)),
+    'log_det_exact': (coding.log_det_exact, dict(c=X)),
+    'spectral_norm': (coding.spectral_norm, dict(c=X)),
+    'coding_length': (lambda z: coding.coding_length(z, 0.1), dict(z=X)),
+    'plug_in': (sphere.sphere_entropy, dict(z=X)),
+    'joe': (lambda z: sphere.sphere_entropy(z, estimator='joe'), dict(z=X)),
+    'sphere_reconstruction': (sphere.sphere_reconstruction, dict(z1=X, z2=X)),
+    'discrete_entropy': (simplex.discrete_entropy, dict(probs=P)),
+    'discrete_joe': (lambda p: simplex.discrete_entropy(p, 'joe'), dict(probs=P)),
+    'discrete_reconstruction': (simplex.discrete_reconstruction, dict(p1=P, p2=P)),
     'min_entropy_loss': (
-        lambda g1, g2: F.min_entropy_loss(g1, g2, CLASSES, CLASSES),
+        lambda g1, g2: minimum_entropy.min_entropy_loss(g1, g2, CLASSES, CLASSES),
         dict(g1=X, g2=X),
     ),
 }
-ALL = {**CHECKED, **{f'{name}, hot': entry for name, entry in HOT.items()}}
+# Their results are classes, which cannot say that something was not finite.
+CHOICES = {
+    norm: (
+        lambda logits, norm=norm: minimum_entropy.nearest_min_entropy(logits, norm),
+        dict(logits=X),
+    )
+    for norm in minimum_entropy.NORMS
+}
+ALL = {**ROUTINES, **CHOICES}
 
 
 def replaced(names, values):
@@ -232,73 +223,52 @@ def spoilt(bad, at, x):
     return x
 
 
-@pytest.mark.parametrize('function, names', CHECKED.values(), ids=CHECKED)
-@prop(bad=st.sampled_from(BAD), at=st.integers(0, 8), dtype=st.sampled_from(DTYPES))
-def test_not_finite_is_an_error(function, names, bad, at, dtype):
-    names = {name: x.to(dtype) for name, x in names.items()}
-    for name, args in replaced(names, partial(spoilt, bad, at)):
-        raises(FloatingPointError, name, function, *args)
-
-
-@pytest.mark.parametrize('function, names', HOT.values(), ids=HOT)
+@pytest.mark.parametrize('function, names', ROUTINES.values(), ids=ROUTINES)
 @prop(bad=st.sampled_from(BAD), at=st.integers(0, 8), dtype=st.sampled_from(DTYPES))
 def test_not_finite_goes_into_the_result(function, names, bad, at, dtype):
-    # No zeros, of which infinity would make NaN by itself.
+    # Without zeros, which times infinity are NaN anyway.
     names = {name: x.to(dtype) * 0.5 + 0.1 for name, x in names.items()}
-    # What is below 0 counts as 0.
-    assume(bad != -math.inf or function is not HOT['discrete_joe'][0])
+    # A mean below 0 counts as 0.
+    assume(bad != -math.inf or function is not ROUTINES['discrete_joe'][0])
     for name, args in replaced(names, partial(spoilt, bad, at)):
         value = function(*args)
         if bad == -math.inf and name[0] == 'g' and at % 4:
-            # A class without probability, which is no target: the limit.
+            # A class without probability that is no target: the limit.
             args = [x.nan_to_num(neginf=-1e4) for x in args]
             assert value == function(*args)
-            continue
-        if value.dim():
-            # Of rows, in its own alone.
+        elif function is sphere.unit_rows:
+            # Only the row that has it is spoilt.
             rows = torch.arange(3) == at // 3
             assert torch.equal(~torch.isfinite(value).all(dim=1), rows)
         else:
-            assert not torch.isfinite(value)
+            assert not torch.isfinite(value).all()
 
 
-@prop(
-    shape=st.lists(sizes, min_size=2, max_size=2),
-    dtype=st.sampled_from([*DTYPES, torch.float16, torch.bfloat16]),
-    bad=st.lists(st.tuples(st.integers(0, 35), st.sampled_from(BAD)), max_size=4),
-)
-def test_check_matrix_counts(shape, dtype, bad):
-    """Entries whose sum overflows pass; others are told by number."""
-    x = torch.full(shape, torch.finfo(dtype).max, dtype=dtype)
-    for at, value in bad:
-        x.view(-1)[at % x.numel()] = value
-    count = len({at % x.numel() for at, _ in bad})
-    if not count:
-        F.check_matrix('x', x)
-    else:
-        with pytest.raises(FloatingPointError, match=f'x has {count} non-finite of {x.numel()} '):
-            F.check_matrix('x', x)
-    F.check_matrix('x', x, check_finite=False)
+@pytest.mark.parametrize('function, names', CHOICES.values(), ids=CHOICES)
+@prop(bad=st.sampled_from(BAD), at=st.integers(0, 8))
+def test_classes_of_what_is_not_finite_are_in_range(function, names, bad, at):
+    for _, args in replaced(names, partial(spoilt, bad, at)):
+        classes = function(*args)
+        assert classes.min() >= 0 and classes.max() < 3
 
 
 NUMBERS = {
     'kappa': [
-        lambda v: F.vmf_log_normalizer(3, v),
-        lambda v: F.sphere_entropy(X, v),
-        lambda v: F.sphere_entropy(X, v, log_normalizer=0.0),
-        lambda v: F.sphere_reconstruction(X, X, v, 0.0, False),
+        lambda v: sphere.vmf_log_normalizer(3, v),
+        lambda v: sphere.sphere_entropy(X, v),
+        lambda v: sphere.sphere_entropy(X, v, log_normalizer=0.0),
+        lambda v: sphere.sphere_reconstruction(X, X, v, 0.0),
     ],
-    'x': [lambda v: F.log_bessel_i(1.0, v)],
-    'order': [lambda v: F.log_bessel_i(v, 1.0)],
-    'distortion': [lambda v: F.coding_length(X, v)],
+    'x': [lambda v: sphere.log_bessel_i(1.0, v)],
+    'order': [lambda v: sphere.log_bessel_i(v, 1.0)],
+    'distortion': [lambda v: coding.coding_length(X, v)],
     'log_normalizer': [
-        lambda v: F.sphere_entropy(X, 1.0, log_normalizer=v),
-        lambda v: F.sphere_reconstruction(X, X, 1.0, v, False),
-        lambda v: F.kernel_entropy(X[0], 'joe', v),
+        lambda v: sphere.sphere_entropy(X, 1.0, log_normalizer=v),
+        lambda v: sphere.sphere_reconstruction(X, X, 1.0, v),
     ],
     'eps': [
-        lambda v: F.discrete_entropy(P, eps=v),
-        lambda v: F.discrete_reconstruction(P, P, v),
+        lambda v: simplex.discrete_entropy(P, eps=v),
+        lambda v: simplex.discrete_reconstruction(P, P, v),
     ],
 }
 
@@ -325,11 +295,11 @@ def test_numbers(name):
 @pytest.mark.parametrize(
     'name, least, function',
     [
-        ('order', 1, lambda v: F.log_det_taylor(X / 2, v)),
-        ('iterations', 1, lambda v: F.spectral_norm(X, v)),
-        ('dim', 1, F.log_sphere_area),
-        ('dim', 2, lambda v: F.vmf_log_normalizer(v, 1.0)),
-        ('num_classes', 2, lambda v: F.class_balance(CLASSES.clamp_max(1), v)),
+        ('order', 1, lambda v: coding.log_det_taylor(X / 2, v)),
+        ('iterations', 1, lambda v: coding.spectral_norm(X, v)),
+        ('dim', 1, sphere.log_sphere_area),
+        ('dim', 2, lambda v: sphere.vmf_log_normalizer(v, 1.0)),
+        ('num_classes', 2, lambda v: minimum_entropy.class_balance(CLASSES.clamp_max(1), v)),
     ],
 )
 def test_integers(name, least, function):
@@ -342,10 +312,9 @@ def test_integers(name, least, function):
 @pytest.mark.parametrize(
     'function',
     [
-        lambda e: F.sphere_entropy(X, 1.0, e),
-        lambda e: F.kernel_entropy(X[0], e, 0.0),
-        lambda e: F.discrete_entropy(P, e),
-        lambda e: F.nearest_min_entropy(X, e),
+        lambda e: sphere.sphere_entropy(X, 1.0, e),
+        lambda e: simplex.discrete_entropy(P, e),
+        lambda e: minimum_entropy.nearest_min_entropy(X, e),
     ],
 )
 def test_choices(function):
@@ -357,25 +326,20 @@ def test_choices(function):
 @prop(shape=st.lists(st.integers(0, 4), max_size=3))
 def test_vectors(shape):
     """What is no vector of the right length."""
-    sums, classes = torch.zeros(shape), torch.zeros(shape).long()
-    if len(shape) != 1 or not shape[0]:
-        raises(ValueError, 'kernel_sums', F.kernel_entropy, sums, 'joe', 0.0)
+    classes = torch.zeros(shape).long()
     if len(shape) != 1 or shape[0] < 2:
-        raises(ValueError, 'classes', F.class_balance, classes, 2)
+        raises(ValueError, 'classes', minimum_entropy.class_balance, classes, 2)
     if shape != [3]:
-        raises(ValueError, 'target1', F.min_entropy_loss, X, X, classes, CLASSES)
-        raises(ValueError, 'target2', F.min_entropy_loss, X, X, CLASSES, classes)
+        raises(ValueError, 'target1', minimum_entropy.min_entropy_loss, X, X, classes, CLASSES)
+        raises(ValueError, 'target2', minimum_entropy.min_entropy_loss, X, X, CLASSES, classes)
 
 
 @pytest.mark.parametrize('dtype', [torch.int32, torch.float32, torch.bool])
 def test_vectors_of_another_dtype(dtype):
     classes = CLASSES.to(dtype)
-    raises(TypeError, 'classes', F.class_balance, classes, 3)
-    raises(TypeError, 'target1', F.min_entropy_loss, X, X, classes, CLASSES)
-    raises(TypeError, 'target2', F.min_entropy_loss, X, X, CLASSES, classes)
-    if dtype != torch.float32:
-        raises(TypeError, 'kernel_sums', F.kernel_entropy, classes, 'joe', 0.0)
-    raises(TypeError, 'kernel_sums', F.kernel_entropy, X[0].half(), 'joe', 0.0)
+    raises(TypeError, 'classes', minimum_entropy.class_balance, classes, 3)
+    raises(TypeError, 'target1', minimum_entropy.min_entropy_loss, X, X, classes, CLASSES)
+    raises(TypeError, 'target2', minimum_entropy.min_entropy_loss, X, X, CLASSES, classes)
 
 
 @prop(bad=st.sampled_from([-(2**63) + 1, -100, -1, 3, 2**40]), count=st.integers(1, 3))
@@ -384,26 +348,12 @@ def test_classes_out_of_range(bad, count):
     wrong = CLASSES.clone()
     wrong[:count] = bad
     for function in (
-        lambda: F.class_balance(wrong, 3),
-        lambda: F.min_entropy_loss(X, X, wrong, CLASSES),
-        lambda: F.min_entropy_loss(X, X, CLASSES, wrong),
+        lambda: minimum_entropy.class_balance(wrong, 3),
+        lambda: minimum_entropy.min_entropy_loss(X, X, wrong, CLASSES),
+        lambda: minimum_entropy.min_entropy_loss(X, X, CLASSES, wrong),
     ):
         with pytest.raises(IndexError):
             function()
-
-
-@prop(x=matrices(exponent=st.integers(-2, 30)))
-def test_outside_of_the_simplex(x):
-    inside = torch.full_like(x, 1 / x.size(1))
-    if x.sum() > 0 and len(x) > 1 and x.size(1) > 1:
-        # Sums of 1, of which one entry is negative.
-        x = inside.clone()
-        x[1, :2] += torch.tensor([-0.9, 0.9])
-    assume(x.min() < -0.01 or (x.sum(dim=1) - 1).abs().max() > 0.01)
-    for estimator in F.ESTIMATORS:
-        raises(ValueError, 'probs', F.discrete_entropy, x, estimator)
-    raises(ValueError, 'p1', F.discrete_reconstruction, x, inside)
-    raises(ValueError, 'p2', F.discrete_reconstruction, inside, x)
 
 
 # -- Rows of unit length -----------------------------------------------------
@@ -412,8 +362,8 @@ def test_outside_of_the_simplex(x):
 @prop(x=matrices(exponent=st.one_of(exponents, st.integers(-14, -10))))
 def test_unit_rows(x):
     """Those of F.normalize in float64, as are their gradients."""
-    unit, (grad,) = value_and_grads(F.unit_rows, x)
-    expected, (slope,) = value_and_grads(torch_f.normalize, x.double())
+    unit, (grad,) = value_and_grads(sphere.unit_rows, x)
+    expected, (slope,) = value_and_grads(F.normalize, x.double())
     close(unit, expected.numpy(), 8 * eps_of(x))
     length = wide(x.double().norm(dim=1, keepdim=True)).clip(1e-12)
     # Within rounding of the shortest length either gradient is right.
@@ -425,9 +375,9 @@ def test_unit_rows(x):
 
 @prop(x=matrices(exponent=st.integers(-5, 25)), power=st.integers(-10, 10))
 def test_unit_rows_ignore_length_and_order(x, power):
-    unit = F.unit_rows(x)
-    torch.testing.assert_close(F.unit_rows(x * 2.0**power), unit)
-    assert torch.equal(F.unit_rows(x.flip(0)), unit.flip(0))
+    unit = sphere.unit_rows(x)
+    torch.testing.assert_close(sphere.unit_rows(x * 2.0**power), unit)
+    assert torch.equal(sphere.unit_rows(x.flip(0)), unit.flip(0))
 
 
 # -- Coding length (MEC) -----------------------------------------------------
@@ -441,9 +391,9 @@ def test_cross_gram(pair):
     bound = float(np.max(np.abs(pred)) * np.max(np.abs(target)) * 36)
     largest = torch.finfo(pair[0].dtype).max
     if np.abs(expected).max() > largest:
-        raises(FloatingPointError, 'product', F.cross_gram, *pair)
+        assert not torch.isfinite(coding.cross_gram(*pair)).all()
     elif bound < largest:
-        value, _ = value_and_grads(F.cross_gram, *pair)
+        value, _ = value_and_grads(coding.cross_gram, *pair)
         assert len(value) == min(n, d)
         close(value, expected, 30 * eps_of(pair[0]), bound)
 
@@ -456,19 +406,24 @@ def series(c, order):
     return sum(terms), sum(norm**k / k for k in range(1, order + 1)) * len(c)
 
 
+def overflows(c, order):
+    """Whether the value of the series says that its powers left the range."""
+    return not torch.isfinite(coding.log_det_taylor(c, order))
+
+
 @prop(c=matrices(square=True), order=st.integers(1, 7))
 def test_log_det_taylor(c, order):
     norm = np.linalg.norm(wide(c))
     largest = math.log(torch.finfo(c.dtype).max)
     size = order * math.log(max(norm, 1))
     if size > largest:
-        raises(FloatingPointError, 'c', F.log_det_taylor, c, order)
+        assert overflows(c, order)
     elif size < largest - math.log(10):
-        value, _ = value_and_grads(lambda c: F.log_det_taylor(c, order), c)
+        value, _ = value_and_grads(lambda c: coding.log_det_taylor(c, order), c)
         expected, scale = series(wide(c), order)
         # Eigenvalues of a defective matrix are known to a root of rounding.
         close(value, expected, 1e3 * eps_of(c) + 1e-7, scale)
-        close(F.log_det_taylor(c.T, order), wide(value), 100 * eps_of(c), scale)
+        close(coding.log_det_taylor(c.T, order), wide(value), 100 * eps_of(c), scale)
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -476,15 +431,15 @@ def test_log_det_taylor(c, order):
 def test_log_det_taylor_close_to_overflow(order, dtype):
     largest = torch.finfo(dtype).max
     c = torch.ones(1, 1, dtype=dtype)
-    value_and_grads(lambda c: F.log_det_taylor(c, order), c * (largest / 10) ** (1 / order))
-    raises(FloatingPointError, 'c', F.log_det_taylor, c * 1.1 * largest ** (1 / order), order)
+    value_and_grads(lambda c: coding.log_det_taylor(c, order), c * (largest / 10) ** (1 / order))
+    assert overflows(c * 1.1 * (largest * order) ** (1 / order), order)
 
 
 def test_log_det_taylor_with_traceless_powers():
     """Nilpotent: every trace is 0, while the gradient would overflow."""
     c = torch.diag(torch.full((4,), 1e13), 1)
-    raises(FloatingPointError, 'c', F.log_det_taylor, c, 4)
-    value, _ = value_and_grads(lambda c: F.log_det_taylor(c, 2), c)
+    assert overflows(c, 4)
+    value, _ = value_and_grads(lambda c: coding.log_det_taylor(c, 2), c)
     assert value == 0
 
 
@@ -493,9 +448,9 @@ def test_taylor_tends_to_exact(x, norm, order):
     """The rest of the series is at most N r^(n+1) / ((n+1) (1-r))."""
     largest = np.linalg.norm(wide(x), 2)
     c = x * (norm / largest if largest else 1.0)
-    exact, _ = value_and_grads(F.log_det_exact, c)
+    exact, _ = value_and_grads(coding.log_det_exact, c)
     rest = len(c) * norm ** (order + 1) / ((order + 1) * (1 - norm))
-    error = abs(F.log_det_taylor(c, order) - exact)
+    error = abs(coding.log_det_taylor(c, order) - exact)
     assert error <= rest + 30 * eps_of(c)
     assert abs(exact) <= -len(c) * math.log(1 - norm) + 30 * eps_of(c)
 
@@ -507,21 +462,20 @@ def test_log_det_exact(c):
     condition = np.linalg.cond(matrix)
     if condition < 0.01 / eps_of(c):
         if sign < 0:
-            raises(FloatingPointError, 'det(I', F.log_det_exact, c)
+            raises(FloatingPointError, 'det(I', coding.log_det_exact, c)
             return
-        value, _ = value_and_grads(F.log_det_exact, c)
+        value, _ = value_and_grads(coding.log_det_exact, c)
         close(value, expected, 30 * condition * eps_of(c), 10)
         return
     try:
-        assert torch.isfinite(F.log_det_exact(c))
+        assert torch.isfinite(coding.log_det_exact(c))
     except FloatingPointError as error:
         assert 'det(I + C)' in str(error)
 
 
 def test_log_det_exact_whose_factors_overflow():
     c = torch.tensor([[3e38, 3e38], [-3e38, 3e38]])
-    with pytest.raises(FloatingPointError, match='det'):
-        F.log_det_exact(c)
+    assert not torch.isfinite(coding.log_det_exact(c))
 
 
 @prop(c=matrices(square=True), iterations=st.integers(1, 12))
@@ -531,15 +485,13 @@ def test_spectral_norm(c, iterations):
     The moments of power iteration give at least
     :math:`\sigma |\cos(v_0, w)|^{1 / (2 k + 1)}`, w the singular vector.
     """
-    value = float(F.spectral_norm(c, iterations))
+    value = float(coding.spectral_norm(c, iterations))
     _, sigmas, vectors = np.linalg.svd(wide(c))
     start = np.cos(np.arange(1, len(c) + 1) ** 2.0)
     cosine = abs(vectors[0] @ start) / np.linalg.norm(start)
     least = sigmas[0] * cosine ** (1 / (2 * iterations + 1))
     tol = 1e-4 if c.dtype == torch.float32 else 1e-12
     assert least * (1 - tol) <= value <= sigmas[0] * (1 + 20 * eps_of(c))
-    hot = F.spectral_norm(c, iterations, check_finite=False)
-    assert float(hot) == value
 
 
 @prop(z=units(), exponent=exponents, columns=st.permutations(range(6)))
@@ -548,7 +500,7 @@ def test_coding_length(z, exponent, columns):
     distortion = 10.0**exponent
     n, d = z.shape
     try:
-        value, _ = value_and_grads(lambda z: F.coding_length(z, distortion), z)
+        value, _ = value_and_grads(lambda z: coding.coding_length(z, distortion), z)
     except FloatingPointError as error:
         # As I + C is singular.
         assert exponent < -4
@@ -564,13 +516,15 @@ def test_coding_length(z, exponent, columns):
     expected = np.log1p(np.linalg.eigvalsh(gram).clip(0)).sum() * (n + d) / 2
     close(value, expected, tol, scale)
     columns = [c for c in columns if c < d]
-    close(F.coding_length(z.flip(0)[:, columns], distortion), wide(value), tol, scale)
+    close(coding.coding_length(z.flip(0)[:, columns], distortion), wide(value), tol, scale)
 
 
 @prop(z=matrices(), exponent=exponents)
 def test_coding_length_of_any_rows(z, exponent):
+    largest = torch.finfo(z.dtype).max * min(1.0, 10.0**exponent)
+    assume(z.double().square().sum() < largest / 100)
     try:
-        value_and_grads(lambda z: F.coding_length(z, 10.0**exponent), z)
+        value_and_grads(lambda z: coding.coding_length(z, 10.0**exponent), z)
     except FloatingPointError:
         assert z.double().norm() > 10.0 ** (exponent / 2) or exponent < -4
 
@@ -588,29 +542,29 @@ def test_log_bessel_i(order, x):
         terms = [order * mpmath.log(half), -mpmath.loggamma(order + 1)]
         expected = sum(terms) + mpmath.log(mpmath.hyp0f1(order + 1, half**2))
         scale = max(1, *map(abs, [*terms, expected]))
-        assert abs(F.log_bessel_i(order, x) - expected) <= 1e-13 * scale
+        assert abs(sphere.log_bessel_i(order, x) - expected) <= 1e-13 * scale
 
 
 @prop(dim=st.one_of(st.integers(1, 300), st.integers(1, 10**9)))
 def test_log_sphere_area(dim):
     """A_(d+2) = 2 pi / d A_d, from 2 points and a circle of 2 pi."""
-    step = F.log_sphere_area(dim + 2) - F.log_sphere_area(dim)
+    step = sphere.log_sphere_area(dim + 2) - sphere.log_sphere_area(dim)
     assert step == pytest.approx(
         math.log(2 * math.pi / dim), abs=1e-15 * dim * math.log(dim + 2), rel=1e-12
     )
-    assert math.exp(F.log_sphere_area(1)) == pytest.approx(2)
-    assert math.exp(F.log_sphere_area(2)) == pytest.approx(2 * math.pi)
+    assert math.exp(sphere.log_sphere_area(1)) == pytest.approx(2)
+    assert math.exp(sphere.log_sphere_area(2)) == pytest.approx(2 * math.pi)
 
 
 @prop(dim=st.one_of(st.integers(2, 300), st.integers(2, 10**6)), kappa=kappas)
 def test_vmf_log_normalizer(dim, kappa):
     """exp(kappa cos) has a mean of at least 1 and below exp(kappa)."""
-    area = F.log_sphere_area(dim)
-    value = F.vmf_log_normalizer(dim, kappa)
+    area = sphere.log_sphere_area(dim)
+    value = sphere.vmf_log_normalizer(dim, kappa)
     tol = 1e-13 * (kappa + dim * math.log(dim) + abs(dim * math.log(kappa)))
     assert -area - kappa - tol <= value <= -area + tol
     # A larger Bessel function, a smaller constant.
-    assert F.vmf_log_normalizer(dim, kappa, True) <= value + tol
+    assert sphere.vmf_log_normalizer(dim, kappa, True) <= value + tol
 
 
 @example(kappa=1e6)
@@ -621,17 +575,13 @@ def test_vmf_log_normalizer_in_three_dimensions(kappa):
         bessel = mpmath.sqrt(2 / (mpmath.pi * k)) * mpmath.sinh(k)
         for guard in (0, mpmath.mpf('1e-7')):
             expected = mpmath.log(mpmath.sqrt(k) / ((2 * mpmath.pi) ** 1.5 * (bessel + guard)))
-            value = F.vmf_log_normalizer(3, kappa, bool(guard))
+            value = sphere.vmf_log_normalizer(3, kappa, bool(guard))
             assert value == pytest.approx(float(expected), rel=1e-12, abs=1e-12)
 
 
-def kernel_density(z, kappa, estimator, log_c):
-    """Entropy from densities one by one, and those rows' sums of kernels."""
+def kernel_density_entropy(z, kappa, estimator, log_c):
+    """Entropy from the densities of the rows one by one."""
     sums = logsumexp(kappa * wide(z) @ wide(z).T, axis=1)
-    return log_density_entropy(sums, estimator, log_c), sums
-
-
-def log_density_entropy(sums, estimator, log_c):
     density = sums - math.log(len(sums)) + log_c
     if estimator == 'joe':
         return -density.mean()
@@ -641,9 +591,9 @@ def log_density_entropy(sums, estimator, log_c):
 @prop(z=units(columns=st.integers(2, 6)), kappa=kappas, estimator=estimators)
 def test_sphere_entropy(z, kappa, estimator):
     n, d = z.shape
-    log_c = F.vmf_log_normalizer(d, kappa)
-    value, _ = value_and_grads(lambda z: F.sphere_entropy(z, kappa, estimator), z)
-    expected, sums = kernel_density(z, kappa, estimator, log_c)
+    log_c = sphere.vmf_log_normalizer(d, kappa)
+    value, _ = value_and_grads(lambda z: sphere.sphere_entropy(z, kappa, estimator), z)
+    expected = kernel_density_entropy(z, kappa, estimator, log_c)
     scale = 1 + kappa + abs(log_c)
     tol = 20 * eps_of(z)
     if estimator == 'joe' or kappa < 1e3 or z.dtype == torch.float64:
@@ -655,9 +605,9 @@ def test_sphere_entropy(z, kappa, estimator):
     if z.any(dim=1).all():
         assert value <= point + math.log(n) + tol * scale
         if estimator == 'plug_in':
-            assert value <= F.log_sphere_area(d) + tol * scale
+            assert value <= sphere.log_sphere_area(d) + tol * scale
     torch.testing.assert_close(
-        F.sphere_entropy(z.flip(0).flip(1), kappa, estimator),
+        sphere.sphere_entropy(z.flip(0).flip(1), kappa, estimator),
         value,
         rtol=0,
         atol=tol * scale * (1 + kappa**0.5),
@@ -666,47 +616,42 @@ def test_sphere_entropy(z, kappa, estimator):
 
 @prop(z=matrices(columns=st.integers(2, 6)), kappa=kappas, estimator=estimators)
 def test_sphere_entropy_of_any_rows(z, kappa, estimator):
-    largest = kappa * float(z.double().square().sum(dim=1).max())
+    length = float(z.double().norm(dim=1).max())
+    kernel = kappa * length**2
+    largest = torch.finfo(z.dtype).max
 
     def entropy(z):
-        return F.sphere_entropy(z, kappa, estimator)
+        return sphere.sphere_entropy(z, kappa, estimator)
 
-    if largest > 2e18:
-        raises(FloatingPointError, 'z', entropy, z)
-    elif largest < 5e17:
+    if kernel > 2 * largest:
+        assert not torch.isfinite(entropy(z))
+    elif kernel * max(1, kappa * length) < largest / 100:
         value_and_grads(entropy, z)
 
 
 @prop(
-    sums=matrices(rows=st.just(1)).map(lambda x: x[0]),
+    z=units(columns=st.integers(2, 6)),
     estimator=estimators,
     log_c=st.floats(-1e30, 1e30),
-    shift=st.floats(-10, 10),
 )
-def test_kernel_entropy(sums, estimator, log_c, shift):
-    value, _ = value_and_grads(lambda s: F.kernel_entropy(s, estimator, log_c), sums)
-    expected = log_density_entropy(wide(sums), estimator, log_c)
-    scale = np.abs(wide(sums)).max() + abs(log_c) + 10
-    tol = 50 * eps_of(sums)
-    close(value, expected, tol, scale)
-    close(F.kernel_entropy(sums.flip(0), estimator, log_c), expected, tol, scale)
-    if np.abs(wide(sums)).max() < 100:
-        close(F.kernel_entropy(sums + shift, estimator, log_c), expected - shift, 10 * tol, scale)
+def test_sphere_entropy_with_another_constant(z, estimator, log_c):
+    value = sphere.sphere_entropy(z, 10.0, estimator, log_c)
+    expected = kernel_density_entropy(z, 10.0, estimator, log_c)
+    close(value, expected, 50 * eps_of(z), 20 + abs(log_c))
 
 
 @prop(pair=units(2, columns=st.integers(2, 6)), kappa=kappas)
 def test_sphere_reconstruction(pair, kappa):
-    log_c = F.vmf_log_normalizer(pair[0].size(1), kappa)
-    value, _ = value_and_grads(lambda a, b: F.sphere_reconstruction(a, b, kappa), *pair)
+    log_c = sphere.vmf_log_normalizer(pair[0].size(1), kappa)
+    value, _ = value_and_grads(lambda a, b: sphere.sphere_reconstruction(a, b, kappa), *pair)
     a, b = map(wide, pair)
     scale = 1 + kappa + abs(log_c)
     tol = 10 * eps_of(pair[0])
     close(value, -np.einsum('nd,nd->n', a, b).mean() * kappa - log_c, tol, scale)
     assert abs(value + log_c) <= kappa + tol * scale
     for other in (
-        F.sphere_reconstruction(*pair, kappa, check_finite=False),
-        F.sphere_reconstruction(*pair[::-1], kappa),
-        F.sphere_reconstruction(*(x.flip(0) for x in pair), kappa),
+        sphere.sphere_reconstruction(*pair[::-1], kappa),
+        sphere.sphere_reconstruction(*(x.flip(0) for x in pair), kappa),
     ):
         close(other, wide(value), tol, scale)
 
@@ -719,10 +664,10 @@ def test_sphere_reconstruction_of_any_rows(pair, kappa):
     bound = np.abs(a).max() * np.abs(b).max() * 36
 
     def error(a, b):
-        return F.sphere_reconstruction(a, b, kappa)
+        return sphere.sphere_reconstruction(a, b, kappa)
 
     if found > 2 * largest or found * kappa > 2 * largest:
-        raises(FloatingPointError, 'z1', error, *pair)
+        assert not torch.isfinite(error(*pair))
     elif max(1, kappa) * bound < largest:
         value_and_grads(error, *pair)
 
@@ -735,11 +680,11 @@ guards = st.sampled_from([0.0, 1e-320, 1e-46, 1e-40, 1e-30, 1e-7, 1e-3])
 def test_discrete_entropy(probs, eps, rows):
     n, k = probs.shape
     tol = 20 * eps_of(probs)
-    value, _ = value_and_grads(lambda p: F.discrete_entropy(p, eps=eps), probs)
+    value, _ = value_and_grads(lambda p: simplex.discrete_entropy(p, eps=eps), probs)
     mean = wide(probs).mean(axis=0)
     close(value, -xlogy(mean, mean + eps).sum(), tol)
     assert -k * eps - tol <= value <= math.log(k) + tol
-    joe, _ = value_and_grads(lambda p: F.discrete_entropy(p, 'joe', eps), probs)
+    joe, _ = value_and_grads(lambda p: simplex.discrete_entropy(p, 'joe', eps), probs)
     tiny = torch.finfo(probs.dtype).tiny
     guarded = np.maximum(mean + eps, tiny)
     # A mean below the normal numbers is rounded to few digits.
@@ -747,16 +692,13 @@ def test_discrete_entropy(probs, eps, rows):
         close(joe, -np.log(guarded).mean(), tol)
     assert joe >= math.log(k) - k * eps - tol
     for moved in (probs[[r for r in rows if r < n]], probs.flip(1)):
-        close(F.discrete_entropy(moved, eps=eps), wide(value), tol)
-    for estimator, checked in (('plug_in', value), ('joe', joe)):
-        hot = F.discrete_entropy(probs, estimator, eps, check_finite=False)
-        assert hot == checked
+        close(simplex.discrete_entropy(moved, eps=eps), wide(value), tol)
 
 
 @prop(pair=simplices(2), eps=guards)
 def test_discrete_reconstruction(pair, eps):
     tiny = torch.finfo(pair[0].dtype).tiny
-    value, _ = value_and_grads(lambda p, q: F.discrete_reconstruction(p, q, eps), *pair)
+    value, _ = value_and_grads(lambda p, q: simplex.discrete_reconstruction(p, q, eps), *pair)
     p, q = map(wide, pair)
     tol = 50 * eps_of(pair[0])
     logs = [np.log(np.maximum(x + eps, tiny)) for x in (p, q)]
@@ -768,17 +710,15 @@ def test_discrete_reconstruction(pair, eps):
     k = p.shape[1]
     assert value >= np.mean(entropies) - k * max(eps, tiny) - 2 * tol
     for other in (
-        F.discrete_reconstruction(*pair[::-1], eps),
-        F.discrete_reconstruction(*(x.flip(0, 1) for x in pair), eps),
-        F.discrete_reconstruction(*pair, eps, check_finite=False),
+        simplex.discrete_reconstruction(*pair[::-1], eps),
+        simplex.discrete_reconstruction(*(x.flip(0, 1) for x in pair), eps),
     ):
         close(other, wide(value), tol)
 
 
 @prop(x=matrices(exponent=st.integers(-3, 30)), estimator=estimators, eps=guards)
-def test_unchecked_assignments_are_finite(x, estimator, eps):
-    """What is no distribution, in a training step."""
-    value_and_grads(lambda x: F.discrete_entropy(x, estimator, eps, False), x)
+def test_entropy_outside_of_the_simplex_is_finite(x, estimator, eps):
+    value_and_grads(lambda x: simplex.discrete_entropy(x, estimator, eps), x)
 
 
 # -- Minimum entropy (MinEnt) ------------------------------------------------
@@ -796,7 +736,7 @@ def normalised(x, norm):
     return x
 
 
-@pytest.mark.parametrize('norm', F.NORMS)
+@pytest.mark.parametrize('norm', minimum_entropy.NORMS)
 @pytest.mark.parametrize('columns', [False, True], ids=['rows', 'columns'])
 @prop(logits=matrices(rows=st.integers(2, 6)))
 def test_nearest_min_entropy(norm, columns, logits):
@@ -804,7 +744,7 @@ def test_nearest_min_entropy(norm, columns, logits):
     if columns:
         logits = logits.T.contiguous()
         assume(len(logits) > 1)
-    classes = F.nearest_min_entropy(logits, norm)
+    classes = minimum_entropy.nearest_min_entropy(logits, norm)
     assert classes.dtype == torch.int64 and classes.shape == logits.shape[:1]
     rows = normalised(wide(logits), norm)
     chosen = np.take_along_axis(rows, classes.numpy()[:, None], 1)[:, 0]
@@ -814,29 +754,18 @@ def test_nearest_min_entropy(norm, columns, logits):
     if norm == 'batch':
         size = size + (np.abs(wide(logits)) / np.sqrt(wide(logits).var(0) + 1e-5)).max(axis=1)
     assert (chosen >= rows.max(axis=1) - tol * size).all()
-    hot = F.nearest_min_entropy(logits, norm, check_finite=False)
-    assert torch.equal(hot, classes)
-
-
-@pytest.mark.parametrize('norm', F.NORMS)
-@prop(bad=st.sampled_from(BAD), at=st.integers(0, 8))
-def test_nearest_class_of_what_is_not_finite(norm, bad, at):
-    x = X.clone()
-    x.view(-1)[at] = bad
-    classes = F.nearest_min_entropy(x, norm, check_finite=False)
-    assert classes.min() >= 0 and classes.max() < 3
 
 
 @prop(classes=st.lists(st.integers(0, 7), min_size=2, max_size=40), more=st.integers(0, 5))
 def test_class_balance(classes, more):
     k = max(*classes, 1) + 1 + more
-    value = F.class_balance(torch.tensor(classes), k)
+    value = minimum_entropy.class_balance(torch.tensor(classes), k)
     share = np.bincount(classes) / len(classes)
     expected = -xlogy(share, share).sum() / math.log(min(k, len(classes)))
     close(value, expected, 1e-6)
     assert -1e-6 <= value <= 1 + 1e-6
     renamed = k - 1 - torch.tensor(classes[::-1])
-    close(F.class_balance(renamed, k), expected, 1e-6)
+    close(minimum_entropy.class_balance(renamed, k), expected, 1e-6)
 
 
 @prop(pair=matrices(2), seed=seeds)
@@ -844,7 +773,9 @@ def test_min_entropy_loss(pair, seed):
     n, k = pair[0].shape
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(k, (2, n), generator=generator)
-    value, grads = value_and_grads(lambda a, b: F.min_entropy_loss(a, b, *targets), *pair)
+    value, grads = value_and_grads(
+        lambda a, b: minimum_entropy.min_entropy_loss(a, b, *targets), *pair
+    )
     halves = []
     for g, target in zip(map(wide, pair), targets.flip(0)):
         true = g[np.arange(n), target.numpy()]
@@ -856,36 +787,37 @@ def test_min_entropy_loss(pair, seed):
     assert all(grad.abs().max() <= 0.5 / n + 1e-6 for grad in grads)
 
 
-# -- The loss modules, which look at the input -------------------------------
+# -- The loss modules --------------------------------------------------------
 
 LOSSES = {
-    'mec': (MECLoss(), ('pred', 'target')),
-    'mec_exact': (MECLoss(exact=True), ('pred', 'target')),
-    'er': (ERLoss(), ('z1', 'z2')),
-    'er_joe': (ERLoss(estimator='joe'), ('z1', 'z2')),
-    'er_simplex': (ERLoss(support='simplex'), ('z1', 'z2')),
-    'dino': (DINOLoss(), ('z', 'target')),
-    **{f'minent_{norm}': (MinEntLoss(norm), ('g1', 'g2')) for norm in F.NORMS},
+    'mec': MECLoss(),
+    'mec_exact': MECLoss(exact=True),
+    'er': ERLoss(),
+    'er_joe': ERLoss(estimator='joe'),
+    'er_simplex': ERLoss(support='simplex'),
+    'dino': DINOLoss(),
+    **{f'minent_{norm}': MinEntLoss(norm) for norm in minimum_entropy.NORMS},
 }
 views = dict(rows=st.integers(2, 6), columns=st.integers(2, 6))
 
 
-@pytest.mark.parametrize('loss, names', LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize('name', LOSSES)
 @prop(
     pair=matrices(2, **views), first=st.booleans(), at=st.integers(0, 35), bad=st.sampled_from(BAD)
 )
-def test_losses_raise_for_what_is_not_finite(loss, names, pair, first, at, bad):
+def test_losses_of_what_is_not_finite(name, pair, first, at, bad):
+    # A logit of minus infinity is a class without probability, which has a loss.
+    assume(bad != -math.inf or name.startswith(('mec', 'er')) and name != 'er_simplex')
     x = pair[not first]
     x.view(-1)[at % x.numel()] = bad
-    raises(FloatingPointError, names[not first], loss, *pair)
+    assert not torch.isfinite(LOSSES[name](*pair)['loss'])
 
 
 @pytest.mark.parametrize('name', LOSSES)
 @prop(pair=matrices(2, **views))
 def test_losses_of_finite_input_are_finite(name, pair):
     leaves = [x.requires_grad_() for x in pair]
-    terms = LOSSES[name][0](*leaves)
-    terms = terms if isinstance(terms, dict) else dict(loss=terms)
+    terms = LOSSES[name](*leaves)
     assert all(torch.isfinite(x) for x in terms.values())
     grads = torch.autograd.grad(terms['loss'], leaves, allow_unused=True)
     # Only DINO's target has none.

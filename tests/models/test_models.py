@@ -20,7 +20,8 @@ from networks import (
 )
 
 from mmentropy.models import DINOLoss, ERLoss, MECLoss, MinEntLoss
-from mmentropy.models.regularizer import two_projections
+from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
+from mmentropy.models.with_mec import two_projections
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def training():
     hub = MessageHub.get_current_instance()
     hub.update_info('max_iters', 10)
     hub.update_info('iter', 0)
+    hub.update_info(ITERATIONS_PER_STEP, 1)
     return hub
 
 
@@ -70,6 +72,37 @@ def test_ema_formula(name, training):
     share = 0.1 * (math.cos(math.pi * 1 / 10) + 1) / 2
     for ours, old, new in zip(target, expected, student):
         torch.testing.assert_close(ours, (1 - share) * old + share * new)
+
+
+def test_ema_moves_once_per_step_of_the_optimiser(training):
+    """Three iterations share a step: the target stands still in between."""
+    training.update_info(ITERATIONS_PER_STEP, 3)
+    model = build('mec')
+    optim = torch.optim.SGD(model.parameters(), lr=0.1)
+    online = [*model.backbone.parameters(), *model.neck.parameters()]
+    target = list(model.target_net.module.parameters())
+    expected = [p.detach().clone() for p in online]
+    for iteration in range(7):
+        training.update_info('iter', iteration)
+        if iteration in (3, 6):
+            # The cosine is over ceil(10 / 3) = 4 steps of the optimiser.
+            share = 0.1 * (math.cos(math.pi * iteration / 3 / 4) + 1) / 2
+            expected = [
+                (1 - share) * old + share * new.detach() for old, new in zip(expected, online)
+            ]
+        model(**batch(), mode='loss')['loss'].backward()
+        for ours, theirs in zip(target, expected):
+            torch.testing.assert_close(ours, theirs)
+        if iteration % 3 == 2:
+            optim.step()
+            optim.zero_grad()
+    assert model.target_net.steps == 3
+
+
+def test_ema_stands_still_beyond_the_last_step(training):
+    ema = build('mec').target_net
+    assert ema.current_momentum(0) == 0.1
+    assert ema.current_momentum(10) == ema.current_momentum(15) == 0
 
 
 def test_mec_averages_pairs_of_different_views(training):
@@ -244,7 +277,7 @@ def test_mec_refuses_what_it_cannot_regularise(training):
     with pytest.raises(ValueError, match="'ResNet' is no self-supervised"):
         MODELS.build(dict(cfg, algorithm='ResNet'))
     for weight in (-1, 0, 'a', float('nan')):
-        with pytest.raises(ValueError, match='weight must be a positive'):
+        with pytest.raises(ValueError, match='weight must be a number above 0'):
             MODELS.build(dict(cfg, algorithm='SimSiam', weight=weight))
     for shapes in ([(8, 4)], [(8, 4)] * 3, []):
         outputs = [torch.zeros(shape) for shape in shapes]
@@ -257,8 +290,11 @@ def test_min_ent_head_is_the_mean_over_heads():
     f1, f2 = torch.randn(2, 8, 64)
     outputs = head.projectors(f1, f2)
     assert [g1.shape for g1, _ in outputs] == [(8, 16), (8, 8)]
-    losses = [head.loss_module(g1, g2) for g1, g2 in outputs]
-    assert float(head.loss(f1, f2)['loss']) == pytest.approx(float(sum(losses)) / 2)
+    apart = [head.loss_module(g1, g2) for g1, g2 in outputs]
+    together = head.loss(f1, f2)
+    assert together.keys() == {'loss', 'target_entropy'}
+    for key, value in together.items():
+        assert float(value) == pytest.approx(sum(float(terms[key]) for terms in apart) / 2)
 
 
 def test_lambda_warmup_follows_the_iteration(training):
@@ -270,8 +306,8 @@ def test_lambda_warmup_follows_the_iteration(training):
     assert scales == pytest.approx([8, 6.25, 4.5, 2.75] + [1] * 6)
     training.update_info('iter', 2)
     pred, target = torch.randn(2, 8, 16)
-    expected = MECLoss(distortion=4.5)(pred, target)
-    assert float(loss(pred, target)) == pytest.approx(float(expected))
+    expected = MECLoss(distortion=4.5)(pred, target)['loss']
+    assert float(loss(pred, target)['loss']) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
@@ -293,11 +329,10 @@ def test_half_precision_gives_the_float32_loss(loss, dtype):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         half = loss(z1, z2)
     full = loss(z1.float(), z2.float())
-    if isinstance(half, dict):
-        half, full = half['loss'], full['loss']
-    assert half.dtype == torch.float32
-    assert torch.isfinite(full)
-    assert torch.equal(half, full)
+    for key, value in half.items():
+        assert value.dtype == torch.float32
+        assert torch.isfinite(value)
+        assert torch.equal(value, full[key])
 
 
 @pytest.mark.parametrize('name', HEADS)
@@ -310,14 +345,16 @@ def test_non_finite_stops_with_method_and_iteration(name, training):
         model(**data, mode='loss')
     message = str(raised.value)
     assert message.startswith(f'{type(model).__name__} at iteration 7: ')
-    assert 'non-finite' in message and 'learning rate' in message
+    assert 'loss is nan' in message and 'entries of rank 0' in message
+    assert 'learning rate' in message
     assert '\n' not in message
 
 
 def test_overflow_of_the_objective_names_the_term(training):
     model = build('er_simclr')
     model.head.loss_module = _Overflow()
-    with pytest.raises(FloatingPointError, match='entropy is inf'):
+    message = 'entropy is inf; all features are finite, so the objective overflowed'
+    with pytest.raises(FloatingPointError, match=message):
         model(**batch(), mode='loss')
 
 

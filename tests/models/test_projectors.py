@@ -48,7 +48,8 @@ class Loop(torch.nn.Module):
 
     def forward(self, f1, f2):
         losses = [
-            MinEntLoss()(projector([f1])[0], projector([f2])[0]) for projector in self.projectors
+            MinEntLoss()(projector([f1])[0], projector([f2])[0])['loss']
+            for projector in self.projectors
         ]
         return sum(losses) / len(losses)
 

@@ -32,8 +32,8 @@ from mmentropy.engine.monitored_features import (
     two_views,
 )
 from mmentropy.engine.random_state import random_state_kept
-from mmentropy.functional import class_balance, nearest_min_entropy
 from mmentropy.functional.diagnostics import assignment_entropy, leave_one_out_knn, measure
+from mmentropy.functional.minimum_entropy import class_balance, nearest_min_entropy
 
 # The key in the message hub, and so in a checkpoint, of the state of the alarms.
 STATE = 'entropy_monitor'

@@ -1,25 +1,25 @@
 """MEC as a regulariser of any algorithm that projects two views."""
 
+from typing import Any
+
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmentropy.checks.arguments import DICT, TEXT, require
-from mmentropy.functional import check_positive
-from mmentropy.models.heads import mean_terms
-from mmentropy.models.selfsup import named_errors, over_ranks
+from mmentropy.checks.arguments import DICT, POSITIVE, TEXT, require
+from mmentropy.models.base import mean_over_ranks, mean_terms
 
 
 def two_projections(outputs: list[Tensor], rows: int) -> tuple[Tensor, Tensor]:
     """The projections (N, D) of both views from what the neck gave.
 
     Args:
-        outputs: One (N, D) per view, or, of SimCLR, one (2 N, D) with the
-            views of an image in neighbouring rows.
+        outputs: One (N, D) per view, or one (2 N, D) with the views of an
+            image in neighbouring rows, as SimCLR has it.
         rows: N.
 
     Raises:
-        ValueError: Neither.
+        ValueError: It is neither.
     """
     if [len(z) for z in outputs] == [rows, rows]:
         return outputs[0], outputs[1]
@@ -34,23 +34,25 @@ def two_projections(outputs: list[Tensor], rows: int) -> tuple[Tensor, Tensor]:
 class _Regularized:
     """What ``WithMEC`` puts in front of an algorithm's class."""
 
-    def __init__(self, mec: dict, weight: float, **kwargs) -> None:
+    neck: nn.Module
+
+    def __init__(self, mec: dict, weight: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mec = MODELS.build(mec)
         self.weight = weight
 
     def loss(
-        self, inputs: list[Tensor], data_samples: list | None = None, **kwargs
+        self, inputs: list[Tensor], data_samples: list | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
-        z: list[Tensor] = []
-        hook = self.neck.register_forward_hook(lambda module, args, output: z.append(output[0]))
+        outputs: list[Tensor] = []
+        hook = self.neck.register_forward_hook(lambda *call: outputs.append(call[2][0]))
         try:
-            losses = super().loss(inputs, data_samples, **kwargs)
+            losses = super().loss(inputs, data_samples, **kwargs)  # type: ignore[misc]
         finally:
             hook.remove()
-        z1, z2 = two_projections(z, len(inputs[0]))
-        with named_errors(type(self).__name__) as errors:
-            terms = over_ranks(mean_terms([self.mec.terms(z1, z2)]), errors)
+        views = two_projections(outputs, len(inputs[0]))
+        terms = mean_over_ranks(type(self).__name__, mean_terms([self.mec(*views)]), list(views))
+        self.mec.warn_of_divergence(terms['spectral_norm'])
         # mmengine logs the sum of all as `loss`: no part may have that name.
         losses['loss_main'] = losses.pop('loss')
         losses['loss_mec'] = self.weight * terms.pop('loss')
@@ -58,7 +60,7 @@ class _Regularized:
 
 
 @MODELS.register_module()
-def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs) -> BaseSelfSupervisor:
+def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs: Any) -> BaseSelfSupervisor:
     """An algorithm of mmpretrain with MEC of its projections as regulariser.
 
     ``loss_main`` is the algorithm's own loss, ``loss_mec`` the weighted
@@ -68,8 +70,8 @@ def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs) -> BaseSel
     Args:
         algorithm: Registered name: SimCLR, SimSiam, BYOL, BarlowTwins, ...
         mec: Config of ``MECLoss``.
-        weight: > 0, of the regulariser; the paper does not give it.
-        kwargs: Of the algorithm.
+        weight: Weight > 0 of the regulariser; the paper does not give it.
+        kwargs: Arguments of the algorithm.
 
     Raises:
         ValueError: Unknown algorithm, or one that does not project two views
@@ -83,6 +85,6 @@ def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs) -> BaseSel
     base = MODELS.get(algorithm)
     if not isinstance(base, type) or not issubclass(base, BaseSelfSupervisor):
         raise ValueError(f'algorithm {algorithm!r} is no self-supervised algorithm of mmpretrain')
-    check_positive(weight=weight)
+    require(POSITIVE, weight=weight)
     cls = type(f'{algorithm}WithMEC', (_Regularized, base), dict(__module__=__name__))
     return cls(mec=mec, weight=weight, **kwargs)

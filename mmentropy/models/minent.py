@@ -1,80 +1,98 @@
-"""Heads: predictor or projectors, and the loss module.
+r"""Minimum entropy (MinEnt), Pattern Recognition 138 (2023) 109364.
 
-A head's ``loss`` returns a dict of scalars: ``loss``, with gradient, and
-metrics, whose names do not contain "loss".
+.. math:: L = \frac{1}{2 N} \sum_i
+          \mathrm{CE}(g_i, \hat y(g_i')) + \mathrm{CE}(g_i', \hat y(g_i)),
+          \quad \hat y(g) = \arg\max_k \mathrm{norm}(g)_k
+
+g and g' are the logits of two views of an image. They are normalised along
+the batch, which keeps the classes in balance; the nearest vector of entropy 0
+is then the target of the other view's raw logits. Several heads of different
+width are averaged.
+
+Source:
+    Pattern Recognition 138 (2023) 109364, written from its formulas; compared
+    with LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as torch_f
+import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mmentropy.checks.arguments import COUNT, DICT, SEVERAL, Rule, or_none, require, some
+from mmentropy.checks.arguments import COUNT, DICT, SEVERAL, Rule, one_of, require, some
+from mmentropy.checks.tensors import check_pair
+from mmentropy.distributed import gather, local_rows
+from mmentropy.functional.minimum_entropy import (
+    NORMS,
+    class_balance,
+    min_entropy_loss,
+    nearest_min_entropy,
+)
+from mmentropy.models.base import (
+    check_parts,
+    check_views,
+    in_full_precision,
+    mean_over_ranks,
+    project,
+)
 
 CLASSES = Rule('one or several integers >= 2', lambda x: SEVERAL.test(x) or some(SEVERAL).test(x))
 
 
-def mean_terms(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of each key over dicts of scalars; only ``loss`` has gradient."""
-    return {
-        key: torch.stack([t[key] if key == 'loss' else t[key].detach() for t in terms]).mean()
-        for key in terms[0]
-    }
-
-
 @MODELS.register_module()
-class MECHead(BaseModule):
-    """Predictor and loss of MEC.
+class MinEntLoss(BaseModule):
+    """Cross-entropy with the other view's nearest one-hot target.
+
+    Targets are taken from the rows of all ranks, normalised along the batch;
+    the cross-entropy is that of the raw logits. Gradient flows through the
+    logits only.
 
     Args:
-        loss: Config of the loss module.
-        predictor: Config of a neck (N, D) -> (N, D); None for a symmetric
-            network.
+        norm: ``'batch'``, ``'softmax'``, ``'l2'`` or ``'none'``. The last
+            collapses, and is there to show it.
     """
 
-    def __init__(self, loss: dict, predictor: dict | None = None) -> None:
+    def __init__(self, norm: str = 'batch') -> None:
         super().__init__()
-        require(DICT, loss=loss)
-        require(or_none(DICT), predictor=predictor)
-        self.loss_module = MODELS.build(loss)
-        self.predictor = MODELS.build(predictor) if predictor else None
+        require(one_of(NORMS), norm=norm)
+        self.norm = norm
 
-    def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compare (N, D) projections with the detached (N, D) target."""
-        if self.predictor is not None:
-            z = self.predictor([z])[0]
-        return self.loss_module.terms(z, target.detach())
+    @in_full_precision
+    def forward(self, *heads: Tensor) -> dict[str, Tensor]:
+        """The loss and the balance of its targets, means over heads.
 
+        Args:
+            heads: Two tensors (N, K) a head, the raw logits of the first and
+                of the second view, local rows; K may differ between heads.
 
-@MODELS.register_module()
-class ERHead(BaseModule):
-    """Predictor, if any, and loss of ER.
+        Returns:
+            Scalars ``loss`` and ``target_entropy``:
+            :func:`~mmentropy.functional.minimum_entropy.class_balance` of the
+            targets of both views.
 
-    Args:
-        loss: Config of the loss module.
-        predictor: Config of a neck (N, D) -> (N, D) on the online branch,
-            as in BYOL; None for SimCLR and DINO.
-    """
-
-    def __init__(self, loss: dict, predictor: dict | None = None) -> None:
-        super().__init__()
-        require(DICT, loss=loss)
-        require(or_none(DICT), predictor=predictor)
-        self.loss_module = MODELS.build(loss)
-        self.predictor = MODELS.build(predictor) if predictor else None
-
-    def loss(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
-        """Compare (N, D) with (N, D), with a target if ``distill``."""
-        if self.predictor is not None:
-            z1 = self.predictor([z1])[0]
-            if not distill:
-                z2 = self.predictor([z2])[0]
-        return self.loss_module(z1, z2, distill=distill)
+        Raises:
+            ValueError: Shapes differ, or there is a single row in all.
+        """
+        firsts, seconds = heads[::2], heads[1::2]
+        for g1, g2 in zip(firsts, seconds, strict=True):
+            check_pair(g1=g1, g2=g2)
+        # All heads and both views are gathered at once: (W N, 2, sum of K).
+        views = [torch.cat(logits, dim=1).detach() for logits in (firsts, seconds)]
+        rows = gather(torch.stack(views, dim=1))
+        losses, balances = [], []
+        logits = rows.split([g.size(1) for g in firsts], dim=2)
+        for g1, g2, gathered in zip(firsts, seconds, logits):
+            targets = [nearest_min_entropy(view, self.norm) for view in gathered.unbind(1)]
+            own = [local_rows(target, len(g1)) for target in targets]
+            losses.append(min_entropy_loss(g1, g2, *own))
+            balances.append(class_balance(torch.cat(targets), g1.size(1)))
+        return dict(loss=torch.stack(losses).mean(), target_entropy=torch.stack(balances).mean())
 
 
 class GroupedLinear(nn.Linear):
@@ -135,13 +153,13 @@ class ParallelProjectors(BaseModule):
         Batch norm sees one view after the other.
         """
         rows, heads = [len(view) for view in views], len(self.last)
-        # Rows last, which is how the products of a group leave them.
+        # The rows come last, which is how the products of a group leave them.
         x = torch.cat(views).t()[None]
         for fc, bn in zip(self.fcs, self.bns):
             apart = fc(x).view(1, -1, sum(rows)).split(rows, dim=2)
             # Batch norm is slow on what is not contiguous.
             x = torch.cat([bn(view.contiguous()) for view in apart], dim=2)
-            x = torch_f.relu(x, inplace=True).view(heads, -1, sum(rows))
+            x = F.relu(x, inplace=True).view(heads, -1, sum(rows))
         return [fc(h.t()).split(rows) for fc, h in zip(self.last, x)]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
@@ -196,4 +214,36 @@ class MinEntHead(BaseModule):
 
     def loss(self, f1: Tensor, f2: Tensor) -> dict[str, Tensor]:
         """Compare the pooled features (N, C) of two views."""
-        return self.loss_module.terms(*self.projectors(f1, f2))
+        logits = self.projectors(f1, f2)
+        return self.loss_module(*(g for pair in logits for g in pair))
+
+
+@MODELS.register_module()
+class MinEnt(BaseSelfSupervisor):
+    """Minimum entropy.
+
+    The neck pools, the head projects. There is no EMA, no predictor, and
+    there are no negatives.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_parts(self)
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
+        """Loss and metrics of a batch.
+
+        Args:
+            inputs: Two views, each (N, C, H, W).
+            data_samples: Unused.
+
+        Returns:
+            ``loss`` and ``target_entropy``.
+
+        Raises:
+            ValueError: Not two views.
+            FloatingPointError: A term is not finite.
+        """
+        check_views(self, inputs, most=2)
+        features = project(self, inputs)
+        return mean_over_ranks('MinEnt', self.head.loss(*features), features)

@@ -1,0 +1,188 @@
+r"""The coding length of MEC: :math:`\log\det(I + C)` and its Taylor series.
+
+``N`` is the number of rows, ``D`` their width. Lengths are in nats. What is
+not finite in the input is not finite in the result; nothing looks for it
+here, since the host would have to wait for the device.
+
+Source:
+    arXiv 2210.11464, xinliu20/MEC@35045dc:main_pretrain.py#L365-L390.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmentropy.checks.arguments import COUNT, POSITIVE, require
+from mmentropy.checks.tensors import check_matrix, check_pair, check_square
+
+
+def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
+    r"""The smaller of :math:`P T^\top` (N, N) and :math:`T^\top P` (D, D).
+
+    Both have the same non-zero eigenvalues, hence the same traces of powers
+    and the same :math:`\det(I + \lambda C)` (Sylvester; eq. 4 of MEC).
+
+    Args:
+        pred: (N, D), rows of unit length for MEC.
+        target: (N, D), likewise.
+
+    Returns:
+        Square matrix of side min(N, D). Gradient flows into both arguments.
+
+    Raises:
+        TypeError: An argument is not float32 or float64.
+        ValueError: Shapes differ, or an argument is no matrix.
+    """
+    check_pair(pred=pred, target=target)
+    if pred.size(0) <= pred.size(1):
+        return pred @ target.T
+    return target.T @ pred
+
+
+class _LogDetTaylor(torch.autograd.Function):
+    """The series with its derivative f'(C) in place of a graph.
+
+    The powers of C serve the value and the derivative alike, so that order 4
+    takes two products of matrices, where autograd takes nine.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, order: int) -> Tensor:
+        value, power = c.trace(), c
+        derivative = torch.eye(len(c), dtype=c.dtype, device=c.device)
+        for k in range(2, order + 1):
+            # `power` is C^(k-1) here, and the last trace needs no product.
+            sign = (-1) ** (k + 1)
+            derivative.add_(power, alpha=sign)
+            if k < order:
+                power = power @ c
+                value = value + sign / k * power.trace()
+            else:
+                value = value + sign / k * _trace_of_product(power, c)
+        ctx.save_for_backward(derivative)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (derivative,) = ctx.saved_tensors
+        return grad * derivative.T, None
+
+
+def _trace_of_product(a: Tensor, b: Tensor) -> Tensor:
+    """tr(A B), a block of rows at a time to spare memory."""
+    blocks = zip(a.split(128), b.split(128, dim=1), strict=True)
+    return torch.stack([(x * y.T).sum() for x, y in blocks]).sum()
+
+
+def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
+    r"""Taylor series of :math:`\log\det(I + C)` cut after ``order`` terms.
+
+    .. math:: \mathrm{tr} \sum_{k=1}^{n} \frac{(-1)^{k+1}}{k} C^k
+
+    The full series converges for a spectral radius below 1.
+
+    Args:
+        c: (N, N), need not be symmetric.
+        order: n >= 1.
+
+    Returns:
+        Scalar. Gradient flows, once: it cannot be differentiated again.
+
+    Raises:
+        TypeError: ``c`` is not float32 or float64.
+        ValueError: ``c`` is not square or ``order`` is no positive integer.
+    """
+    check_square('c', c)
+    require(COUNT, order=order)
+    return _LogDetTaylor.apply(c, order)
+
+
+def log_det_exact(c: Tensor) -> Tensor:
+    r""":math:`\log\det(I + C)` by LU factorisation.
+
+    Args:
+        c: (N, N), need not be symmetric.
+
+    Returns:
+        Scalar. Gradient flows.
+
+    Raises:
+        TypeError: ``c`` is not float32 or float64.
+        ValueError: ``c`` is not square.
+        FloatingPointError: det(I + C) is not positive, which a spectral norm
+            of C below 1 rules out. The host waits for the device.
+    """
+    check_square('c', c)
+    eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
+    sign, value = torch.linalg.slogdet(eye + c)
+    # What is not finite in C gives a value of NaN or infinity and any sign.
+    if sign <= 0 and value < torch.inf:
+        raise FloatingPointError(
+            'det(I + C) is not positive, so its logarithm does not exist; '
+            'raise the distortion or switch the norm guard on'
+        )
+    return value
+
+
+@torch.no_grad()
+def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
+    """Estimate the largest singular value by power iteration on C^T C.
+
+    Never above the true norm; starts from a fixed vector, so it draws no
+    random numbers and is the same on every rank.
+
+    Args:
+        c: (N, N).
+        iterations: Number of steps >= 1, each two products with a vector.
+
+    Returns:
+        Scalar without gradient; 0 for a zero matrix.
+
+    Raises:
+        TypeError: ``c`` is not float32 or float64.
+        ValueError: ``c`` is not square or ``iterations`` not positive.
+    """
+    check_square('c', c)
+    require(COUNT, iterations=iterations)
+    tiny = torch.finfo(c.dtype).tiny
+    # Quasi-random signs and sizes are orthogonal to no structure that is met
+    # in practice. A constant vector would be orthogonal to centred features.
+    v = torch.arange(1, len(c) + 1, dtype=c.dtype, device=c.device)
+    v = F.normalize((v * v).cos(), dim=0)
+    # The squares of huge or tiny entries would leave float32.
+    scale = torch.linalg.vector_norm(c @ v, dtype=torch.float64)
+    scale = scale.to(c.dtype).clamp_min(tiny)
+    c = c / scale
+    for _ in range(iterations):
+        v = F.normalize(c.T @ (c @ v), dim=0, eps=tiny)
+    return torch.linalg.vector_norm(c @ v) * scale
+
+
+def coding_length(z: Tensor, distortion: float) -> Tensor:
+    r"""Coding length of N vectors, eq. 1 of MEC.
+
+    .. math:: \frac{N + D}{2} \log\det\left(I +
+              \frac{1}{N \epsilon_d^2} Z Z^\top\right)
+
+    Args:
+        z: (N, D), rows of unit length.
+        distortion: Per-dimension distortion :math:`\epsilon_d^2 > 0`, which
+            is :math:`\epsilon^2 / D`.
+
+    Returns:
+        Scalar in nats, >= 0. Gradient flows.
+
+    Raises:
+        TypeError: ``z`` is not float32 or float64.
+        ValueError: ``z`` is no matrix or ``distortion`` not positive.
+        FloatingPointError: ``distortion`` is so small that rounding makes
+            I + C singular.
+    """
+    require(POSITIVE, distortion=distortion)
+    check_matrix('z', z)
+    n, d = z.shape
+    return (n + d) / 2 * log_det_exact(cross_gram(z, z) / (n * distortion))

@@ -1,0 +1,166 @@
+"""What the methods share: from views to projections, from terms to the loss."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.logging import MessageHub
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from torch import Tensor, nn
+
+from mmentropy.checks.arguments import Rule, is_number
+from mmentropy.distributed import all_sum
+from mmentropy.models.ema import ForeachEMA
+from mmentropy.models.optimizer_steps import optimizer_step_begins
+
+SHARE_OF_TRAINING = Rule('a share of training in [0, 1]', lambda x: is_number(x) and 0 <= x <= 1)
+MOMENTUM = Rule(
+    '1 - the EMA coefficient, a number in (0, 1), or None for no EMA',
+    lambda x: x is None or is_number(x) and 0 < x < 1,
+)
+
+# -- Views and projections ---------------------------------------------------
+
+
+def check_parts(model: BaseSelfSupervisor) -> None:
+    """Raise ``ValueError`` unless the model has a neck and a head."""
+    for name in ('neck', 'head'):
+        if getattr(model, name, None) is None:
+            raise ValueError(f'{type(model).__name__} needs a {name}')
+
+
+def check_views(model: BaseSelfSupervisor, views: Any, most: int | None = None) -> None:
+    """Raise ``ValueError`` unless there is a list of two or more views, at most ``most``."""
+    count = len(views) if isinstance(views, (list, tuple)) else 1
+    if count < 2 or most is not None and count > most:
+        wanted = 'at least two' if most is None else 'two'
+        raise ValueError(
+            f'{type(model).__name__} needs {wanted} views of each image, got {count}; let the '
+            'pipeline make them: dict(type="MultiView", num_views=[2], ...)'
+        )
+
+
+def project(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
+    """Projections (N, D) of views (N, C, H, W), which may differ in size."""
+    return [model.neck(model.backbone(view))[0] for view in views]
+
+
+def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
+    """Projections (N, D) by ``model.target_net``, without gradient.
+
+    The target network moves first, once per step of the optimiser. Its first
+    move copies the online network.
+    """
+    if optimizer_step_begins():
+        model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
+    with torch.no_grad():
+        return [model.target_net(view)[0] for view in views]
+
+
+def ema_of(model: BaseSelfSupervisor, base_momentum: float | None) -> ForeachEMA | None:
+    """An averaged copy of backbone and neck, or None if ``base_momentum`` is."""
+    if base_momentum is None:
+        return None
+    return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
+
+
+# -- Loss modules ------------------------------------------------------------
+
+
+def in_full_precision(forward: Callable[..., dict]) -> Callable[..., dict]:
+    """Let the ``forward`` of a loss compute in float32 at least.
+
+    Autocast is switched off, and tensors of half precision are converted.
+    float64 stays float64.
+    """
+
+    @wraps(forward)
+    def convert_and_forward(self: nn.Module, *tensors: Tensor, **options: Any) -> dict:
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return forward(self, *map(at_least_float32, tensors), **options)
+
+    return convert_and_forward
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` itself, or in float32 if it is floating-point and narrower."""
+    return x.float() if x.is_floating_point() and x.element_size() < 4 else x
+
+
+def warmup_left(share: float) -> float:
+    """What is left of a linear warm-up over this share of training, from 1 to 0.
+
+    It is a function of the iteration, so that a resumed run has it right.
+    Outside of a Runner's training it is 0.
+    """
+    hub = MessageHub.get_current_instance()
+    step, total = hub.get_info('iter'), hub.get_info('max_iters')
+    if step is None or not total or step >= share * total:
+        return 0.0
+    return 1 - step / (share * total)
+
+
+# -- Terms -------------------------------------------------------------------
+
+
+def mean_terms(terms: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of each scalar over dicts with the same keys; only ``loss`` has gradient."""
+    listed = list(terms)
+    return {
+        key: torch.stack([t[key] if key == 'loss' else t[key].detach() for t in listed]).mean()
+        for key in listed[0]
+    }
+
+
+def mean_over_ranks(
+    method: str, terms: dict[str, Tensor], features: list[Tensor]
+) -> dict[str, Tensor]:
+    """Average each term over ranks, and raise on all of them if one is not finite.
+
+    The values become those of the whole batch; the gradient of ``loss`` stays
+    that of this rank, which DDP averages. This is the one place where an
+    iteration looks at its numbers, for which the host waits for the device.
+
+    Args:
+        method: What the message calls the algorithm.
+        terms: Scalars of this rank.
+        features: What the terms were computed from, looked at only if a term
+            is not finite.
+
+    Raises:
+        FloatingPointError: A term is not finite: which, since which rank's
+            features, and at which iteration.
+    """
+    means = torch.stack([value.detach() for value in terms.values()])
+    means = all_sum(means) / get_world_size()
+    if not torch.isfinite(means).all():
+        raise FloatingPointError(_what_is_not_finite(method, dict(zip(terms, means)), features))
+    return {
+        name: value + (mean - value.detach()) for (name, value), mean in zip(terms.items(), means)
+    }
+
+
+def _what_is_not_finite(method: str, means: dict[str, Tensor], features: list[Tensor]) -> str:
+    """The message, for which all ranks say whether their features are finite."""
+    step = MessageHub.get_current_instance().get_info('iter')
+    where = '' if step is None else f' at iteration {step + 1}'
+    bad = ', '.join(
+        f'{name} is {float(mean)}' for name, mean in means.items() if not torch.isfinite(mean)
+    )
+    faults = next(iter(means.values())).new_zeros(get_world_size())
+    faults[get_rank()] = sum(int((~torch.isfinite(x.detach())).sum()) for x in features)
+    ranks = [
+        f'{int(count)} entries of rank {rank}'
+        for rank, count in enumerate(all_sum(faults))
+        if count
+    ]
+    if ranks:
+        cause = f'the features are not finite ({", ".join(ranks)})'
+    else:
+        cause = 'all features are finite, so the objective overflowed'
+    return (
+        f'{method}{where}: {bad}; {cause}. Lower the learning rate, warm it up longer, use '
+        'bfloat16 in place of float16, or check the hyper-parameters of the loss'
+    )

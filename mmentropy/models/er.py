@@ -1,0 +1,233 @@
+r"""Entropy and reconstruction (ER), arXiv 2307.10907.
+
+.. math:: L = \underbrace{-\frac{1}{N} \sum_i \log q(z_i' | z_i)}_{
+          \text{reconstruction}} - \underbrace{\hat H(Z)}_{\text{entropy}}
+
+Minus the loss is a lower bound on the mutual information of the two views z
+and z' of an image. On the sphere q is a von Mises-Fisher density around z and
+the entropy that of a kernel density of the batch; on the simplex q is the
+assignment to K classes and the entropy that of the mean assignment. In nats.
+
+Source:
+    arXiv 2307.10907;
+    apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
+"""
+
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.model import BaseModule
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from mmentropy.checks.arguments import DICT, FLAG, POSITIVE, one_of, or_none, require
+from mmentropy.checks.tensors import check_pair
+from mmentropy.distributed import all_sum, gather
+from mmentropy.functional.simplex import discrete_entropy, discrete_reconstruction
+from mmentropy.functional.sphere import (
+    AUTHORS_EPS,
+    ESTIMATORS,
+    KAPPA,
+    sphere_entropy,
+    sphere_reconstruction,
+    unit_rows,
+    vmf_log_normalizer,
+)
+from mmentropy.models.base import (
+    MOMENTUM,
+    check_parts,
+    check_views,
+    ema_of,
+    in_full_precision,
+    mean_over_ranks,
+    mean_terms,
+    project,
+    target_projections,
+)
+
+
+@MODELS.register_module()
+class ERLoss(BaseModule):
+    """The reconstruction error minus the entropy.
+
+    Args:
+        support: ``'sphere'`` (rows are normalised; vMF kernel density and
+            vMF reconstruction) or ``'simplex'`` (rows are logits).
+        kappa: Concentration of the vMF density in (0, 1e6]. Sphere only.
+        temperature: Divides the logits, > 0. Simplex only.
+        target_temperature: The same for a target's logits; None: equal. A
+            lower one sharpens the targets, which keeps the assignments from
+            settling on the uniform distribution. Simplex only.
+        estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the
+            first (see :func:`~mmentropy.functional.simplex.discrete_entropy`).
+        gather: Estimate the entropy from the rows of all ranks. If False, as
+            in the paper, each rank estimates it from its own rows.
+        authors_constant: Use the released code's guard of 1e-7, to compare
+            with the paper's figures. On the sphere the values are then no
+            entropies, while the gradient stays the same. On the simplex the
+            gradient differs too.
+    """
+
+    def __init__(
+        self,
+        support: str = 'sphere',
+        kappa: float = 10.0,
+        temperature: float = 0.1,
+        target_temperature: float | None = None,
+        estimator: str = 'plug_in',
+        gather: bool = False,
+        authors_constant: bool = False,
+    ) -> None:
+        super().__init__()
+        require(one_of(('sphere', 'simplex')), support=support)
+        require(one_of(ESTIMATORS), estimator=estimator)
+        require(KAPPA, kappa=kappa)
+        require(POSITIVE, temperature=temperature)
+        require(or_none(POSITIVE), target_temperature=target_temperature)
+        require(FLAG, gather=gather, authors_constant=authors_constant)
+        if support == 'simplex' and estimator == 'joe':
+            raise ValueError("estimator 'joe' is no entropy on the simplex; use 'plug_in'")
+        self.support = support
+        self.kappa = kappa
+        self.temperature = temperature
+        self.target_temperature = target_temperature or temperature
+        self.estimator = estimator
+        self.gather = gather
+        self.authors_constant = authors_constant
+        self._log_normalizers: dict[int, float] = {}
+
+    @in_full_precision
+    def forward(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
+        """Compare the two views.
+
+        Args:
+            z1: (N, D) local rows of any length; logits on the simplex.
+            z2: (N, D) likewise.
+            distill: ``z2`` is a target: it is detached, and the entropy is
+                that of ``z1`` alone, not the mean of both.
+
+        Returns:
+            Scalars ``loss`` = ``reconstruction`` - ``entropy``,
+            ``entropy`` and ``reconstruction``, all with gradient.
+
+        Raises:
+            ValueError: Shapes differ, or fewer than 2 rows.
+        """
+        check_pair(z1=z1, z2=z2)
+        if len(z1) < 2:
+            raise ValueError(
+                'ER estimates the entropy of a batch and needs at least 2 images per rank, got 1'
+            )
+        if distill:
+            z2 = z2.detach()
+        compare = self._on_sphere if self.support == 'sphere' else self._on_simplex
+        entropies, reconstruction = compare(z1, z2, distill)
+        entropy = entropies[0] if distill else 0.5 * (entropies[0] + entropies[1])
+        return dict(loss=reconstruction - entropy, entropy=entropy, reconstruction=reconstruction)
+
+    def _on_sphere(self, z1: Tensor, z2: Tensor, distill: bool) -> tuple[list[Tensor], Tensor]:
+        """Entropies of the views, or of the first, and their reconstruction."""
+        z1, z2 = unit_rows(z1), unit_rows(z2)
+        constant = self._log_normalizer(z1.size(1))
+        entropies = [
+            sphere_entropy(gather(z) if self.gather else z, self.kappa, self.estimator, constant)
+            for z in ((z1,) if distill else (z1, z2))
+        ]
+        return entropies, sphere_reconstruction(z1, z2, self.kappa, constant)
+
+    def _on_simplex(self, z1: Tensor, z2: Tensor, distill: bool) -> tuple[list[Tensor], Tensor]:
+        """Entropies of the views, or of the first, and their reconstruction."""
+        eps = AUTHORS_EPS if self.authors_constant else 0.0
+        p1 = (z1 / self.temperature).softmax(dim=1)
+        p2 = (z2 / (self.target_temperature if distill else self.temperature)).softmax(dim=1)
+        entropies = []
+        for p in (p1,) if distill else (p1, p2):
+            if self.gather:
+                # The entropy is that of the mean row, which is all it needs.
+                p = all_sum(p.mean(dim=0, keepdim=True)) / get_world_size()
+            entropies.append(discrete_entropy(p, self.estimator, eps))
+        return entropies, discrete_reconstruction(p1, p2, eps)
+
+    def _log_normalizer(self, dim: int) -> float:
+        if dim not in self._log_normalizers:
+            self._log_normalizers[dim] = vmf_log_normalizer(dim, self.kappa, self.authors_constant)
+        return self._log_normalizers[dim]
+
+
+@MODELS.register_module()
+class ERHead(BaseModule):
+    """Predictor, if any, and loss of ER.
+
+    Args:
+        loss: Config of the loss module.
+        predictor: Config of a neck (N, D) -> (N, D) on the online branch,
+            as in BYOL; None for SimCLR and DINO.
+    """
+
+    def __init__(self, loss: dict, predictor: dict | None = None) -> None:
+        super().__init__()
+        require(DICT, loss=loss)
+        require(or_none(DICT), predictor=predictor)
+        self.loss_module = MODELS.build(loss)
+        self.predictor = MODELS.build(predictor) if predictor else None
+
+    def loss(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
+        """Compare (N, D) with (N, D), which is a target if ``distill``."""
+        if self.predictor is not None:
+            z1 = self.predictor([z1])[0]
+            if not distill:
+                z2 = self.predictor([z2])[0]
+        return self.loss_module(z1, z2, distill=distill)
+
+
+@MODELS.register_module()
+class ER(BaseSelfSupervisor):
+    """Entropy and reconstruction.
+
+    Symmetric without an EMA (SimCLR+ER); with one, online against target
+    (BYOL+ER with a predictor and the sphere, DINO+ER with prototypes and the
+    simplex).
+
+    Args:
+        base_momentum: See :class:`~mmentropy.models.mec.MEC`; None for the
+            symmetric form.
+        kwargs: See ``BaseSelfSupervisor``.
+    """
+
+    def __init__(self, base_momentum: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_parts(self)
+        require(MOMENTUM, base_momentum=base_momentum)
+        self.target_net = ema_of(self, base_momentum)
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
+        """Loss and metrics of a batch.
+
+        Args:
+            inputs: Two views, each (N, C, H, W); with an EMA any number of
+                local crops may follow.
+            data_samples: Unused.
+
+        Returns:
+            ``loss``, ``entropy`` and ``reconstruction``.
+
+        Raises:
+            ValueError: Wrong number of views.
+            FloatingPointError: A term is not finite.
+        """
+        if self.target_net is None:
+            check_views(self, inputs, most=2)
+            z1, z2 = project(self, inputs)
+            terms = mean_terms([self.head.loss(z1, z2)])
+            return mean_over_ranks('ER', terms, [z1, z2])
+        check_views(self, inputs)
+        z = project(self, inputs)
+        targets = target_projections(self, inputs[:2])
+        terms = mean_terms(
+            self.head.loss(z[i], target, distill=True)
+            for j, target in enumerate(targets)
+            for i in range(len(z))
+            if i != j
+        )
+        return mean_over_ranks('ER', terms, z + targets)

@@ -1,0 +1,76 @@
+"""What the methods share."""
+
+import math
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from ranks import on_ranks
+
+from mmentropy.models.base import mean_over_ranks
+
+
+def complaint(terms, features, iteration=6):
+    """What is said of terms that are not finite."""
+    MessageHub.get_current_instance().update_info('iter', iteration)
+    with pytest.raises(FloatingPointError) as raised:
+        mean_over_ranks('MEC', terms, features)
+    message = str(raised.value)
+    assert '\n' not in message
+    return message
+
+
+def test_finite_terms_of_one_rank_stay_as_they_are():
+    x = torch.tensor(2.0, requires_grad=True)
+    terms = mean_over_ranks('MEC', dict(loss=3 * x, other=torch.tensor(5.0)), [])
+    assert {name: float(value.detach()) for name, value in terms.items()} == dict(loss=6, other=5)
+    terms['loss'].backward()
+    assert x.grad == 3
+
+
+def test_message_names_the_terms_the_features_and_the_iteration():
+    spoilt = torch.tensor([[1.0, math.nan], [math.inf, 0]])
+    terms = dict(loss=torch.tensor(math.nan), good=torch.tensor(1.0), norm=torch.tensor(-math.inf))
+    message = complaint(terms, [torch.ones(2, 2), spoilt])
+    assert message.startswith(
+        'MEC at iteration 7: loss is nan, norm is -inf; the features are not finite '
+        '(2 entries of rank 0). Lower the learning rate'
+    )
+
+
+def test_message_says_where_the_objective_overflowed():
+    message = complaint(dict(loss=torch.tensor(math.inf)), [torch.ones(2, 2)])
+    assert 'loss is inf; all features are finite, so the objective overflowed' in message
+
+
+def test_message_outside_of_a_run():
+    message = complaint(dict(loss=torch.tensor(math.inf)), [], iteration=None)
+    assert message.startswith('MEC: loss is inf; ')
+
+
+def on_rank(rank, world):
+    good = [torch.ones(3, 2), torch.ones(3, 2)]
+    x = torch.tensor(1.0 + rank, requires_grad=True)
+    terms = mean_over_ranks('ER', dict(loss=2 * x, entropy=torch.tensor(4.0 * rank)), good)
+    terms['loss'].backward()
+    bad = [good[0], torch.tensor([[math.nan, 0], [1, math.inf]])] if rank == 1 else good
+    one = torch.tensor(math.nan if rank == 1 else 1.0)
+    return dict(
+        means=[float(value.detach()) for value in terms.values()],
+        grad=float(x.grad),
+        features=complaint(dict(loss=one, entropy=torch.tensor(1.0)), bad),
+        # All terms are the same on every rank, as those of gathered rows are.
+        gathered=complaint(dict(loss=torch.tensor(math.nan)), bad),
+        overflow=complaint(dict(loss=torch.tensor(1.0), entropy=one * math.inf), good),
+    )
+
+
+def test_all_ranks_raise_for_what_one_has(tmp_path):
+    for rank, found in enumerate(on_ranks(on_rank, 2, tmp_path)):
+        assert found['means'] == [3, 2]
+        # The gradient is that of the rank itself, which DDP averages.
+        assert found['grad'] == 2
+        cause = 'the features are not finite (2 entries of rank 1)'
+        assert found['features'].startswith(f'MEC at iteration 7: loss is nan; {cause}. '), rank
+        assert found['gathered'].startswith(f'MEC at iteration 7: loss is nan; {cause}. '), rank
+        assert found['overflow'].startswith('MEC at iteration 7: entropy is nan; all features ')
