@@ -1,5 +1,7 @@
 """The classifier of a linear probe."""
 
+from typing import Any
+
 from mmcv.cnn import build_norm_layer
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
@@ -17,11 +19,14 @@ class BatchNormLinearClsHead(LinearClsHead):
     xinliu20/MEC@35045dc:benchmarks/linearprob/main_lincls.py).
 
     Args:
-        norm_cfg: of the batch norm; its default spans the ranks.
-        *args, **kwargs: as of ``LinearClsHead``.
+        norm_cfg: config of the batch norm, which by default spans the ranks.
+        *args: arguments of ``LinearClsHead``.
+        **kwargs: likewise.
     """
 
-    def __init__(self, *args, norm_cfg: dict = dict(type='GlobalBN', eps=1e-6), **kwargs) -> None:
+    def __init__(
+        self, *args: Any, norm_cfg: dict = dict(type='GlobalBN', eps=1e-6), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         require(DICT, norm_cfg=norm_cfg)
         norm_cfg = dict(norm_cfg, affine=False)

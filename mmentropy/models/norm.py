@@ -41,13 +41,16 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         return out.to(x.dtype)
 
     def _update_running_stats(self, mean: Tensor, var: Tensor, count: int) -> None:
+        running_mean, running_var = self.running_mean, self.running_var
+        assert running_mean is not None and running_var is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         weight = self.momentum
         if weight is None:
             weight = 1 / float(self.num_batches_tracked)
         unbiased = var * count / (count - 1)
-        self.running_mean.lerp_(mean.to(self.running_mean), weight)
-        self.running_var.lerp_(unbiased.to(self.running_var), weight)
+        running_mean.lerp_(mean.to(running_mean), weight)
+        running_var.lerp_(unbiased.to(running_var), weight)
 
 
 # 'GlobalBN' is torch's own where it works. In mmengine's root registry, so
