@@ -14,6 +14,6 @@ from mmentropy import compat  # noqa: E402
 
 compat.install()
 
-from mmentropy import datasets, engine, models, views  # noqa: E402
+from mmentropy import datasets, engine, models, views, weights  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'models', 'views']
+__all__ = ['__version__', 'datasets', 'engine', 'models', 'views', 'weights']

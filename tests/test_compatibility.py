@@ -17,8 +17,8 @@ import torch
 from repository import REPOSITORY
 
 from mmentropy.evaluation import evaluate_checkpoint
-from mmentropy.weights.backbone import config_of
 from mmentropy.weights.reader import read_checkpoint
+from mmentropy.weights.stored_config import config_of
 
 FILES = REPOSITORY / 'tests/compatibility'
 KNN = dict(mec=52.4, minent=45.8)

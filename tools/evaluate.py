@@ -14,7 +14,7 @@ from mmengine.dist import init_dist, is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import PROTOCOLS, eval_datasets, evaluate_checkpoint, parse_protocols
-from mmentropy.weights.backbone import config_of
+from mmentropy.weights.stored_config import config_of
 
 
 def parse_args() -> argparse.Namespace:

@@ -21,7 +21,8 @@ from mmentropy.evaluation.davis import Clip, Scores, read_davis, read_ids, save_
 from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.evaluation.label_propagation import LAYERS, dense_layer, segment_clip
 from mmentropy.evaluation.moving_digits import write_davis
-from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.backbone import load_backbone
+from mmentropy.weights.stored_config import config_of
 
 
 def parse_args() -> argparse.Namespace:

@@ -53,7 +53,8 @@ from mmentropy.evaluation import (
     knn_accuracy,
     linear_probe,
 )
-from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.backbone import load_backbone
+from mmentropy.weights.stored_config import config_of
 
 DIGITS = 'configs/mec/r18s_1xb64_50e_digits.py'
 LINEAR = 'mmpretrain::simsiam/benchmarks/resnet50_8xb512-linear-coslr-90e_in1k.py'

@@ -31,8 +31,9 @@ from mmentropy.evaluation.knn import knn_accuracy
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.svm import low_shot, svm_score
-from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
+from mmentropy.weights.stored_config import config_of
 
 
 def _knn(train: Rows, test: Rows, seed: int, k: int, metric: str = 'cosine') -> float:

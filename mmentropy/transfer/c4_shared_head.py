@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from mmentropy.weights.backbone import PretrainedBackbone
+from mmentropy.weights.pretrained_backbone import PretrainedBackbone
 from mmentropy.weights.reader import PathLike
 
 
@@ -50,7 +50,7 @@ class PretrainedC5(PretrainedBackbone):
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: as
-            :class:`mmentropy.weights.backbone.PretrainedBackbone`.
+            :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`.
     """
 
     def __init__(

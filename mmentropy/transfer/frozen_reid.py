@@ -26,7 +26,7 @@ class FrozenReID(BaseModule):
     Raises:
         ValueError: no checkpoint named; one that does not fit.
         FileNotFoundError, IsADirectoryError: as
-            :class:`mmentropy.weights.backbone.PretrainedBackbone`.
+            :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`.
     """
 
     # The trackers ask for this in frames without boxes.

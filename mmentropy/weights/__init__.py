@@ -1,1 +1,5 @@
-"""Checkpoints in and out."""
+"""Checkpoints in and out; importing it registers the initialiser ``PretrainedBackbone``."""
+
+from mmentropy.weights import pretrained_backbone
+
+__all__ = ['pretrained_backbone']

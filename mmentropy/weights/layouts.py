@@ -16,8 +16,9 @@ from mmpretrain.models import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike, read_checkpoint
+from mmentropy.weights.stored_config import config_of
 
 State = dict[str, Tensor]
 

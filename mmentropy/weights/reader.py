@@ -20,7 +20,7 @@ from types import (
     MethodDescriptorType,
     MethodType,
 )
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -57,14 +57,14 @@ class _Record:
         self.state = state
 
     def value(self, restored: Callable[[Any], Any]) -> Any:
-        """The object that is described; ``restored`` turns its parts."""
+        """Return the object that is described, its parts turned by ``restored``."""
         raise _Refused(f'a bare {type(self).__name__}')
 
 
 class _DType(_Record):
     def value(self, restored: Callable[[Any], Any]) -> np.dtype:
         kind = self.args[0]
-        # Numbers, booleans and texts; objects and structures are no data.
+        # The letters are those of numbers, booleans and texts. Objects and structures are no data.
         if not re.fullmatch(r'[biufcSU]\d{1,6}', kind):
             raise _Refused(f'numpy.dtype {kind!r}')
         order = self.state[1] if self.state else '='
@@ -74,19 +74,21 @@ class _DType(_Record):
 class _Array(_Record):
     def value(self, restored: Callable[[Any], Any]) -> np.ndarray:
         _, shape, dtype, by_column, data = self.state
-        order = 'F' if by_column else 'C'
-        # Raises if the data are too short for the shape.
-        return np.ndarray(shape, restored(dtype), restored(data), order=order).copy()
+        order: Literal['F', 'C'] = 'F' if by_column else 'C'
+        # numpy raises an error if the data are too short for the shape.
+        array: np.ndarray = np.ndarray(shape, restored(dtype), restored(data), order=order)
+        return array.copy()
 
 
 class _Scalar(_Record):
     def value(self, restored: Callable[[Any], Any]) -> np.generic:
         dtype, data = self.args
-        return np.ndarray((), restored(dtype), restored(data))[()]
+        array: Any = np.ndarray((), restored(dtype), restored(data))
+        return array[()]
 
 
 class _Bytes(_Record):
-    """``bytes()``, as which the data of an empty array are written."""
+    """Stands for ``bytes()``; pickle writes the data of an empty array so."""
 
     def value(self, restored: Callable[[Any], Any]) -> bytes:
         if self.args:
@@ -116,11 +118,11 @@ class _History(_Record):
 
 
 class _OneCycle(_Record):
-    """Only the owner of a method; schedulers themselves are not saved."""
+    """Stands for the owner of a method; schedulers themselves are not saved."""
 
 
 class _Method(_Record):
-    """``getattr(owner, name)``, by which pickle names a method."""
+    """Stands for ``getattr(owner, name)``, by which pickle names a method."""
 
     known = {
         (_History, 'min'): HistoryBuffer.min,
@@ -140,21 +142,21 @@ class _Method(_Record):
 
 
 def _named(name: str, record: type[_Record]) -> type[_Record]:
-    """The record under the name by which torch looks it up."""
+    """Return the record under the name by which torch looks it up."""
     module, _, name = name.rpartition('.')
     return type(name, (record,), dict(__module__=module))
 
 
-_RECORDS = [
+_RECORDS: list[Callable | tuple[Callable, str]] = [
     _named('builtins.getattr', _Method),
     _named('builtins.bytes', _Bytes),
     _named('builtins.slice', _Slice),
     _named('mmengine.logging.history_buffer.HistoryBuffer', _History),
     _named('mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler', _OneCycle),
     _named('numpy.dtype', _DType),
-    # The type that `_reconstruct` is called with.
+    # `_reconstruct` is called with this type.
     _named('numpy.ndarray', _Record),
-    # numpy 2 and, with `core`, numpy 1.
+    # numpy 2 writes `_core`, numpy 1 writes `core`.
     _named('numpy._core.multiarray._reconstruct', _Array),
     _named('numpy.core.multiarray._reconstruct', _Array),
     _named('numpy._core.multiarray.scalar', _Scalar),
@@ -166,8 +168,8 @@ _RECORDS = [
 def records_allowed() -> Iterator[None]:
     """Let ``torch.load(weights_only=True)`` make records, and nothing else.
 
-    What the process allowed before is put aside: of two classes with one name
-    either may win.
+    What the process allowed before is put aside meanwhile, because either of
+    two classes with one name may win.
     """
     known = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
@@ -180,15 +182,15 @@ def records_allowed() -> Iterator[None]:
 
 
 def restored(content: Any) -> Any:
-    """What torch read, its records replaced by what they describe.
+    """Return what torch read, its records replaced by what they describe.
 
     Dicts and lists are changed in place.
 
     Raises:
-        _Refused: it holds code, or a record with parts that do not fit.
+        _Refused: the content holds code, or a record with parts that do not fit.
     """
     done: dict[int, Any] = {}
-    # Keeps what was seen alive, so that no other object gets its id.
+    # It keeps what was seen alive, so that no other object gets its id.
     seen: dict[int, Any] = {}
 
     def walk(value: Any) -> Any:
@@ -214,7 +216,7 @@ def restored(content: Any) -> Any:
         if isinstance(value, (Tensor, OrderedDict)):
             walk(vars(value))
         if isinstance(value, dict):
-            # Not value.items(), which an attribute from the file could hide.
+            # An attribute from the file could hide value.items().
             for key, item in list(dict.items(value)):
                 name = walk(key)
                 if name is not key:
@@ -230,15 +232,15 @@ def restored(content: Any) -> Any:
 
 
 def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
-    """What ``torch.save`` wrote; nothing in the file is executed.
+    """Return what ``torch.save`` wrote; nothing in the file is executed.
 
     Args:
         path: a file, or one that is open for reading.
-        map_location: as of ``torch.load``.
+        map_location: see ``torch.load``.
 
     Raises:
-        ValueError: no file of torch, a damaged one, or one that holds more
-            than weights, plain values and what mmengine writes; one line.
+        ValueError: the file is none of torch, is damaged, or holds more than
+            weights, plain values and what mmengine writes; one line.
     """
     try:
         with records_allowed():
@@ -257,7 +259,7 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> dict:
 
     Args:
         path: a file that ``torch.save`` or mmengine wrote.
-        map_location: as of ``torch.load``.
+        map_location: see ``torch.load``.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -271,7 +273,7 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> dict:
 
 
 def refused(path: PathLike | BinaryIO, error: Exception) -> ValueError:
-    """Why a checkpoint was not read, in one line."""
+    """Return an error that says in one line why a checkpoint was not read."""
     text = str(error)
     name = ''
     if isinstance(error, _Refused):

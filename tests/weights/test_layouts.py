@@ -30,13 +30,14 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 import mmentropy  # noqa: F401, registers GlobalBN
-from mmentropy.weights.backbone import config_of, load_backbone
+from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.layouts import (
     convert,
     export_backbone,
     import_backbone,
     sha256,
 )
+from mmentropy.weights.stored_config import config_of
 
 
 @pytest.mark.parametrize(

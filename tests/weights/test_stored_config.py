@@ -1,0 +1,43 @@
+"""Configs that checkpoints store."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmentropy.weights.stored_config import config_of
+
+
+def test_config_of_a_real_checkpoint(trained):
+    path, runner = trained
+    cfg = config_of(path)
+    assert isinstance(cfg, Config)
+    assert cfg.to_dict() == runner.cfg.to_dict()
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (None, 'holds no config'),
+        ('import os', 'no assignment'),
+        ('a = open("x")', 'malformed'),
+        ('a = dict(b=[__import__("os").getcwd()])', 'malformed'),
+        ('a = dict(**globals())', 'malformed'),
+        ('a = dict(**{"b": 1})', 'malformed'),
+        ('a = (', 'never closed'),
+        ('a.b = 1', 'Name|id'),
+    ],
+)
+def test_config_with_code_is_not_run(tmp_path, text, message):
+    path = tmp_path / 'code.pth'
+    torch.save(dict(state_dict={}, meta=dict(cfg=text)), path)
+    with pytest.raises(ValueError, match=message) as error:
+        config_of(path)
+    assert '\n' not in str(error.value)
+
+
+def test_config_imports_what_it_names(tmp_path):
+    path = tmp_path / 'imports.pth'
+    text = "custom_imports = dict(imports=['no_such_module_here'])\n"
+    torch.save(dict(meta=dict(cfg=text)), path)
+    with pytest.raises(ImportError, match='no_such_module_here'):
+        config_of(path)
