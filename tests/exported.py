@@ -1,4 +1,7 @@
-"""Backbones with random weights, saved as checkpoints to be exported."""
+"""Backbones with random weights, to be exported from checkpoints or imported."""
+
+import copy
+import functools
 
 import pytest
 import safetensors.torch
@@ -6,6 +9,7 @@ import timm
 import torch
 import torchvision
 from mmpretrain.registry import MODELS
+from torch import nn
 
 TINY_VIT = dict(
     type='VisionTransformer',
@@ -21,7 +25,7 @@ BACKBONES = dict(
     vit_s=dict(type='MoCoV3ViT', arch='mocov3-small', img_size=32, patch_size=16),
     vit_b=dict(type='VisionTransformer', arch='base', img_size=32, patch_size=16),
     tiny=TINY_VIT,
-    # Three stages with the stem for small images.
+    # It has three stages and the stem for small images.
     r18s=dict(
         type='ResNet_CIFAR',
         depth=18,
@@ -39,7 +43,7 @@ IMAGE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def shaken(net):
-    """With statistics, biases and tokens that are not those of the start."""
+    """Give a network statistics, biases and tokens unlike those of the start."""
     for key, value in net.state_dict().items():
         if 'running_var' in key:
             value.uniform_(0.5, 1.5)
@@ -58,7 +62,7 @@ def built(name):
 
 
 def saved(net, path, entry, **more):
-    """A checkpoint with a config."""
+    """Write a checkpoint with a config, and return its path."""
     state = {f'backbone.{k}': v for k, v in net.state_dict().items()}
     torch.save(
         dict(state_dict=state | more, meta=dict(cfg=f'model = dict(backbone={entry!r})\n')), path
@@ -67,9 +71,36 @@ def saved(net, path, entry, **more):
 
 
 def with_teacher(net, path, entry):
-    """As saved, and the negated weights as the teacher's."""
+    """Write a checkpoint like ``saved``, with the negated weights as the teacher's."""
     ema = {f'target_net.module.0.{k}': -v for k, v in net.state_dict().items()}
     return saved(net, path, entry, **ema)
+
+
+@functools.cache
+def new_resnet():
+    return torchvision.models.resnet18()
+
+
+def vit(**kwargs):
+    return shaken(
+        timm.models.VisionTransformer(
+            **{
+                **dict(
+                    img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1, num_classes=5
+                ),
+                **kwargs,
+            }
+        )
+    )
+
+
+def bare(net):
+    """Return a copy without the classifier."""
+    net = copy.deepcopy(net)
+    for head in ('fc', 'head'):
+        if hasattr(net, head):
+            setattr(net, head, nn.Identity())
+    return net
 
 
 def output(net):
@@ -80,7 +111,7 @@ def output(net):
 
 
 def loaded(line):
-    """What the printed line makes."""
+    """Return the model that the printed line makes."""
     names = dict(torch=torch, torchvision=torchvision, timm=timm, safetensors=safetensors)
     if line.startswith('model ='):
         exec(line, names)
@@ -89,7 +120,7 @@ def loaded(line):
 
 
 def read(path):
-    """(weights, meta), read without the code under test."""
+    """Return (weights, meta), read without the code under test."""
     if path.suffix == '.pth':
         file = torch.load(path, weights_only=True)
         return file['state_dict'], file['meta']

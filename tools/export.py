@@ -11,7 +11,7 @@ from cli import checkpoint_parser, errors_in_one_line
 from mmengine.config import Config
 
 import mmentropy  # noqa: F401, registers the norm layers
-from mmentropy.weights.layouts import TARGETS, export_backbone
+from mmentropy.weights.export import TARGETS, export_backbone
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,14 +7,14 @@ import argparse
 
 from cli import errors_in_one_line
 
-from mmentropy.weights.layouts import import_backbone
+from mmentropy.weights.import_official import import_backbone
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'file',
-        help='of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or '
+        help='a checkpoint of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or '
         'VICReg, mmselfsup, mmpretrain, torchvision or timm',
     )
     parser.add_argument('--out', required=True, help='*.pth')

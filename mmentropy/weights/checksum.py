@@ -1,4 +1,4 @@
-"""Whether a checkpoint is as it was written.
+"""The check that a checkpoint is as it was written.
 
 torch writes checkpoints as zip files, in which every member carries the CRC-32
 of its content; torch itself does not look at it. Any other damage of such a

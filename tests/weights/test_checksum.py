@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
 
 
 def is_refused(path):
-    """Whether a damaged file is refused; otherwise it must read as the whole one."""
+    """Return whether a damaged file is refused; otherwise it must read as the whole one."""
     try:
         found = read_checkpoint(path)
     except ValueError as error:
@@ -59,7 +59,7 @@ def flipped(data, place, bit):
 
 
 def places_of_content(path):
-    """Each byte of a member's content, but not of the alignment between members."""
+    """Return each byte of a member's content, but none of the alignment between members."""
     with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.file_size:
@@ -85,7 +85,7 @@ def test_a_flip_between_the_members_changes_nothing_that_is_read(whole, tmp_path
     for place in [*rng.sample(places, 250), *range(len(data) - 50, len(data))]:
         path.write_bytes(flipped(data, place, rng.randrange(8)))
         refused += is_refused(path)
-    # The names and sizes of the members, not their dates.
+    # The names and sizes of the members are looked at, their dates are not.
     assert refused > 60
 
 

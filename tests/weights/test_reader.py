@@ -35,7 +35,7 @@ def attribute(owner, name):
 
 
 def filled(owner, state):
-    """A new object of a class, whose ``__dict__`` is updated by a state."""
+    """Make a new object of a class and update its ``__dict__`` by a state."""
     return owner + b')\x81' + state + b'b'
 
 
@@ -123,7 +123,7 @@ def with_attribute(name, value):
 
 
 class Described:
-    """Pickled as a call of a function."""
+    """An object that is pickled as a call of a function."""
 
     def __init__(self, function, *args):
         self.call = function, args

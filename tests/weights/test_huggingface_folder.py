@@ -21,7 +21,8 @@ from exported import (
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmentropy.weights.layouts import export_backbone, sha256
+from mmentropy.weights.exchange_files import sha256
+from mmentropy.weights.export import export_backbone
 
 NAMES = ('r18', 'r50', 'vit_s', 'tiny')
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -66,9 +67,9 @@ class ResNetBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """transformers 4.57.6, models/resnet/modeling_resnet.py: names, sizes.
+    """A transcription of models/resnet/modeling_resnet.py in transformers 4.57.6.
 
-    Of what config.json may say, the fields that are in ours.
+    It takes those fields of config.json that our exports have.
     """
 
     def __init__(self, depths, hidden_sizes, layer_type):
@@ -93,7 +94,7 @@ class ResNet(nn.Module):
 
 
 def nested(**linears):
-    """Modules by dotted names."""
+    """Return a tree of modules; a keyword ``a__b`` puts one at ``a.b``."""
     tree = nn.ModuleDict()
     for name, module in linears.items():
         *path, last = name.split('__')
@@ -107,7 +108,7 @@ def nested(**linears):
 
 
 class ViT(nn.Module):
-    """transformers 4.57.6, models/vit/modeling_vit.py, as above."""
+    """A transcription of models/vit/modeling_vit.py in transformers 4.57.6."""
 
     def __init__(
         self,
@@ -171,7 +172,7 @@ class ViT(nn.Module):
 
 
 def exported(name, folder, **kwargs):
-    """(backbone, folder of its export, printed line)."""
+    """Return (backbone, folder of its export, printed line)."""
     net, out = built(name), folder / 'out'
     path = saved(net, folder / 'epoch_1.pth', BACKBONES[name])
     file = torch.load(path)
@@ -202,7 +203,7 @@ def test_transcription_computes_the_same(tmp_path, name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_transformers_computes_the_same(tmp_path, name):
-    """Loaded as printed; and its images are those of the checkpoint."""
+    """It is loaded as printed, and its images are those of the checkpoint."""
     transformers = pytest.importorskip('transformers')
     net, out, line = exported(name, tmp_path)
     assert line == f'transformers.AutoModel.from_pretrained({str(out)!r})'
@@ -224,7 +225,7 @@ def test_transformers_computes_the_same(tmp_path, name):
 
 
 def test_preprocessor(tmp_path):
-    """Mean and std of the checkpoint, of 0 to 1; no file where it has none."""
+    """Mean and std are those of the checkpoint, scaled to 0 to 1; without them there is no file."""
     for name, side in (('tiny', 32), ('r18', 224)):
         (tmp_path / name).mkdir()
         _, out, _ = exported(name, tmp_path / name)
@@ -237,7 +238,7 @@ def test_preprocessor(tmp_path):
         )
     path = saved(built('tiny'), tmp_path / 'epoch_1.pth', TINY_VIT)
     export_backbone(path, 'huggingface', out)
-    # And the earlier export is gone.
+    # The file of the earlier export is gone.
     assert sorted(p.name for p in out.iterdir()) == FILES[:2]
     assert json.loads((out / FILES[0]).read_text())['model_type'] == 'vit'
 
@@ -287,7 +288,7 @@ def test_what_transformers_cannot_hold_is_refused(tmp_path, entry, message):
 
 
 def test_where_it_is_written(tmp_path, monkeypatch):
-    """In a folder of its own, whole or not at all."""
+    """An export is written to a folder of its own, whole or not at all."""
     path = saved(built('tiny'), tmp_path / 'epoch_1.pth', TINY_VIT)
     file = tmp_path / 'file'
     file.write_text('mine')

@@ -1,0 +1,89 @@
+"""Files of weights that are exchanged with other libraries: .pth and .safetensors."""
+
+import hashlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from mmentropy.weights.backbone import State
+from mmentropy.weights.reader import PathLike, read_checkpoint
+
+
+def load_weights(path: PathLike) -> tuple[State, dict]:
+    """Read weights and meta from a .pth or .safetensors; nothing in the file is executed.
+
+    Returns:
+        The weights, which a .pth may hold under ``state_dict``, under ``model`` or bare, and
+        the file's meta, empty if it has none.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: the file is unreadable or unsafe.
+        ImportError: safetensors is needed and not installed.
+    """
+    if not str(path).endswith('.safetensors') or not os.path.isfile(path):
+        checkpoint = read_checkpoint(path)
+        state = checkpoint
+        for key in ('state_dict', 'model'):
+            if isinstance(checkpoint.get(key), dict):
+                state = checkpoint[key]
+                break
+        meta = checkpoint.get('meta')
+        weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+        return weights, meta if isinstance(meta, dict) else {}
+    safetensors = safetensors_package()
+    try:
+        with safetensors.safe_open(path, 'pt') as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+            return weights, file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f'{path} is no file of safetensors, or a damaged one ({str(error).splitlines()[0]})'
+        ) from error
+
+
+def save_weights(state: State, meta: dict[str, str], out: Path) -> None:
+    """Write weights and meta to a .pth, or to a .safetensors with the meta in its header."""
+    if out.suffix == '.pth':
+        torch.save(dict(state_dict=state, meta=meta), out)
+    else:
+        safetensors_package().torch.save_file(state, out, meta)
+
+
+def check_place(out: Path, source: PathLike) -> None:
+    """Check that a file can be written without replacing the one that is read.
+
+    Raises:
+        ValueError: ``out`` has no folder, or is the file ``source``.
+    """
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f'no folder {out.parent} to write {out.name} to')
+    if out.exists() and os.path.exists(source) and out.samefile(source):
+        raise ValueError(f'{out} is the checkpoint itself: name another file')
+
+
+def sha256(state: State) -> str:
+    """Return a digest of names, types, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        value = state[key].detach().cpu().contiguous()
+        digest.update(f'{key} {value.dtype} {tuple(value.shape)}\n'.encode())
+        # The values go in byte by byte, because numpy has no bfloat16.
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def safetensors_package() -> ModuleType:
+    """Import safetensors, which is an optional dependency.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import safetensors
+        import safetensors.torch  # noqa: F401
+    except ImportError as error:
+        raise ImportError('.safetensors files need a package: pip install safetensors') from error
+    return safetensors

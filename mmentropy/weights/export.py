@@ -1,0 +1,206 @@
+"""Writing the backbone of a checkpoint as another library loads it."""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from mmpretrain.models import ResNet, VisionTransformer
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from mmentropy.weights.backbone import State, first_difference, load_backbone
+from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
+from mmentropy.weights.huggingface_folder import check_folder, save_folder
+from mmentropy.weights.key_tables import (
+    TIMM_VIT,
+    TRANSFORMERS_RESNET,
+    renamed,
+    to_transformers_vit,
+)
+from mmentropy.weights.reader import PathLike
+from mmentropy.weights.stored_config import config_of
+
+TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'huggingface')
+
+
+def export_backbone(
+    path: PathLike,
+    target: str,
+    out: PathLike,
+    cfg: Config | None = None,
+    branch: str = 'student',
+    metrics: object = None,
+) -> str:
+    """Write a checkpoint's backbone as another library loads it.
+
+    Args:
+        path: see :func:`mmentropy.weights.backbone.backbone_state_dict`.
+        target: one of ``TARGETS``.
+        out: a .pth, ``dict(state_dict=..., meta=...)``; a .safetensors with
+            the meta in its header (not for mmpretrain and mmdet, which read
+            none); for huggingface a folder of config.json,
+            model.safetensors and, if the config has its mean and std,
+            preprocessor_config.json, complete or not there. ``meta`` maps
+            strings to strings: target, branch, cfg, metrics (JSON) and
+            sha256 of the tensors.
+        cfg: config with ``model.backbone``; default: the checkpoint's.
+        branch: 'student' or 'teacher'.
+        metrics: stored as JSON.
+
+    Returns:
+        Python that loads what was written.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such checkpoint.
+        ValueError: the checkpoint is unreadable, or not every key fits the
+            config, or the target has no such network, or ``out`` is wrong;
+            one line, and nothing is written.
+        ImportError: safetensors is needed and not installed.
+    """
+    out = Path(out)
+    if target not in TARGETS:
+        raise ValueError(f'target must be one of {TARGETS}, got {target!r}')
+    _check_form(out, target)
+    check_place(out, path)
+    if out.suffix != '.pth':
+        safetensors_package()
+    cfg = config_of(path) if cfg is None else cfg
+    backbone = _build(cfg)
+    load_backbone(backbone, path, branch, min_match=1.0)
+    state = convert(backbone, target)
+    meta = dict(
+        target=target,
+        branch=branch,
+        cfg=cfg.pretty_text,
+        metrics=json.dumps(metrics),
+        sha256=sha256(state),
+    )
+    if target == 'huggingface':
+        save_folder(backbone, state, meta, cfg, out)
+    else:
+        save_weights(state, meta, out)
+    return _how_to_load(backbone, target, out)
+
+
+def convert(backbone: BaseModule, target: str) -> State:
+    """Return the backbone's weights under the names of another library.
+
+    Args:
+        backbone: a model of mmpretrain; for 'torchvision' and 'mmdet' a
+            ResNet, for 'timm' and 'huggingface' a ResNet or VisionTransformer
+            (so MoCoV3ViT), of any depth, with nothing unlike the plain ones.
+        target: one of ``TARGETS``. The ViT of 'huggingface' gets a pooler
+            that returns the class token as it is.
+
+    Raises:
+        ValueError: the target has no network that computes the same.
+    """
+    state = {k: v.contiguous() for k, v in backbone.state_dict().items()}
+    if target != 'mmpretrain':
+        _check_plain(backbone, target)
+    if target in ('mmpretrain', 'mmdet'):
+        return {f'backbone.{k}': v for k, v in state.items()}
+    vit = isinstance(backbone, VisionTransformer)
+    if target == 'huggingface':
+        return to_transformers_vit(state) if vit else renamed(state, TRANSFORMERS_RESNET)
+    return renamed(state, TIMM_VIT) if vit else state
+
+
+def _check_form(out: Path, target: str) -> None:
+    if target == 'huggingface':
+        check_folder(out)
+        return
+    endings = ['.pth', '.safetensors']
+    if target in ('mmpretrain', 'mmdet'):
+        endings = ['.pth']
+    if out.suffix not in endings or out.is_dir():
+        raise ValueError(f'{target} is written to a file *{" or *".join(endings)}, got {out}')
+
+
+def _build(cfg: Config) -> BaseModule:
+    entry = copy.deepcopy((cfg.get('model') or {}).get('backbone'))
+    if not entry:
+        raise ValueError('the config has no model.backbone: pass another')
+    entry.pop('init_cfg', None)
+    return MODELS.build(entry)
+
+
+def _check_plain(backbone: BaseModule, target: str) -> None:
+    """Check that the target's network computes the same with the same weights."""
+    name = type(backbone).__name__
+    vit = isinstance(backbone, VisionTransformer)
+    if not vit and not isinstance(backbone, ResNet):
+        raise ValueError(
+            f'{target} gets a ResNet or VisionTransformer, not {name}: use --to mmpretrain'
+        )
+    if vit and target in ('torchvision', 'mmdet'):
+        raise ValueError(
+            f'{target} gets a ResNet, not {name}: use --to mmpretrain, timm or huggingface'
+        )
+    plain, image = _plain_network(backbone)
+    differ = first_difference(backbone.state_dict(), plain.state_dict())
+    if not differ:
+        # Strides, dilation, epsilons and the like cannot be read off weights.
+        other = copy.deepcopy(backbone)
+        other.load_state_dict(plain.state_dict())
+        # eval() of mmpretrain's backbones returns None, so the calls are not chained.
+        other.eval()
+        plain.eval()
+        with torch.no_grad():
+            pairs = zip(other(image), plain(image), strict=True)
+            if not all(torch.equal(a, b) for a, b in pairs):
+                differ = 'with the same weights its outputs are others'
+    if differ:
+        raise ValueError(
+            f'{target} has no such {name}, it differs from the '
+            f'plain one: {differ}; use --to mmpretrain'
+        )
+
+
+def _plain_network(backbone: BaseModule) -> tuple[BaseModule, Tensor]:
+    """Return mmpretrain's plain network of the same kind and size, and an image for both."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if isinstance(backbone, ResNet):
+            plain = ResNet(backbone.depth, out_indices=backbone.out_indices)
+            return plain, torch.randn(1, 3, 64, 64)
+        patch = backbone.patch_embed.projection.kernel_size
+        plain = VisionTransformer(
+            arch=backbone.arch_settings,
+            img_size=backbone.img_size,
+            patch_size=patch,
+            out_indices=list(backbone.out_indices),
+            out_type='cls_token' if backbone.out_type == 'avg_featmap' else backbone.out_type,
+        )
+        return plain, torch.randn(1, 3, 2 * patch[0], 2 * patch[1])
+
+
+def _how_to_load(backbone: BaseModule, target: str, out: Path) -> str:
+    file = str(out)
+    if target == 'huggingface':
+        return f'transformers.AutoModel.from_pretrained({file!r})'
+    if target in ('mmpretrain', 'mmdet'):
+        return f"init_cfg=dict(type='Pretrained', checkpoint={file!r}, prefix='backbone.')"
+    if target == 'timm':
+        if isinstance(backbone, ResNet):
+            network = f"'resnet{backbone.depth}'"
+        else:
+            arch = backbone.arch_settings
+            ratio = arch['feedforward_channels'] / arch['embed_dims']
+            network = (
+                f"'vit_base_patch16_224', img_size={backbone.img_size}, "
+                f'patch_size={backbone.patch_embed.projection.kernel_size}, '
+                f'embed_dim={arch["embed_dims"]}, depth={arch["num_layers"]}, '
+                f'num_heads={arch["num_heads"]}, mlp_ratio={ratio}'
+            )
+        return f'timm.create_model({network}, num_classes=0, checkpoint_path={file!r})'
+    load = f'safetensors.torch.load_file({file!r})'
+    if out.suffix == '.pth':
+        load = f"torch.load({file!r}, weights_only=True)['state_dict']"
+    return (
+        f'model = torchvision.models.resnet{backbone.depth}(); '
+        f'model.fc = torch.nn.Identity(); model.load_state_dict({load})'
+    )

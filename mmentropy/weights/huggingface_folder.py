@@ -1,0 +1,106 @@
+"""The folder from which transformers loads a model: its config, weights and preprocessor."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from mmpretrain.models import ResNet
+
+from mmentropy.weights.backbone import State
+from mmentropy.weights.exchange_files import safetensors_package
+
+_WEIGHTS, _CONFIG, _PREPROCESSOR = 'model.safetensors', 'config.json', 'preprocessor_config.json'
+_FILES = {_WEIGHTS, _CONFIG, _PREPROCESSOR}
+
+
+def check_folder(out: Path) -> None:
+    """Check that ``out`` names a new folder, or one that holds nothing but an earlier export.
+
+    Raises:
+        ValueError: ``out`` is or looks like a file, or holds something else, which would be lost.
+    """
+    if out.is_file() or out.suffix in ('.pth', '.safetensors'):
+        raise ValueError(f'huggingface is written to a folder, got {out}')
+    others = sorted({p.name for p in out.glob('*')} - _FILES)
+    if others:
+        raise ValueError(f'{out} holds {others[0]}, which is not of an export: name another folder')
+
+
+def save_folder(
+    backbone: BaseModule, state: State, meta: dict[str, str], cfg: Config, out: Path
+) -> None:
+    """Write all files or none, in place of those of an earlier export.
+
+    Args:
+        backbone: the ResNet or VisionTransformer that config.json describes.
+        state: its weights under the names of transformers.
+        meta: stored in the header of the weights.
+        cfg: without mean and std of the images in it there is no preprocessor_config.json.
+        out: a folder that :func:`check_folder` accepts.
+    """
+    contents = {_CONFIG: _model_config(backbone), _PREPROCESSOR: _image_config(backbone, cfg)}
+    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix='.export-') as aside:
+        new = Path(aside) / 'new'
+        new.mkdir()
+        # transformers asks for the format in the header. The bytes are written by hand, because
+        # a file from save_file could be read by nobody but its owner.
+        weights = safetensors_package().torch.save(state, dict(meta, format='pt'))
+        (new / _WEIGHTS).write_bytes(weights)
+        for name, content in contents.items():
+            if content:
+                (new / name).write_text(json.dumps(content, indent=2) + '\n')
+        if out.exists():
+            out.rename(Path(aside) / 'old')
+        new.rename(out)
+
+
+def _model_config(backbone: BaseModule) -> dict:
+    """Return config.json, which says how the network differs from the default of transformers."""
+    if isinstance(backbone, ResNet):
+        bottleneck = backbone.block.__name__ == 'Bottleneck'
+        return dict(
+            architectures=['ResNetModel'],
+            model_type='resnet',
+            depths=list(backbone.stage_blocks),
+            hidden_sizes=[backbone.feat_dim // 2**i for i in (3, 2, 1, 0)],
+            layer_type='bottleneck' if bottleneck else 'basic',
+        )
+    arch = backbone.arch_settings
+    return dict(
+        architectures=['ViTModel'],
+        model_type='vit',
+        hidden_size=arch['embed_dims'],
+        num_hidden_layers=arch['num_layers'],
+        num_attention_heads=arch['num_heads'],
+        intermediate_size=arch['feedforward_channels'],
+        image_size=_side(backbone.img_size),
+        patch_size=_side(backbone.patch_embed.projection.kernel_size),
+        # The default of transformers is 1e-12.
+        layer_norm_eps=1e-6,
+        pooler_act='linear',
+    )
+
+
+def _side(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)
+
+
+def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
+    """Return preprocessor_config.json, or None if the config has no mean and std.
+
+    The short side is resized to 224 pixels, or to the image size of the ViT, and the centre is
+    cropped.
+    """
+    images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    if not images or not images.get('mean') or not images.get('std'):
+        return None
+    height, width = getattr(backbone, 'img_size', (224, 224))
+    return dict(
+        image_processor_type='BitImageProcessor',
+        size=dict(shortest_edge=max(height, width)),
+        crop_size=dict(height=height, width=width),
+        image_mean=[round(x / 255, 6) for x in images['mean']],
+        image_std=[round(x / 255, 6) for x in images['std']],
+    )

@@ -1,0 +1,170 @@
+"""Writing the backbone of another code's checkpoint as mmpretrain's."""
+
+import math
+import re
+from pathlib import Path
+
+import torch
+from mmpretrain.models import ResNet
+from mmpretrain.registry import MODELS
+
+from mmentropy.weights.backbone import State, first_difference
+from mmentropy.weights.exchange_files import check_place, load_weights, sha256
+from mmentropy.weights.key_tables import OFFICIAL_LAYOUTS, STEMS, TIMM_VIT, renamed
+from mmentropy.weights.reader import PathLike
+
+
+def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> str:
+    """Write another library's backbone as mmpretrain's.
+
+    Args:
+        path: .pth of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or
+            VICReg, of mmselfsup or mmpretrain, or a bare ResNet or ViT of
+            torchvision or timm; a .safetensors of the latter.
+        out: .pth with ``backbone.*`` and a config of the backbone.
+        branch: 'student' or 'teacher', the EMA network.
+
+    Returns:
+        One line: what was recognised, taken and left.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such checkpoint.
+        ValueError: the checkpoint is unreadable, unsafe, changed since its
+            sha256, of an unknown layout, or not exactly a ResNet or ViT; one
+            line, and nothing is written.
+        ImportError: safetensors is needed and not installed.
+    """
+    out = Path(out)
+    if branch not in ('student', 'teacher'):
+        raise ValueError(f"branch must be 'student' or 'teacher', got {branch!r}")
+    if out.suffix != '.pth' or out.is_dir():
+        raise ValueError(f'a backbone is written to a file *.pth, got {out}')
+    check_place(out, path)
+    weights, meta = load_weights(path)
+    if 'sha256' in meta and meta['sha256'] != sha256(weights):
+        raise ValueError(
+            f'{path} was changed: its tensors do not have the sha256 that it states; get it again'
+        )
+    name, found = _recognised(path, weights, branch)
+    state = {k: v for k, v in found.items() if not k.startswith(('fc.', 'head.', 'projector.'))}
+    if 'patch_embed.proj.weight' in state:
+        state = renamed(state, {theirs: ours for ours, theirs in TIMM_VIT.items()})
+    entry = _entry(state, name, f'{path} ({name})')
+    differ = first_difference(state, MODELS.build(entry).state_dict())
+    if differ:
+        raise ValueError(f'{path} ({name}) is no plain {_describe(entry)}: {differ}')
+    cfg = meta.get('cfg')
+    heads = ''
+    if not isinstance(cfg, str):
+        cfg = f'model = {dict(backbone=entry)!r}\n'
+        if 'arch' in entry:
+            heads = f', {entry["arch"]["num_heads"]} heads assumed'
+    torch.save(
+        dict(state_dict={f'backbone.{k}': v for k, v in state.items()}, meta=dict(cfg=cfg)), out
+    )
+    return (
+        f'{path}: {name}, {branch}, {_describe(entry)}{heads}; '
+        f'{len(state)} tensors taken, {len(weights) - len(state)} left'
+    )
+
+
+def _recognised(path: PathLike, weights: State, branch: str) -> tuple[str, State]:
+    """Return the name of the layout, and the weights below the prefix of the branch."""
+    state = {k.removeprefix('module.'): v for k, v in weights.items()}
+
+    def has_backbone(prefix: str) -> bool:
+        return any(prefix + stem in state for stem in STEMS)
+
+    for layout in OFFICIAL_LAYOUTS:
+        if not has_backbone(layout.student) or not any(k.startswith(layout.sign) for k in state):
+            continue
+        prefix: str | None = layout.student
+        if branch == 'teacher':
+            prefix = next(filter(has_backbone, layout.teachers), None)
+        if prefix is None:
+            raise ValueError(f'{path} ({layout.name}) has no teacher: take the student')
+        found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        return layout.name, found
+    known = ', '.join(f'{n.name} ({n.student}*)' for n in OFFICIAL_LAYOUTS if n.student)
+    keys = ', '.join(list(weights)[:3]) or 'none'
+    raise ValueError(
+        f'{path} is of no known layout: its first keys are {keys}; known are '
+        f'{known}, and bare ResNets and ViTs of torchvision, timm and '
+        'mmpretrain'
+    )
+
+
+def _entry(state: State, layout: str, where: str) -> dict:
+    """Return the config of the ResNet or ViT that has these weights, judged by their shapes.
+
+    Args:
+        state: keys are mmpretrain's.
+        layout: name of the layout that the weights come from.
+        where: file and layout, for messages.
+    """
+    if 'conv1.weight' in state:
+        return _resnet_entry(state, where)
+    dims, channels, patch, _ = _shape(state, 'patch_embed.projection.weight', 4, where)
+    side = math.isqrt(max(_shape(state, 'pos_embed', 3, where)[1] - 1, 1))
+    # Weights do not show the number of heads. A head has 64 channels, except in the small ViT of
+    # facebookresearch/moco-v3@1c6b717:vits.py.
+    small_moco_v3 = layout == 'MoCo v3' and dims == 384
+    return dict(
+        type='VisionTransformer',
+        arch=dict(
+            embed_dims=dims,
+            num_layers=_count_blocks(state, 'layers'),
+            num_heads=12 if small_moco_v3 else max(dims // 64, 1),
+            feedforward_channels=_shape(state, 'layers.0.ffn.layers.0.0.weight', 2, where)[0],
+        ),
+        in_channels=channels,
+        img_size=side * patch,
+        patch_size=patch,
+    )
+
+
+def _resnet_entry(state: State, where: str) -> dict:
+    stages = tuple(_count_blocks(state, f'layer{i}') for i in range(1, 5))
+    block = 'Bottleneck' if 'layer1.0.conv3.weight' in state else 'BasicBlock'
+    depths = [
+        depth
+        for depth, (kind, expected) in ResNet.arch_settings.items()
+        if expected == stages and kind.__name__ == block
+    ]
+    if not depths:
+        raise ValueError(
+            f'{where} has {stages} blocks, which is no ResNet of '
+            f'depth {", ".join(map(str, ResNet.arch_settings))}'
+        )
+    width, channels, kernel, _ = _shape(state, 'conv1.weight', 4, where)
+    plain = dict(in_channels=3, stem_channels=64, base_channels=64)
+    sizes = dict(
+        in_channels=channels,
+        stem_channels=width,
+        base_channels=_shape(state, 'layer1.0.conv1.weight', 4, where)[0],
+    )
+    entry = dict(type='ResNet_CIFAR' if kernel == 3 else 'ResNet', depth=depths[0])
+    return entry | {k: v for k, v in sizes.items() if v != plain[k]}
+
+
+def _count_blocks(state: State, start: str) -> int:
+    numbers = (re.match(rf'{start}\.(\d+)\.', key) for key in state)
+    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
+
+
+def _shape(state: State, key: str, ndim: int, where: str) -> torch.Size:
+    if key not in state:
+        raise ValueError(f'{where} is incomplete: {key} is missing')
+    if state[key].ndim != ndim:
+        raise ValueError(
+            f'{where} is no plain network: {key} is {tuple(state[key].shape)}, '
+            f'which are not {ndim} dimensions'
+        )
+    return state[key].shape
+
+
+def _describe(entry: dict) -> str:
+    if 'depth' in entry:
+        return f'{entry["type"]}-{entry["depth"]}'
+    arch = entry['arch']
+    return f'ViT of {arch["num_layers"]} blocks of {arch["embed_dims"]}'
