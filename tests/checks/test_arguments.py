@@ -31,7 +31,8 @@ RULES = [
     'rule, value, kept',
     [(rule, x, True) for rule, good, _ in RULES for x in good]
     + [(rule, x, False) for rule, _, bad in RULES for x in bad],
-    ids=str,
+    # A rule alone would show the address of its function, which differs between processes.
+    ids=lambda value: value.text if isinstance(value, Rule) else repr(value),
 )
 def test_each_rule(rule: Rule, value: object, kept: bool) -> None:
     assert rule.test(value) is kept
