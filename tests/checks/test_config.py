@@ -76,6 +76,7 @@ def message(cfg):
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('part', range(4))
 def test_shipped_configs_pass(part):
     for name in CONFIGS[part::4]:

@@ -50,6 +50,7 @@ OWN = {
     'array_loader',
     'vis_backends',
 }
+pytestmark = pytest.mark.slow
 COUNT, CHUNKS, SECONDS = 200, 4, 20
 # At least this share of the wrong values of a chunk is named, or trains. It was
 # 50 of 83 when measured, and 11 of 20 in the worst chunk.
