@@ -182,6 +182,27 @@ def test_comments_are_no_fragments(folder):
     assert not found
 
 
+def docstring_heads(path):
+    """First lines of docstrings, and of the descriptions of arguments in them."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+            for i, line in enumerate((ast.get_docstring(node) or '').splitlines()):
+                argument = re.fullmatch(r'\s+\w+: (.*)', line)
+                if i == 0 or argument:
+                    yield argument[1] if argument else line
+
+
+@pytest.mark.parametrize('folder', ['mmentropy', 'tools', 'benchmarks'])
+def test_docstrings_are_no_fragments(folder):
+    found = [
+        f'{shown(path)}: {text}'
+        for path in sorted((REPOSITORY / folder).rglob('*.py'))
+        for text in docstring_heads(path)
+        if re.match(r'(Of|Those|Whose|By|As)\b', text)
+    ]
+    assert not found
+
+
 def test_the_version_stands_in_one_place():
     pattern = re.compile(r'^\s*(__version__|version)\s*=\s*[\'"]\d', re.M)
     files = [*MODULES, REPOSITORY / 'pyproject.toml', REPOSITORY / 'setup.py']

@@ -13,7 +13,7 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
     """A parser for CHECKPOINT, --config and --branch.
 
     Args:
-        doc: Of the tool; its first line is the description.
+        doc: docstring of the tool, whose first line is the description.
     """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument('checkpoint')
@@ -28,7 +28,7 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def commit() -> str:
-    """Of mmentropy, with '-dirty' if it was changed; '' outside of git."""
+    """The commit of mmentropy, with '-dirty' if it was changed; '' outside of git."""
     try:
         found = subprocess.run(
             ['git', 'describe', '--always', '--dirty', '--abbrev=10'],
@@ -62,7 +62,7 @@ def errors_in_one_line() -> Iterator[None]:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         lines = str(text).strip().splitlines()
         if not lines:
-            # Of a bare assertion its source names what is wrong.
+            # The source of a bare assertion names what is wrong.
             where = traceback.extract_tb(error.__traceback__)[-1]
             lines = [f'{type(error).__name__}: {where.line}']
         # Errors of loader processes end with the line that counts.

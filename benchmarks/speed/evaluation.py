@@ -152,7 +152,7 @@ def linear_runner(cfg: Config, probe: Probe, args: argparse.Namespace, folder: s
     linear.model.head.update(in_channels=features.shape[1], num_classes=int(labels.max()) + 1)
     del linear.model.head['topk']
     linear.data_preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor')
-    # Of BatchViews.
+    # The data preprocessor is a BatchViews.
     linear.data_preprocessor.pop('pipeline', None)
     loader = dict(batch_size=256, num_workers=0, collate_fn=dict(type='default_collate'))
     linear.train_dataloader = loader | dict(
