@@ -36,7 +36,7 @@ PAIRS = dict(
 
 
 def width(run: Run, name: str) -> int:
-    """Of the features."""
+    """The number of features that a run has under a name."""
     model = run.get('model')
     if name.endswith('backbone'):
         return 128

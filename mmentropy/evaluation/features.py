@@ -153,7 +153,7 @@ def blocks(x: Tensor) -> tuple[Tensor, ...]:
     return x.split(BLOCK)
 
 
-def check_finite(name: str, x: Tensor) -> None:
+def check_features_finite(name: str, x: Tensor) -> None:
     """Raise ValueError if features (N, D) hold inf or nan."""
     bad = sum(int((~rows.isfinite()).any(1).sum()) for rows in blocks(x))
     if bad:
@@ -183,7 +183,7 @@ def check_features(
                 f'{name}_x has {len(x)} rows and {name}_y is {tuple(y.shape)}: '
                 f'as many labels as rows are needed, and at least {least}'
             )
-        check_finite(f'{name}_x', x)
+        check_features_finite(f'{name}_x', x)
     if train_y.min() < 0:
         raise ValueError('train_y has negative labels')
 

@@ -36,7 +36,7 @@ class ForeachEMA(CosineEMA):
         Without ``update_buffers`` its buffers are copied at every call.
 
         Args:
-            model: Of the same structure as the one that was copied.
+            model: A network of the same structure as the one that was copied.
         """
         if self._version != self.steps._version:
             self._count = int(self.steps)

@@ -103,11 +103,11 @@ def measured_runs(runs: Sequence[Run], checkpoint: str | None = None) -> dict[st
         try:
             path = checkpoint_of(run, checkpoint)
             name = path.name
-            features = measure(run, path)
+            features = measure_run(run, path)
         except Exception as error:
             features = one_line(error)
         try:
-            views = views_of(run)
+            views = pictures_of_views(run)
         except Exception as error:
             views = one_line(error)
         found[run.key] = Measured(features, views, name)
@@ -135,7 +135,7 @@ def checkpoint_of(run: Run, name: str | None = None) -> Path:
     return max(found, key=lambda file: int(''.join(filter(str.isdigit, file.stem)) or 0))
 
 
-def measure(run: Run, checkpoint: Path) -> Features:
+def measure_run(run: Run, checkpoint: Path) -> Features:
     """Measure a checkpoint on the labelled data of the run's config.
 
     It can raise anything, for a config, a checkpoint or a data set can be wrong in any way.
@@ -172,7 +172,7 @@ def measure(run: Run, checkpoint: Path) -> Features:
         labels=test_y[rows].tolist(),
         predicted=predicted[rows].tolist(),
         tiles=pictures_of(sets[1], rows, preprocessor, side=32),
-        neighbours=nearest(sets, (bank, bank_y), (test, test_y), predicted, preprocessor),
+        neighbours=nearest_images(sets, (bank, bank_y), (test, test_y), predicted, preprocessor),
     )
 
 
@@ -190,7 +190,7 @@ def tsne(features: Tensor) -> np.ndarray:
     return points / points.max(axis=0).clip(1e-9)
 
 
-def nearest(
+def nearest_images(
     sets: Sequence[Dataset],
     bank: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
@@ -217,7 +217,7 @@ def nearest(
     ]
 
 
-def views_of(run: Run) -> list[list[Picture]]:
+def pictures_of_views(run: Run) -> list[list[Picture]]:
     """Some images and their two views by the training pipeline, as the network sees them.
 
     The images are those of ``eval_datasets.test``, or else of the training set.

@@ -18,7 +18,7 @@ def report_html(runs: Sequence[Run], measured: Mapping[str, Measured] | None = N
 
     Args:
         runs: At least one.
-        measured: By key of a run. None leaves the section about images out.
+        measured: What was measured, by the key of a run. None leaves the section about images out.
     """
     style = _file('uplot/uPlot.min.css') + _file('style.css')
     script = _file('uplot/uPlot.iife.min.js') + _file('script.js')

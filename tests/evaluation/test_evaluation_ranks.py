@@ -144,4 +144,4 @@ def test_non_finite_rows_are_counted_over_blocks(monkeypatch):
     x = torch.zeros(10, 2)
     x[[0, 4, 9], 1] = torch.tensor([1.0, -1.0, 0.0]) / 0
     with pytest.raises(ValueError, match='bank has .* in 3 of 10 rows'):
-        features.check_finite('bank', x)
+        features.check_features_finite('bank', x)

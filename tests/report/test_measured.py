@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmentropy.report import measured_runs, read_runs, report_html
 from mmentropy.report.config_differences import CONFIGS
-from mmentropy.report.measured import checkpoint_of, evenly, views_of
+from mmentropy.report.measured import checkpoint_of, evenly, pictures_of_views
 
 
 @pytest.fixture(scope='module')
@@ -85,7 +85,7 @@ def test_real_run(trained_dir, measured):
 def test_views_are_the_same_in_any_report(trained_dir, measured):
     """Two of each image, neither the other nor the image."""
     (run,) = read_runs([trained_dir])
-    assert measured['A'].views == views_of(run)
+    assert measured['A'].views == pictures_of_views(run)
     assert len(measured['A'].views) == 8
     for image, one, two in measured['A'].views:
         assert len({image.uri, one.uri, two.uri}) == 3
