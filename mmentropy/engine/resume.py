@@ -118,7 +118,7 @@ def _first_readable(paths: Iterable[Path], damaged: set[Path]) -> tuple[float, P
 
     Args:
         paths: Checkpoints, of which absent ones are passed over.
-        damaged: The errors that were reported already, by path. Those found here are added.
+        damaged: The paths that were reported already. Those found here are added.
     """
     for path in paths:
         if path in damaged or not path.is_file():
