@@ -9,7 +9,7 @@ from mmengine.fileio import isdir
 from mmpretrain.registry import DATASETS
 
 from mmentropy.checks.arguments import PATH, require
-from mmentropy.datasets.bad_images import ReplacesUnreadable
+from mmentropy.datasets.unreadable_images import ReplacesUnreadable
 
 EXTENSIONS = tuple('.jpg .jpeg .png .webp .bmp .tif .tiff .ppm .pgm'.split())
 

@@ -9,8 +9,8 @@ from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from mmentropy.checks.arguments import PATH, one_of, or_none, require
-from mmentropy.datasets.bad_images import ReplacesUnreadable
 from mmentropy.datasets.required_files import LAYOUTS, check_dataset
+from mmentropy.datasets.unreadable_images import ReplacesUnreadable
 
 
 @DATASETS.register_module()

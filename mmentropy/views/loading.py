@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require, some
-from mmentropy.datasets.bad_images import cannot_read
+from mmentropy.datasets.unreadable_images import cannot_read
 
 # Factors by which the decoder of JPEGs can shrink, and the names that OpenCV has for them.
 REDUCTIONS = {

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from mmpretrain.models import ResNet_CIFAR, SelfSupDataPreprocessor
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from mmentropy.engine.hooks.knn import KNNHook
+from mmentropy.engine.hooks.knn_during_training import KNNHook
 from mmentropy.evaluation import extract_features, knn_accuracy
 
 BACKBONE = dict(depth=18, base_channels=8, stem_channels=8, in_channels=1)

@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from mmentropy.datasets.bad_images import replacing
+from mmentropy.datasets.unreadable_images import replacing
 
 
 @HOOKS.register_module()
