@@ -135,6 +135,7 @@ def is_host(module):
     return module.split('.')[0] in HOSTS
 
 
+@pytest.mark.slow
 def test_hosts_are_changed_in_one_room_only():
     """No attribute or entry of an imported host is set outside of compat."""
     wrong = []

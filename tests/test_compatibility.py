@@ -30,6 +30,7 @@ def values_of(path):
     return np.concatenate([state[key].numpy().ravel() for key in sorted(state)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', KNN)
 def test_a_checkpoint_evaluates_to_the_same_number(method):
     path = FILES / f'{method}_epoch_2.pth'
@@ -42,6 +43,7 @@ def test_a_checkpoint_evaluates_to_the_same_number(method):
     assert found == dict(checkpoint=dict(knn=pytest.approx(KNN[method])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', KNN)
 def test_a_run_resumes_from_its_checkpoint_and_config_to_the_same_weights(method, tmp_path):
     done = subprocess.run(

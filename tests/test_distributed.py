@@ -81,6 +81,7 @@ def every_loss(rank, world):
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('world', [1, 2, 4])
 def test_losses_equal_one_process(world, tmp_path):
     by_rank = on_ranks(every_loss, world, tmp_path)
@@ -118,6 +119,7 @@ def sent(rank, world):
     return found
 
 
+@pytest.mark.slow
 def test_what_mec_sends(tmp_path):
     """The rows, or the product of width x width: never more than is needed."""
     for wide, narrow in on_ranks(sent, 2, tmp_path):
@@ -133,6 +135,7 @@ def local_entropy(rank, world):
     return loss / world, grads
 
 
+@pytest.mark.slow
 def test_er_without_gather_is_the_mean_over_ranks(tmp_path):
     class Chunks(Views):
         def forward(self, x):
@@ -165,6 +168,7 @@ def norm_weight(world):
     return torch.randn(4 * world, 3, 2, 2, generator=torch.Generator().manual_seed(4))
 
 
+@pytest.mark.slow
 def test_global_batch_norm_equals_torch_on_all_rows(tmp_path):
     norm = torch.nn.BatchNorm2d(3, momentum=0.3)
     x = norm_input(2).requires_grad_()
@@ -197,6 +201,7 @@ def collectives(rank, world):
     return gather(x.detach()), x.grad, total.detach(), y.grad
 
 
+@pytest.mark.slow
 def test_collectives_by_hand(tmp_path):
     for rank, (rows, grad, total, grad_sum) in enumerate(on_ranks(collectives, 2, tmp_path)):
         assert rows.tolist() == [0, 1, 2, 10, 11, 12]
@@ -245,6 +250,7 @@ def model_and_views(name):
     return model, torch.randn(2, 16, 3, 16, 16, dtype=torch.float64).unbind()
 
 
+@pytest.mark.slow
 def test_whole_models_equal_one_process(tmp_path):
     by_rank = on_ranks(whole_models, 2, tmp_path)
     for name in networks.HEADS:

@@ -369,6 +369,7 @@ METHOD = dict(
 NUMBER, FLAG, DICT = ('1', None, [1], -1), ('no', None, 2), ('x', 3, [1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'registry, cfg, wrong',
     [

@@ -211,6 +211,7 @@ def outcome(number, folder, monkeypatch):
     return ''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('chunk', range(CHUNKS))
 def test_a_broken_config_is_named_or_trains(chunk, tmp_path, monkeypatch):
     values, unnamed = 0, []

@@ -790,6 +790,7 @@ def test_no_autograd_outside_of_mmcv():
     assert not mmcv.ops.bbox_overlaps(boxes, boxes).requires_grad
 
 
+@pytest.mark.slow
 def test_installed_once_and_last():
     before = list(sys.meta_path)
     mmcv_extension.install_finder()
@@ -805,6 +806,7 @@ def run(code):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_package_imports_neither_mmdet_nor_operators():
     """They come when somebody asks for them, with all that mmpretrain has for mmdet."""
     run("""
@@ -825,6 +827,7 @@ def test_the_package_imports_neither_mmdet_nor_operators():
         """)
 
 
+@pytest.mark.slow
 def test_mmcv_was_imported_before():
     """It has then gone on without its ops, and without their names."""
     run("""
@@ -848,6 +851,7 @@ def test_mmcv_was_imported_before():
         """)
 
 
+@pytest.mark.slow
 def test_mmdet_was_imported_before():
     """By mmpretrain, whose models ask for it; it goes on as a whole."""
     run("""
@@ -868,6 +872,7 @@ def test_mmdet_was_imported_before():
         """)
 
 
+@pytest.mark.slow
 def test_compiled_ops_that_do_not_load():
     """They are no reason to stop: only mmdet needs them."""
     run("""
@@ -879,6 +884,7 @@ def test_compiled_ops_that_do_not_load():
         """)
 
 
+@pytest.mark.slow
 def test_compiled_ops_win(tmp_path):
     (tmp_path / '_ext.py').write_text('compiled = True')
     run(f"""
@@ -913,6 +919,7 @@ DETECTORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', DETECTORS)
 @pytest.mark.filterwarnings('ignore')
 def test_detector(name):

@@ -94,6 +94,7 @@ def test_all_benchmarks_are_there():
     assert len(LINEAR) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', TRAINED, ids=str)
 def test_name_batch_and_schedule(path):
     cfg, name = load(path), NAME.fullmatch(path.stem)
@@ -117,6 +118,7 @@ def test_name_batch_and_schedule(path):
     assert cfg.test_evaluator == cfg.val_evaluator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'path, optimizer',
     [
@@ -155,6 +157,7 @@ def test_labelled_subsets_of_imagenet():
 # --------------------------------------------------------------------- data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', FEATURES, ids=str)
 def test_features_hold_labelled_data_only(path, fake):
     cfg = load(path)
@@ -176,6 +179,7 @@ def test_features_hold_labelled_data_only(path, fake):
         assert np.array_equal(loaded['img'], plain['img'][..., ::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', TRANSFER, ids=str)
 def test_transfer_trains_on_the_data_of_its_features(path, fake):
     cfg, name = load(path), data_of(path)
@@ -245,6 +249,7 @@ def assert_same(model, state):
         assert torch.equal(value, state[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', TRAINED, ids=str)
 def test_one_step(path, fake, tmp_path):
     """From the checkpoint; a frozen backbone stays as it was, bit by bit."""
@@ -286,6 +291,7 @@ class Watch(Hook):
         self.state = {k: v.clone() for k, v in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'path, score',
     [

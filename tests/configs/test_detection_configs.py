@@ -76,6 +76,7 @@ def test_all_are_here():
     assert set(STEPPED) < set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_name_and_numbers(name):
     cfg, found = load(name), NAME.fullmatch(name)
@@ -148,6 +149,7 @@ def test_full_model_trains_all_of_its_backbone(name):
     assert len(norms) == count + heads.get(name.split('_8xb2')[0], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [STEPPED[0], STEPPED[1]])
 def test_every_weight_of_the_checkpoint_arrives(name, checkpoint):
     cfg = copy.deepcopy(load(name).model)
@@ -174,6 +176,7 @@ def test_every_weight_of_the_checkpoint_arrives(name, checkpoint):
         assert torch.equal(loaded[key], value), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'part, message',
     [
@@ -187,6 +190,7 @@ def test_without_checkpoint(part, message):
         model.get_submodule(part).init_weights()
 
 
+@pytest.mark.slow
 def test_another_depth_is_refused(checkpoint):
     cfg = copy.deepcopy(load(STEPPED[0]).model)
     cfg.backbone.update(depth=101)
@@ -250,6 +254,7 @@ def sample(size):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', STEPPED)
 def test_one_step_and_one_prediction(name):
     cfg = load(name)
@@ -298,6 +303,7 @@ def devkit(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, images', [(VOC[0], 6), (VOC[1], 3)])
 def test_voc(name, images, devkit):
     cfg = copy.deepcopy(load(name))
@@ -333,6 +339,7 @@ def coco(root, split):
     (root / f'annotations/instances_{split}.json').write_text('{}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_missing_data_is_found(name, devkit, tmp_path):
     """Every folder and list that the config reads is asked for by name."""
@@ -368,6 +375,7 @@ def test_missing_data_is_found(name, devkit, tmp_path):
         (tmp_path / 'elsewhere').rename(root / entry)
 
 
+@pytest.mark.slow
 def test_train_without_data(tmp_path):
     done = subprocess.run(
         [sys.executable, REPOSITORY / 'tools/train.py', ROOT / NAMES[0]],

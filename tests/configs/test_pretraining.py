@@ -74,6 +74,7 @@ def test_there_are_configs():
     assert len(PRETRAINED) > 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', PRETRAINED, ids=str)
 def test_name_and_numbers(path):
     cfg, name = load(path), parsed(path)
@@ -169,6 +170,7 @@ def test_er_recipes_keep_the_budget_of_their_baselines():
     assert pairs > 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', TRAINED, ids=str)
 def test_full_model_builds(path, monkeypatch):
     """Of shapes and arguments alone, without memory or initialisation."""
@@ -263,6 +265,7 @@ def fake(tmp_path_factory):
     return at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', PRETRAINED, ids=str)
 def test_one_step(path, fake):
     """Two views of the config's own pipeline, its optimiser."""
@@ -308,6 +311,7 @@ def test_one_step(path, fake):
     )
 
 
+@pytest.mark.slow
 def test_missing_data_is_explained(tmp_path, monkeypatch):
     """Folder, layout and docs, for all data that is not downloaded."""
     monkeypatch.chdir(tmp_path)
@@ -331,6 +335,7 @@ def test_missing_data_is_explained(tmp_path, monkeypatch):
     assert len(explained) > 12
 
 
+@pytest.mark.slow
 def test_metafiles_and_tables_are_up_to_date():
     done = subprocess.run(
         [sys.executable, ROOT.parent / 'tools/model_index.py', '--check'],

@@ -48,6 +48,7 @@ def files_of(origins) -> set[str]:
     return set().union(*map(files_of, origins.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
 def test_at_most_two_files_of_ours_tell_everything(path):
     files = chain(path)
@@ -97,6 +98,7 @@ def test_header(path):
         assert command[1].startswith('python tools/')
 
 
+@pytest.mark.slow
 def test_names_say_the_method():
     """MEC alone has no prefix; its parent folder tells ablations."""
     for path in PRETRAINED:
@@ -143,6 +145,7 @@ WRITTEN = dict(
 )
 
 
+@pytest.mark.slow
 def test_what_matters_is_written_out():
     seen = set()
     for path in PRETRAINED:

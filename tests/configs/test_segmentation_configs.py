@@ -74,6 +74,7 @@ def small(name, checkpoint=None):
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_name_and_numbers(name):
     cfg, found = load(name), NAME.fullmatch(name)
@@ -112,6 +113,7 @@ def test_large_images_are_tested_by_parts():
     assert model.auxiliary_head.align_corners
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, classes', [(VOC, 21), (CITYSCAPES, 19)])
 def test_full_model_trains_all_of_its_backbone(name, classes):
     with torch.device('meta'):
@@ -186,6 +188,7 @@ def devkit(tmp_path_factory):
     return str(root)
 
 
+@pytest.mark.slow
 def test_step_and_evaluation(devkit, pretrained, tmp_path):
     """A step by the config's own pipelines; mIoU counted by hand."""
     cfg = small(VOC, pretrained[1])
@@ -258,6 +261,7 @@ DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_missing_data_is_found(name, tmp_path):
     """Every folder of images and list that the config reads, by its name."""

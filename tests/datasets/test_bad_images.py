@@ -30,7 +30,7 @@ from ranks import on_ranks
 from repository import recipe_on
 from torch.utils.data import DataLoader, Dataset
 
-from mmentropy.datasets import bad_images
+from mmentropy.datasets import unreadable_images
 from mmentropy.engine.hooks.bad_images import BadImagesHook
 
 
@@ -55,6 +55,7 @@ def pipelines() -> dict[str, list]:
     return {name: recipe_on(name).train_dataloader.dataset for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name,dataset', pipelines().items())
 def test_views_of_good_images(name, dataset, tmp_path):
     """Every shipped pipeline takes every kind, one pixel included."""
@@ -147,6 +148,7 @@ def both_folders(good_images, tmp_path_factory):
     return root / 'bad', root / 'clean'
 
 
+@pytest.mark.slow
 def test_good_ones_are_unchanged(both_folders):
     """Bit by bit, in the main process and in workers."""
     bad, clean = map(folder, both_folders)
@@ -171,6 +173,7 @@ def test_good_ones_are_unchanged(both_folders):
     assert in_workers.dataset.data.unreadable == bad.unreadable
 
 
+@pytest.mark.slow
 def test_replacing_draws_nothing(both_folders):
     data = folder(both_folders[0], pipeline=small_pipeline()[:1])
     seed_sample(0)
@@ -183,6 +186,7 @@ def test_replacing_draws_nothing(both_folders):
     assert data._report is None  # there is no run
 
 
+@pytest.mark.slow
 def test_labelled_data_stop(tmp_path):
     """As in the evaluation, with the path and what to do."""
     for kind in ('ImageNet1k', 'ImageNet100', 'TinyImageNet', 'ClassFolders'):
@@ -202,6 +206,7 @@ def test_labelled_data_stop(tmp_path):
         assert data.unreadable == [str(path)]
 
 
+@pytest.mark.slow
 def test_every_pretraining_config_replaces():
     for name in (
         'folder',
@@ -216,7 +221,7 @@ def test_every_pretraining_config_replaces():
         cfg = recipe_on(name)
         data = cfg.train_dataloader.dataset
         kind = DATASETS.get(data.type)
-        assert issubclass(kind, bad_images.ReplacesUnreadable)
+        assert issubclass(kind, unreadable_images.ReplacesUnreadable)
         assert name == 'folder' or data.on_unreadable == 'skip'
         sets = cfg.get('eval_datasets', {}).values()
         for entry in (data, *sets):
@@ -243,15 +248,15 @@ def test_class_folders(tmp_path):
 
 
 def test_reasons():
-    assert bad_images.reason(ValueError('two\n\tlines ')) == 'two lines'
-    assert bad_images.reason(MemoryError()) == 'MemoryError'
-    error = bad_images.cannot_read('x.jpg', FileNotFoundError(2, 'gone', 'x'))
+    assert unreadable_images.reason(ValueError('two\n\tlines ')) == 'two lines'
+    assert unreadable_images.reason(MemoryError()) == 'MemoryError'
+    error = unreadable_images.cannot_read('x.jpg', FileNotFoundError(2, 'gone', 'x'))
     assert str(error) == ("cannot read image 'x.jpg' (gone): repair, replace or delete it")
 
 
 def report_all(file: Path) -> None:
     for i in range(100):
-        bad_images.report(file, f'/images/{i}.png', 'why')
+        unreadable_images.report(file, f'/images/{i}.png', 'why')
 
 
 def test_report_of_many_processes(tmp_path):
@@ -266,8 +271,8 @@ def test_report_of_many_processes(tmp_path):
 def test_report_that_cannot_be_written(tmp_path, monkeypatch):
     """It is no reason to stop."""
     said = []
-    monkeypatch.setattr(bad_images, 'print_log', lambda text, **kwargs: said.append(text))
-    bad_images.report(tmp_path / 'gone/bad_images.txt', 'x.jpg', 'why')
+    monkeypatch.setattr(unreadable_images, 'print_log', lambda text, **kwargs: said.append(text))
+    unreadable_images.report(tmp_path / 'gone/bad_images.txt', 'x.jpg', 'why')
     assert len(said) == 1 and f'cannot write {tmp_path}/gone' in said[0]
 
 
@@ -311,6 +316,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_training_goes_on(workers, run, good_images, tmp_path, monkeypatch):
     root = tmp_path / 'images'
@@ -356,6 +362,7 @@ def empty_ones(good_images, step):
     return {f'{i:03}.png': good_images[i % 500] if i % step else b'' for i in range(600)}
 
 
+@pytest.mark.slow
 def test_training_stops(run, good_images, tmp_path):
     """Above 1 %, with the count, the share and the file."""
     root = tmp_path / 'images'
@@ -376,6 +383,7 @@ def test_training_stops(run, good_images, tmp_path):
     assert names[-1] in text
 
 
+@pytest.mark.slow
 def test_no_more_than_tolerated(run, good_images, tmp_path):
     """Six of 600 are 1 %, not more."""
     root = tmp_path / 'images'
@@ -408,6 +416,7 @@ def rank_work(rank: int, world: int):
     return before, data.num_unreadable, error
 
 
+@pytest.mark.slow
 def test_ranks_tell_each_other(tmp_path, monkeypatch, good_images):
     (tmp_path / 'run/time').mkdir(parents=True)
     (tmp_path / 'images').mkdir()

@@ -111,6 +111,7 @@ def first_views(cfg: Config) -> list:
     return batch['inputs'], preprocess(batch, True)['inputs']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SHAPES)
 def test_config_views(name, tmp_path, any_checksum):
     cfg = load_config(name, tmp_path)
@@ -135,6 +136,7 @@ PLAIN = dict(
 VAL = ('imagenet100', 'tiny_imagenet')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['cifar10', 'cifar100', 'fashion_mnist', 'stl10', *VAL])
 def test_config_evaluation(name, tmp_path, any_checksum):
     """Resized and cropped as the paper says, not augmented, and RGB."""
@@ -152,6 +154,7 @@ def test_config_evaluation(name, tmp_path, any_checksum):
         assert sample['data_samples'].gt_label == info['gt_label']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', COLOUR)
 def test_channel_order_of_grayscale(name, tmp_path, red, any_checksum):
     """Red becomes 0.299 * 255, not the 0.114 * 255 of blue."""
@@ -161,6 +164,7 @@ def test_channel_order_of_grayscale(name, tmp_path, red, any_checksum):
         assert (view.int() - 76).abs().max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', COLOUR)
 def test_channel_order_of_hue(name, tmp_path, red, any_checksum):
     """A third of the circle on from red is green."""
@@ -171,6 +175,7 @@ def test_channel_order_of_hue(name, tmp_path, red, any_checksum):
         assert channels[[0, 2]].max() < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', COLOUR)
 def test_channel_order_of_normalisation(name, tmp_path, red, any_checksum):
     cfg = colours(load_config(name, tmp_path))
@@ -209,6 +214,7 @@ MINENT = dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MINENT)
 def test_views_of_minent(name):
     size, share, strength, gray, blur, mean, std = MINENT[name]

@@ -23,6 +23,7 @@ def _scope_without_network(monkeypatch):
     monkeypatch.setattr(urllib.request, 'urlopen', no_network)
 
 
+@pytest.mark.slow
 def test_digits():
     from sklearn.datasets import load_digits
 

@@ -52,6 +52,7 @@ def fashion_package(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_fashion_from_package(fashion_package, tmp_path):
     root = tmp_path / 'data'
     before = sorted(p.name for p in fashion_package.iterdir())

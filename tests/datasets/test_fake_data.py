@@ -22,6 +22,7 @@ def _scope():
     init_default_scope('mmpretrain')
 
 
+@pytest.mark.slow
 def test_fake_data_does_not_change_the_config(tmp_path):
     cfg = Config(
         dict(
@@ -45,6 +46,7 @@ def test_fake_data_does_not_change_the_config(tmp_path):
         fake_data.make(dict(type='Unknown'), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(fake_data.WRITERS))
 def test_fake_data_is_read(name, tmp_path):
     """By the class itself, with images of its kind and two rows a class."""

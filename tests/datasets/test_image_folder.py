@@ -44,6 +44,7 @@ def names(dataset: ImageFolder, root: Path) -> list:
     ]
 
 
+@pytest.mark.slow
 def test_folder_finds_images(tmp_path):
     root, other = tmp_path / 'root', tmp_path / 'other'
     found = ['UPPER.JPG', 'a.png', 'deep/er/b.jpeg', 'deep/c.webp']

@@ -52,6 +52,7 @@ def imagenet100(tmp_path) -> Path:
     return Path(root)
 
 
+@pytest.mark.slow
 def test_imagenet100(imagenet100):
     # Other classes of ImageNet-1k, before and after.
     for split in ('train', 'val'):

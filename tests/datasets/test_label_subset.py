@@ -47,6 +47,7 @@ def folder(root: Path, **sizes: int) -> dict:
     return dict(type='CustomDataset', data_root=str(root))
 
 
+@pytest.mark.slow
 def test_subset_of_each_class(tmp_path):
     cfg = folder(tmp_path, a=10, b=26, c=3)
     dataset = label_subset(cfg, fraction=0.1)
@@ -58,6 +59,7 @@ def test_subset_of_each_class(tmp_path):
     assert len(label_subset(cfg, fraction=1)) == 39
 
 
+@pytest.mark.slow
 def test_subset_is_the_same_for_ever(tmp_path):
     cfg = folder(tmp_path, a=10, b=10)
 
@@ -87,6 +89,7 @@ def test_subset_does_not_depend_on_row_order(tmp_path):
     assert subset_names(other) == names[3:] + names[2::-1]
 
 
+@pytest.mark.slow
 def test_subset_of_arrays(tmp_path):
     whole = Digits()
     few = label_subset(dict(type='Digits'), shots=4, seed=1)
@@ -125,6 +128,7 @@ def test_subset_by_name(tmp_path):
     assert dataset.get_gt_labels().tolist() == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'lines,expected',
     [
@@ -180,6 +184,7 @@ def test_subset_of_wrapper(tmp_path):
     one_line(e)
 
 
+@pytest.mark.slow
 def test_make_subset(tmp_path, monkeypatch, capsys):
     """The list that the tool writes names the rows of the fraction."""
     cfg = folder(tmp_path / 'images', a=10, b=20)

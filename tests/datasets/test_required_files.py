@@ -91,6 +91,7 @@ MISSING = dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cfg', CASES, ids=str)
 def test_layout(cfg, tmp_path):
     """Found if it is there, and reported if any part of it is not."""
@@ -224,7 +225,8 @@ def test_train_checks_the_data_first(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(train.Runner, 'from_cfg', started.append)
     config = tmp_path / 'config.py'
-    config.write_text(f'train_dataloader = dict(dataset={GONE})\n')
+    sampler = dict(type='DefaultSampler')
+    config.write_text(f'train_dataloader = dict(dataset={GONE}, sampler={sampler})\n')
     command = ['train.py', str(config), '--work-dir', str(tmp_path / 'work')]
     monkeypatch.setattr(sys, 'argv', command)
     with pytest.raises(SystemExit) as e:

@@ -30,6 +30,7 @@ def stl10(tmp_path) -> Path:
     return Path(fake_data.make(dict(type='STL10'), tmp_path)['data_root'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'split,fold',
     [

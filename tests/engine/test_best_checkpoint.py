@@ -123,6 +123,7 @@ def info(runner, key):
     return runner.message_hub.get_info(key)
 
 
+@pytest.mark.slow
 def test_by_iteration_inside_epochs(tmp_path):
     runner = train(tmp_path, 'run', scores(1.0, 5.0, 2.0, 7.0, 3.0, 7.0))
     work_dir = Path(runner.work_dir)
@@ -152,6 +153,7 @@ def test_by_iteration_inside_epochs(tmp_path):
         assert found['message_hub']['runtime_info']['best_score'] == (5.0 if epoch == 1 else 7.0)
 
 
+@pytest.mark.slow
 def test_by_epoch(tmp_path):
     runner = train(
         tmp_path,
@@ -169,6 +171,7 @@ def test_by_epoch(tmp_path):
     assert 'at 2 epoch is saved' in log_of(runner)
 
 
+@pytest.mark.slow
 def test_iterations_without_epochs(tmp_path):
     runner = train(
         tmp_path,
@@ -182,6 +185,7 @@ def test_iterations_without_epochs(tmp_path):
     assert same_weights(Path(runner.work_dir, 'iter_4.pth'), the_hook(runner).weights[4])
 
 
+@pytest.mark.slow
 def test_several_keys_and_rules(tmp_path):
     runner = train(
         tmp_path,
@@ -209,6 +213,7 @@ def test_several_keys_and_rules(tmp_path):
     assert best_files(runner) == ['best_score_down_iter_2.pth', 'best_score_up_iter_3.pth']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'best, suffix',
     [
@@ -263,6 +268,7 @@ def test_resumed(tmp_path, best, suffix):
     assert runner.iter == 8
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_not_taken_for_the_best(tmp_path):
     runner = train(tmp_path, 'run', scores(2.0, 1.0, 3.0, 3.0, 3.0, 3.0))
     start = str(Path(runner.work_dir, 'epoch_1.pth'))
@@ -279,6 +285,7 @@ def test_a_damaged_file_is_not_taken_for_the_best(tmp_path):
     assert 'best_score_up_iter_4.pth' in best_files(runner)
 
 
+@pytest.mark.slow
 def test_started_anew(tmp_path):
     """What another run left is neither taken for its own nor removed."""
     train(tmp_path, 'run', scores(1.0, 9.0, 1.0, 1.0, 1.0, 1.0))
@@ -287,6 +294,7 @@ def test_started_anew(tmp_path):
     assert best_files(runner) == ['best_score_up_iter_2.pth', 'best_score_up_iter_3.pth']
 
 
+@pytest.mark.slow
 def test_resumed_in_another_folder(tmp_path):
     first = train(tmp_path, 'a', scores(1.0, 4.0, 1.0, 1.0, 1.0, 1.0))
     start = str(Path(first.work_dir, 'epoch_2.pth'))
@@ -306,6 +314,7 @@ def test_the_last_good_one_outlives_a_full_disk(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite(tmp_path):
     inf, nan = float('inf'), float('nan')
     runner = train(tmp_path, 'run', scores(nan, inf, 2.0, nan, inf, 1.0))
@@ -330,6 +339,7 @@ VAL = dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'hooks, best, kwargs, message',
     [
@@ -375,6 +385,7 @@ def two_ranks(rank, world, folder):
     return best_files(runner), the_hook(runner).weights[2]
 
 
+@pytest.mark.slow
 def test_two_ranks(tmp_path):
     (tmp_path / 'ranks').mkdir()
     results = on_ranks(partial(two_ranks, folder=tmp_path), 2, tmp_path / 'ranks')
@@ -385,6 +396,7 @@ def test_two_ranks(tmp_path):
 # -- What the package measures -----------------------------------------------
 
 
+@pytest.mark.slow
 def test_monitor_and_knn(tmp_path):
     """Both keep their best, of what they logged."""
     best = ['monitor/backbone/rankme', 'monitor/projector/er_bound', 'knn/top1']
@@ -411,6 +423,7 @@ def test_monitor_and_knn(tmp_path):
     assert 'was not measured' not in log_of(runner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, key',
     [

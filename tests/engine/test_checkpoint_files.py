@@ -54,6 +54,7 @@ def test_mmengine_runs_nothing_in_a_checkpoint(tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_what_mmengine_saves_can_be_read(tmp_path):
     """Methods of schedulers, numbers of all kinds, its dicts, paths."""
 

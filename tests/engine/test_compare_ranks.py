@@ -23,6 +23,7 @@ def unequal(folder, what, rank, world):
         return str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'what, words',
     [

@@ -50,6 +50,7 @@ def spectra(runner):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MODELS)
 def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
     runner = train(tmp_path, name, 'hook', hook())
@@ -122,6 +123,7 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['simsiam', 'simclr', 'mec', 'dino', 'minent'])
 def test_tap_takes_the_features_of_the_step(tmp_path, name):
     """Against a second forward pass in training mode."""
@@ -290,6 +292,7 @@ def test_a_tokenizers_images_are_no_view():
     tap.remove()
 
 
+@pytest.mark.slow
 def test_held_out_views(tmp_path):
     """The test set's images, the same in every run; or the training set's."""
     runner = train(tmp_path, 'simsiam', 'test', hook(interval=100))
@@ -387,6 +390,7 @@ def two_ranks(rank, world, folder):
     return states, found, log
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     (tmp_path / 'ranks').mkdir()
     results = on_ranks(partial(two_ranks, folder=tmp_path), 2, tmp_path / 'ranks')
@@ -514,6 +518,7 @@ def test_alarms_of_both_batches_are_one():
     assert 'monitor/projector' in second
 
 
+@pytest.mark.slow
 def test_resumed_run_knows_what_was_seen(tmp_path):
     """Highest values, sights and what was reported are in the checkpoint."""
     options = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)))
@@ -555,6 +560,7 @@ class LabelledStripes(Stripes):
         return infos
 
 
+@pytest.mark.slow
 def test_neighbours_of_labelled_images(tmp_path):
     """Percent of held-out images that look like others of their class."""
     data = dict(test=dict(type='LabelledStripes', size=40))
@@ -595,6 +601,7 @@ SAME = dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'kwargs, warned, message',
     [

@@ -56,12 +56,14 @@ def draws_of_ranks(rank, world):
     return torch.stack(drawn(batches()))
 
 
+@pytest.mark.slow
 def test_ranks_draw_differently(tmp_path):
     zero, one = on_ranks(draws_of_ranks, 2, tmp_path)
     assert torch.equal(zero, torch.stack(drawn(batches())))
     assert not (zero == one).all((2, 3, 4)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_resumed_within_an_epoch(workers, tmp_path):
     """From a checkpoint after iteration 6 of 12, whatever the workers."""
@@ -83,6 +85,7 @@ def test_resumed_within_an_epoch(workers, tmp_path):
     assert [p.name for p in tmp_path.glob('run/*.pth')] == ['epoch_3.pth']
 
 
+@pytest.mark.slow
 def test_resumed_at_the_last_iteration_of_an_epoch(tmp_path):
     expected = weights(train(config(tmp_path / 'whole')))
     with pytest.raises(SystemExit):
@@ -92,6 +95,7 @@ def test_resumed_at_the_last_iteration_of_an_epoch(tmp_path):
     same(weights(train(cfg)), expected)
 
 
+@pytest.mark.slow
 def test_resumed_after_an_epoch(tmp_path):
     cfg = config(tmp_path / 'whole')
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
@@ -103,6 +107,7 @@ def test_resumed_after_an_epoch(tmp_path):
     same(weights(train(cfg)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
 def test_resumed_where_training_counts_iterations(sampler, tmp_path, monkeypatch):
     # mmengine waits two seconds between passes over the data.
@@ -123,6 +128,7 @@ def test_resumed_where_training_counts_iterations(sampler, tmp_path, monkeypatch
     same(weights(train(cfg)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('before, now', [(16, 24), (24, 16)])
 def test_resumed_with_another_batch(before, now, tmp_path):
     train(config(tmp_path / 'run', epochs=1, size=before))
@@ -132,6 +138,7 @@ def test_resumed_with_another_batch(before, now, tmp_path):
         train(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size, spoilt', [(16, ()), (12, ()), (12, (5,))])
 def test_resumed_between_iterations_that_share_a_step(size, spoilt, tmp_path):
     """Of three iterations an epoch, the first epoch ends in between."""
@@ -153,11 +160,13 @@ def accumulating_ranks(folder, rank, world):
     return found
 
 
+@pytest.mark.slow
 def test_ranks_resumed_between_iterations_that_share_a_step(tmp_path):
     for whole, again in on_ranks(partial(accumulating_ranks, tmp_path), 2, tmp_path):
         same(again, whole)
 
 
+@pytest.mark.slow
 def test_resumed_after_an_iteration_was_left_out(tmp_path):
     """The target's momentum follows the iterations that count."""
     cfg = config(tmp_path / 'run', spoilt=(5,))
@@ -185,6 +194,7 @@ class PlainBatches(BatchSampler):
         super().__init__(sampler, batch_size, drop_last=True)
 
 
+@pytest.mark.slow
 def test_batch_samplers_are_seeded_by_the_run(tmp_path):
     """Of the checkpoint, whatever the config says now."""
     whole = train(sampler_config(tmp_path / 'run', 1))
@@ -202,6 +212,7 @@ class Looks(Hook):
         next(iter(runner.train_dataloader))
 
 
+@pytest.mark.slow
 def test_hooks_may_iterate_over_the_images(tmp_path):
     plain = train(config(tmp_path / 'plain'))
     same(weights(train(config(tmp_path / 'run', hooks=[dict(type='Looks')]))), weights(plain))

@@ -152,6 +152,7 @@ def killed(folder, ranks, kills):
     return in_saves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ranks, kills', [(1, 20), (2, 5)])
 def test_killed_runs_end_as_unbroken_ones(ranks, kills, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'

@@ -122,6 +122,7 @@ def train(work_dir, name, *hooks, by_epoch=True):
     return runner
 
 
+@pytest.mark.slow
 def test_eval_datasets_are_the_default():
     """Each of train and test can be given or left to the config."""
     cfg = Config(dict(eval_datasets=dict(train=digits('train', 30), test=digits('test', 20))))
@@ -153,6 +154,7 @@ def plain(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'by_epoch, interval, steps',
     [
@@ -187,6 +189,7 @@ def test_hook_measures_and_leaves_training_alone(tmp_path, plain, by_epoch, inte
     assert log.read_text().count(line + '100 + 50 rows') == 1
 
 
+@pytest.mark.slow
 def test_hook_builds_its_data_once(tmp_path, monkeypatch):
     built = []
     build = DATASETS.build
@@ -199,6 +202,7 @@ def test_hook_builds_its_data_once(tmp_path, monkeypatch):
     assert [cfg['split'] for cfg in built] == ['train', 'test']
 
 
+@pytest.mark.slow
 def test_hook_refuses_before_the_first_step(tmp_path):
     for kwargs, message in [
         (dict(interval=0), 'interval'),
@@ -247,6 +251,7 @@ def _hook_on_two_ranks(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_hook_on_two_ranks_equals_one(tmp_path):
     torch.multiprocessing.spawn(_hook_on_two_ranks, (str(tmp_path),), nprocs=2)
     seen, runner = fake_runner(tiny_model())

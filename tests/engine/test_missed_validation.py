@@ -48,6 +48,7 @@ def validating(folder, by_epoch):
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('by_epoch', [True, False])
 @pytest.mark.parametrize('moment', [1, 3])
 def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path, monkeypatch):
@@ -75,6 +76,7 @@ def test_a_missed_validation_is_made_up_for(by_epoch, moment, tmp_path, monkeypa
     assert len(FirstIsBest.scored) == 4 - moment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('interval, at, scored', [(1, 6, [0, 1, 2]), (2, 6, [1, 2])])
 def test_no_other_validation_is_made_up_for(interval, at, scored, tmp_path):
     """One that the checkpoint knows of, or that was not due."""
@@ -96,6 +98,7 @@ def test_no_other_validation_is_made_up_for(interval, at, scored, tmp_path):
     assert FirstIsBest.scored == scored
 
 
+@pytest.mark.slow
 def test_schedulers_follow_a_repeated_validation(tmp_path):
     """Which ended after the checkpoint was written."""
 

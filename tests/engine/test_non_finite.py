@@ -16,6 +16,7 @@ from mmentropy.engine.train_loop import plain_train_step
 from mmentropy.weights.reader import read_checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('algorithm', ['MEC', 'SimSiam'])
 def test_a_bad_batch_is_left_out(algorithm, tmp_path):
     runner = train(config(tmp_path / 'run', epochs=2, algorithm=algorithm, spoilt=(5,)))
@@ -40,6 +41,7 @@ def test_patience_counts_iterations_that_share_a_step(tmp_path):
         train(cfg)
 
 
+@pytest.mark.slow
 def test_a_bad_iteration_before_the_step_is_left_out(tmp_path):
     cfg = accumulating(tmp_path / 'run', spoilt=(5,), algorithm='SimSiam')
     # Statistics of a batch of its own, which the loss does not show.
@@ -69,6 +71,7 @@ def test_a_loss_scale_that_fell(tmp_path):
         check_scale(SimpleNamespace(get_scale=lambda: 2.0**-14))
 
 
+@pytest.mark.slow
 def test_left_out_means_that_nothing_moved(tmp_path):
     states = []
 
@@ -133,6 +136,7 @@ class ScaledWrapper(OptimWrapper):
             super().step(**kwargs)
 
 
+@pytest.mark.slow
 def test_overflows_are_the_loss_scalers(tmp_path):
 
     def overflow(runner):
@@ -154,6 +158,7 @@ def bad_on_one_rank(folder, algorithm, wrapper, rank, world):
     return hook.total, weights(runner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'algorithm, wrapper',
     [
@@ -180,5 +185,6 @@ def complaint(rank, world):
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_all_ranks_look_at_the_loss_of_each(tmp_path):
     assert set(on_ranks(complaint, 2, tmp_path)) == {'the loss of 1 of the processes is not finite'}

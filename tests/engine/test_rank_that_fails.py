@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from repository import REPOSITORY
 
 ROOT = REPOSITORY
@@ -23,6 +24,7 @@ class FailHook(Hook):
 """
 
 
+@pytest.mark.slow
 def test_first_failure_is_shown(tmp_path):
     (tmp_path / 'cables.py').write_text(HOOK)
     (tmp_path / 'config.py').write_text(f"""

@@ -67,6 +67,7 @@ def same(ours, theirs):
         assert torch.equal(value, expected[key]), key
 
 
+@pytest.mark.slow
 def test_training_is_the_same(tmp_path):
     plain = train(config(tmp_path / 'plain'))
     resident = train(config(tmp_path / 'resident', RESIDENT))
@@ -80,6 +81,7 @@ def test_training_is_the_same(tmp_path):
         same(train(config(tmp_path / 'other', indices=16)), plain)
 
 
+@pytest.mark.slow
 def test_resumed_within_an_epoch(tmp_path):
     """From iteration 4 of 6, with the hook or from a run without it."""
     draws = dict(type='ExactResumeHook')
@@ -95,6 +97,7 @@ def test_resumed_within_an_epoch(tmp_path):
         same(train(cfg), whole)
 
 
+@pytest.mark.slow
 def test_where_training_counts_iterations(tmp_path):
     runs = []
     for name, hooks in (('plain', []), ('resident', [RESIDENT])):
@@ -115,6 +118,7 @@ def test_pixels_are_in_place():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'change, words',
     [

@@ -68,6 +68,7 @@ def test_newest_is_by_iteration(two_checkpoints):
     assert newest_checkpoint(two_checkpoints / 'none') is None
 
 
+@pytest.mark.slow
 def test_the_last_that_was_saved_is_newer(tmp_path):
     """Than what an attempt left that was given up."""
     cfg = config(tmp_path / 'run')
@@ -87,6 +88,7 @@ def test_the_last_that_was_saved_is_newer(tmp_path):
     assert Path(cfg.load_from).name == 'epoch_3.pth'
 
 
+@pytest.mark.slow
 def test_names_and_folders_of_mmengine(tmp_path):
     """A template of one's own, and the work directory as ``out_dir``."""
     cfg = config(tmp_path / 'run', epochs=1)
@@ -100,6 +102,7 @@ def test_names_and_folders_of_mmengine(tmp_path):
         assert cfg.load_from == str(tmp_path / 'run/ckpt+1.pth')
 
 
+@pytest.mark.slow
 def test_resumed_from_another_folder(tmp_path):
     cfg = config(tmp_path / 'run', epochs=1)
     cfg.default_hooks.checkpoint.out_dir = str(tmp_path / 'out')
@@ -119,6 +122,7 @@ def test_resume_with_nothing_to_resume(tmp_path):
         choose_checkpoint(cfg)
 
 
+@pytest.mark.slow
 def test_weights_to_begin_with(tmp_path, monkeypatch):
     """Where there is nothing to resume; of one's home, too."""
     train(config(tmp_path / 'run', epochs=1))
@@ -149,6 +153,7 @@ def reads(monkeypatch):
     return compared, loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('named', [False, True])
 def test_a_checkpoint_is_read_once(named, tmp_path, reads):
     train(config(tmp_path / 'run', epochs=1))

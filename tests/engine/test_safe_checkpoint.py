@@ -19,6 +19,7 @@ from mmentropy.weights import files
 from mmentropy.weights.reader import read_checkpoint
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
     write, tries = files.put_whole, []
 
@@ -43,6 +44,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_3.pth')
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes(tmp_path):
 
     def remove(runner):
@@ -87,6 +89,7 @@ def measured(runner, score):
 KEY = 'score/top1'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('judge', [validated, measured])
 def test_the_best_stays_until_a_better_one_is_whole(judge, tmp_path, monkeypatch):
     write, kept = files.put_whole, []
@@ -138,6 +141,7 @@ def test_the_best_stays_until_a_better_one_is_whole(judge, tmp_path, monkeypatch
     assert new != old and log.count('was not saved') == 1
 
 
+@pytest.mark.slow
 def test_older_ones_are_removed_after_the_newest_is_whole(tmp_path, monkeypatch):
     write, there = files.put_whole, []
 

@@ -4,6 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
 from ranks import on_ranks
 from safe_runs import config, train
 from small import on_rank
@@ -32,6 +33,7 @@ def slow_writer(folder, rank, world):
     return left, [p.name for p in folder.glob('run/*.pth')]
 
 
+@pytest.mark.slow
 def test_all_ranks_stay_until_the_first_has_written(tmp_path):
     for left, there in on_ranks(partial(slow_writer, tmp_path), 2, tmp_path):
         assert left == [75] and 'interrupted_6.pth' in there

@@ -318,6 +318,7 @@ def runs(tmp_path_factory):
     return folder, train(folder, 'off', False), train(folder, 'on', True)
 
 
+@pytest.mark.slow
 def test_channels_last_while_training_only(runs):
     _, off, on = runs
     assert all(probed(on)) and not any(probed(off))
@@ -353,6 +354,7 @@ def test_checkpoints_lie_as_without_the_hook(runs):
     assert list(files[0]['state_dict']) == list(files[1]['state_dict'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('start, layout', [('off', True), ('on', False), ('on', True)])
 def test_hook_can_come_and_go_on_resume(runs, tmp_path, start, layout):
     folder, off, _ = runs

@@ -24,6 +24,7 @@ def foreign(folder, **train_cfg):
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'train_cfg, kind',
     [
@@ -67,6 +68,7 @@ class StepsSeen(Hook):
         self.ended.append(runner.optim_wrapper.should_update())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('by_epoch', [True, False])
 @pytest.mark.parametrize('shared', [1, 2, 3])
 def test_algorithms_know_when_a_step_begins(by_epoch, shared, tmp_path):

@@ -109,6 +109,7 @@ def data_line(folder, rank, world):
     return lines_of(on_rank(cfg, rank, 'plan'), folder)['data']
 
 
+@pytest.mark.slow
 def test_two_ranks(tmp_path):
     assert (
         on_ranks(partial(data_line, tmp_path), 2, tmp_path)
@@ -116,6 +117,7 @@ def test_two_ranks(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batches', [1, 2])
 def test_an_epoch_shorter_than_the_trial(batches, tmp_path):
     lines = lines_of(config(tmp_path / 'trial', size=8 * batches), tmp_path)
@@ -124,6 +126,7 @@ def test_an_epoch_shorter_than_the_trial(batches, tmp_path):
     assert 'a step' in lines['time']
 
 
+@pytest.mark.slow
 def test_what_is_left_after_resuming(tmp_path):
     runner = Runner.from_cfg(config(tmp_path / 'run'))
     runner.train()
@@ -149,6 +152,7 @@ def test_iterations_and_a_batch_of_the_config(tmp_path):
     assert 'every 500 iterations, 1 kept' in lines['checkpoints']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'interval, keep, best, files',
     [

@@ -41,6 +41,7 @@ def test_void_is_ground(tmp_path):
     assert read_ids(tmp_path / 'ids.png', (1, 2)).tolist() == [[0, 1]]
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_named(root):
     clips = read_davis(root)
     clips[1].masks[0].unlink()
@@ -117,6 +118,7 @@ def slow_boundary(truth, found):
     return 2 * precision * recall / (precision + recall)
 
 
+@pytest.mark.slow
 def test_boundary_equals_the_slow_one():
     rng = np.random.default_rng(0)
     values = []

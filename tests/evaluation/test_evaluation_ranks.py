@@ -56,6 +56,7 @@ def every_probe(rank, world):
     return knn, few, probe(), one, work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('world', [2, 3])
 def test_ranks_share_the_work_and_agree(world, tmp_path):
     knn = [knn_accuracy(*rows(), k=5, metric=metric) for metric in knn_module.METRICS]

@@ -123,6 +123,7 @@ class Several(MultiLabelDataset):
         ]
 
 
+@pytest.mark.slow
 def test_labels_of_a_multi_label_data_set():
     pack = dict(type='PackInputs', meta_keys=('gt_label_difficult',))
     expected = [[1, 0, 0, 0], [0, 1, -1, 1], [-1, 0, 0, 0], [0, -1, 1, 0], [0, 0, 0, 0]]
@@ -156,6 +157,7 @@ def test_features_refuse_a_missing_preprocessor_and_odd_outputs():
         extract_features(Ids(1, 1), Images(3), SelfSupDataPreprocessor())
 
 
+@pytest.mark.slow
 def test_pixels_are_flat_and_in_unit_range():
     x, y = pixel_features(dict(type='Digits', split='test', pipeline=PACK))
     digits = Digits(split='test')
@@ -188,6 +190,7 @@ def _extract_on_two_ranks(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_get_all_rows_in_order(tmp_path):
     torch.multiprocessing.spawn(_extract_on_two_ranks, (str(tmp_path),), nprocs=2)
     for rank in range(2):

@@ -32,6 +32,7 @@ def tune(seed=0, train=None, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_finetune_trains_the_network_and_the_classifier():
     backbone = tiny_resnet()
     before = {k: v.clone() for k, v in backbone.named_parameters()}
@@ -53,6 +54,7 @@ def test_finetune_trains_the_network_and_the_classifier():
         assert torch.equal(value, before[name]) == frozen, name
 
 
+@pytest.mark.slow
 def test_finetune_follows_the_recipe(monkeypatch):
     seen, losses = [], []
     step, entropy = torch.optim.SGD.step, finetune.F.cross_entropy

@@ -12,6 +12,7 @@ from mmentropy.evaluation import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('k', [1, 4, 20])
 @pytest.mark.parametrize('temperature', [0.07, 1.0])
 def test_cosine_knn_equals_scikit_learn(digits, k, temperature):
@@ -62,6 +63,7 @@ def test_knn_tie_goes_to_the_lowest_class():
         assert found.item() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('metric', ['cosine', 'euclidean'])
 def test_knn_blocks_do_not_change_the_result(digits, metric, monkeypatch):
     train_x, train_y, test_x, _ = digits

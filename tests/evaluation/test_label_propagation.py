@@ -211,6 +211,7 @@ def random_norms(backbone):
     return backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', [ResNet, ResNetV1d])
 @pytest.mark.parametrize(('depth', 'style'), [(18, 'pytorch'), (50, 'pytorch'), (50, 'caffe')])
 def test_layers_without_strides(kind, depth, style):
@@ -320,6 +321,7 @@ def run_tool(monkeypatch, *arguments):
     runpy.run_path(str(REPOSITORY / 'tools/propagate.py'), run_name='__main__')
 
 
+@pytest.mark.slow
 def test_command_needs_no_mmdet():
     """Neither it nor what it imports is there where sys.modules has None for it."""
     code = (
@@ -334,6 +336,7 @@ def test_command_needs_no_mmdet():
     assert 'folder of DAVIS-2017' in found.stdout
 
 
+@pytest.mark.slow
 def test_command(monkeypatch, capsys, tmp_path, checkpoint):
     root = write_davis(tmp_path / 'data', 2, 5)
     out = tmp_path / 'out'

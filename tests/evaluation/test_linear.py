@@ -12,6 +12,7 @@ from mmentropy.evaluation import (
 )
 
 
+@pytest.mark.slow
 def test_linear_probe_agrees_with_logistic_regression(digits):
     train_x, train_y, test_x, test_y = digits
     witness = LogisticRegression(max_iter=5000).fit(train_x, train_y)
@@ -73,6 +74,7 @@ def test_linear_rate_is_not_chosen_on_the_test_set(digits):
     assert other.accuracy < 30 < one.accuracy
 
 
+@pytest.mark.slow
 def test_linear_wd_chooses_a_weight_decay(digits):
     """As it does where a twentieth of the labels is wrong."""
     generator = torch.Generator().manual_seed(6)

@@ -10,6 +10,7 @@ from mmentropy.evaluation import (
 )
 
 
+@pytest.mark.slow
 def test_minent_probe_agrees_with_logistic_regression(digits):
     # As they are, so their scale counts: at 0..1 Adam would stop half-way.
     train_x, train_y, test_x, test_y = digits

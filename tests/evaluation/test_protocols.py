@@ -59,6 +59,7 @@ def checkpoint(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_tool_scores_checkpoint_and_baselines(checkpoint, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'results.json'
     assert (
@@ -106,6 +107,7 @@ def test_tool_scores_checkpoint_and_baselines(checkpoint, tmp_path, monkeypatch,
 ALL = 'knn,knn200,knn5,linear,minent_linear,lowshot,svm,semi1,semi10'
 
 
+@pytest.mark.slow
 def test_tool_scores_by_every_protocol(checkpoint, tmp_path, monkeypatch, capsys):
     """Each column is what its function gives, the fine-tuned come last."""
     # Few draws and steps.
@@ -174,6 +176,7 @@ DATASETS.register_module('Colours', module=lambda: Images(3, shape=lambda i: (3,
 DATASETS.register_module('Unlabelled', module=lambda: Images(3, unlabelled=range(3)))
 
 
+@pytest.mark.slow
 def test_tool_takes_the_data_of_another_config(checkpoint, tmp_path, monkeypatch):
     """Its labelled data sets, and nothing else of it."""
     data, out = tmp_path / 'data.py', tmp_path / 'results.json'
@@ -215,6 +218,7 @@ def test_tool_takes_the_data_of_another_config(checkpoint, tmp_path, monkeypatch
         assert re.search(message, code) and '\n' not in code
 
 
+@pytest.mark.slow
 def test_tool_scores_multi_label_data_by_svm_only(tmp_path, monkeypatch):
     entry = dict(
         type='VOC',
@@ -276,6 +280,7 @@ def test_tool_scores_multi_label_data_by_svm_only(tmp_path, monkeypatch):
         protocols.evaluate_checkpoint(args[0], cfg, ['svm'])
 
 
+@pytest.mark.slow
 def test_tool_takes_a_config_and_options(checkpoint, tmp_path, monkeypatch):
     bare = tmp_path / 'bare.pth'
     torch.save(tiny_resnet(5).state_dict(), bare)
@@ -304,6 +309,7 @@ def test_tool_takes_a_config_and_options(checkpoint, tmp_path, monkeypatch):
     assert seen == [(90, 2)] * 2
 
 
+@pytest.mark.slow
 def test_tool_fails_in_one_line(checkpoint, tmp_path, monkeypatch):
     bare = tmp_path / 'bare.pth'
     torch.save(tiny_resnet().state_dict(), bare)

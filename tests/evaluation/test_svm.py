@@ -23,6 +23,7 @@ def spied(monkeypatch, name):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('several', [False, True])
 def test_svm_cost_is_chosen_on_training_rows(digits, several, monkeypatch):
     if several:
@@ -44,6 +45,7 @@ def test_svm_cost_is_chosen_on_training_rows(digits, several, monkeypatch):
     assert flipped < 30 and calls[-1][2] == 1.0
 
 
+@pytest.mark.slow
 def test_svm_ignores_what_is_difficult(digits):
     train_x, train_y, test_x, test_y = digits
     train_y, test_y = [torch.eye(10, dtype=torch.int64)[y] for y in (train_y, test_y)]

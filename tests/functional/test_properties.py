@@ -178,6 +178,7 @@ def raises(error, name, function, *args):
     assert '\n' not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('function, names', ALL.values(), ids=ALL)
 @prop(shape=st.lists(st.integers(0, 4), max_size=4))
 def test_shapes(function, names, shape):
@@ -223,6 +224,7 @@ def spoilt(bad, at, x):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('function, names', ROUTINES.values(), ids=ROUTINES)
 @prop(bad=st.sampled_from(BAD), at=st.integers(0, 8), dtype=st.sampled_from(DTYPES))
 def test_not_finite_goes_into_the_result(function, names, bad, at, dtype):
@@ -736,6 +738,7 @@ def normalised(x, norm):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('norm', minimum_entropy.NORMS)
 @pytest.mark.parametrize('columns', [False, True], ids=['rows', 'columns'])
 @prop(logits=matrices(rows=st.integers(2, 6)))
@@ -801,6 +804,7 @@ LOSSES = {
 views = dict(rows=st.integers(2, 6), columns=st.integers(2, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', LOSSES)
 @prop(
     pair=matrices(2, **views), first=st.booleans(), at=st.integers(0, 35), bad=st.sampled_from(BAD)
@@ -813,6 +817,7 @@ def test_losses_of_what_is_not_finite(name, pair, first, at, bad):
     assert not torch.isfinite(LOSSES[name](*pair)['loss'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', LOSSES)
 @prop(pair=matrices(2, **views))
 def test_losses_of_finite_input_are_finite(name, pair):
@@ -825,6 +830,7 @@ def test_losses_of_finite_input_are_finite(name, pair):
     assert all(g is None or torch.isfinite(g).all() for g in grads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'loss',
     [ERLoss(), ERLoss(estimator='joe'), MECLoss(), MECLoss(exact=True)],

@@ -65,6 +65,7 @@ def on_rank(rank, world):
     )
 
 
+@pytest.mark.slow
 def test_all_ranks_raise_for_what_one_has(tmp_path):
     for rank, found in enumerate(on_ranks(on_rank, 2, tmp_path)):
         assert found['means'] == [3, 2]

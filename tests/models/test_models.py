@@ -34,6 +34,7 @@ def training():
     return hub
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', HEADS)
 def test_two_steps(name, training):
     model = build(name)
@@ -425,6 +426,7 @@ def test_shapes_that_differ():
             loss(torch.randn(4, 8), torch.randn(4, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', HEADS)
 def test_state_dict_round_trip(name, training):
     model, other = build(name), build(name)

@@ -146,6 +146,7 @@ def every_case(rank, world):
     return results
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path):
     by_rank = on_ranks(every_case, 2, tmp_path)
     for case in CASES:

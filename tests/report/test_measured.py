@@ -55,6 +55,7 @@ def measured(trained_dir) -> dict:
     return found
 
 
+@pytest.mark.slow
 def test_real_run(trained_dir, measured):
     runs = read_runs([trained_dir])
     features = measured['A'].features

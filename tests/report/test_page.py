@@ -277,6 +277,7 @@ def test_entries_of_another_kind(tmp_path):
     assert not {'Method', 'Backbone', 'Data', 'Optimiser'} & facts.keys()
 
 
+@pytest.mark.slow
 def test_long_run_is_small(tmp_path):
     data = tmp_path / '20261122_142736' / 'vis_data'
     data.mkdir(parents=True)
@@ -296,6 +297,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert 'What it sees' not in out.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason='needs Chromium')
 def test_a_browser_draws_every_chart(tmp_path):
     """Under the page's own policy, and with no complaint."""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from logged_runs import PER_EPOCH, loss, start
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -124,6 +125,7 @@ def test_differences_of_configs():
     }
 
 
+@pytest.mark.slow
 def test_base_is_the_config_of_that_name(tmp_path):
     name = 'minent_r18s_1xb64_50e_digits.py'
     start(tmp_path, '20261122_142736', 10, 20)
@@ -138,6 +140,7 @@ def test_base_is_the_config_of_that_name(tmp_path):
     assert found['optim_wrapper.optimizer.lr'][1] == '7.0'
 
 
+@pytest.mark.slow
 def test_resumed_run(tmp_path):
     """Ended in its third epoch, resumed from its second, trained to four."""
     cfg = config(

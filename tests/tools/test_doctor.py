@@ -22,6 +22,7 @@ def by_name(findings):
     return {finding.name: finding for finding in findings}
 
 
+@pytest.mark.slow
 def test_this_environment_is_well():
     done = subprocess.run([sys.executable, TOOL], text=True, capture_output=True)
     assert done.returncode == 0, done.stdout
@@ -32,6 +33,7 @@ def test_this_environment_is_well():
     assert 'mmentropy.compat.mmcv_ops serves' in lines['mmcv'] or 'compiled' in lines['mmcv']
 
 
+@pytest.mark.slow
 def test_two_owners_and_missing_packages(doctor):
     stack = doctor.load_stack()
     owners = dict(
@@ -66,6 +68,7 @@ def test_a_package_that_does_not_import(doctor, monkeypatch):
         assert finding.name in finding.mend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'versions, broken, notes',
     [

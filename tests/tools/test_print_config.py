@@ -49,6 +49,7 @@ def test_file_of_every_value(variant):
     assert '_scope_' not in str(merged)
 
 
+@pytest.mark.slow
 def test_lists(variant):
     """Places of a list are compared one by one, unless its length is another."""
     _, origins = config.read(variant)
@@ -81,6 +82,7 @@ TABLE5 = 'configs/mec/table5/table5_order2_r50_8xb128_100e_in1k.py'
 PAPER = 'mec/paper_r50_8xb128_100e_in1k.py'
 
 
+@pytest.mark.slow
 def test_command_prints_a_part():
     status, out, _ = run(TABLE5, 'model.head.loss')
     assert status == 0
@@ -98,6 +100,7 @@ def test_command_prints_a_part():
     assert len({line.index('mec/') for line in out[1:]}) == 1
 
 
+@pytest.mark.slow
 def test_command_prints_everything_with_options():
     options = ['--cfg-options', 'param_scheduler.0.end=3', 'model.base_momentum=0.5', 'new.key=1']
     status, out, _ = run(TABLE5, *options)
@@ -114,6 +117,7 @@ def test_command_prints_everything_with_options():
     assert all(len(line.split()) >= 2 for line in out if not line.endswith(':'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'args, words',
     [

@@ -104,6 +104,7 @@ def test_scripts_hand_on_their_arguments(tool, files, tmp_path):
     assert done.returncode == 2 and done.stderr.startswith(f'usage: bash {script} ')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', CONFIGS)
 def test_two_processes_follow_one(method, tmp_path):
     paths = []
@@ -176,6 +177,7 @@ def digits(*options, **changes):
     )
 
 
+@pytest.mark.slow
 def test_check_plans_and_leaves_nothing(tmp_path):
     work_dir = tmp_path / 'run'
     done = digits('--check', '--work-dir', work_dir)
@@ -213,6 +215,7 @@ def test_check_plans_and_leaves_nothing(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_interrupted_ranks_save_and_can_go_on(tmp_path):
     tool = ['bash', 'tools/dist_train.sh', CONFIGS['mec'], '2']
     options = ['--work-dir', str(tmp_path), '--resume']
@@ -236,6 +239,7 @@ def test_interrupted_ranks_save_and_can_go_on(tmp_path):
     assert not saved.exists() and (tmp_path / f'epoch_{epochs}.pth').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('status, left', [(75, 75), (3, 1), (0, 0)])
 def test_the_status_of_ranks_is_handed_on(status, left, tmp_path):
     (tmp_path / 'rank.py').write_text(f'raise SystemExit({status})')

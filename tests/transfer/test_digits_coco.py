@@ -29,6 +29,7 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_written_once_and_always_the_same(root, tmp_path):
     again = write_digits_coco(tmp_path, 'train', 6)
     first = root / 'annotations/train_6.json'
@@ -101,6 +102,7 @@ def test_bad_arguments(split, images, message, tmp_path):
         write_digits_coco(tmp_path, split, images)
 
 
+@pytest.mark.slow
 def test_a_detector_trains_and_detects(root):
     cfg = Config.fromfile(CONFIG)
     cfg.model.backbone.init_cfg = None

@@ -100,6 +100,7 @@ def read(root, **kwargs):
     return DATASETS.build(dict(type='MOTSequences', data_root=str(root), pipeline=[], **kwargs))
 
 
+@pytest.mark.slow
 def test_drawn_clips_are_read_back(tmp_path, monkeypatch):
     folder = write_digits_mot(tmp_path, 2, 8)
     digits = [(row['img'], row['gt_label']) for row in Digits('test').load_data_list()]
@@ -332,6 +333,7 @@ def meeting(root, swapped):
     return root
 
 
+@pytest.mark.slow
 def test_identities_follow_the_pixels(tmp_path):
     cfg = copy.deepcopy(DIGITS)
     cfg.model.reid.backbone.init_cfg = None
@@ -346,6 +348,7 @@ def test_identities_follow_the_pixels(tmp_path):
     assert lost == before + [[3, 4, 2]] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, channels', [('layer3', 1024), ('layer4', 2048)])
 def test_full_size(tmp_path, name, channels):
     cfg = Config.fromfile(ROOT / f'deepsort_r50-{name}_mot16.py')

@@ -161,6 +161,7 @@ def test_all_are_here():
     assert {NAME.fullmatch(n)['backbone'] for n in NAMES} == {'vits', 'vitb'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_name_and_numbers(name):
     cfg, found = load(name), NAME.fullmatch(name)
@@ -233,6 +234,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_every_weight_of_the_checkpoint_arrives(checkpoint):
     cfg = copy.deepcopy(load('mask-rcnn_vits_8xb8_100e_coco.py').model)
     cfg.backbone.init_cfg.checkpoint = str(checkpoint)
@@ -247,6 +249,7 @@ def test_every_weight_of_the_checkpoint_arrives(checkpoint):
     assert all(p.requires_grad for p in backbone.parameters())
 
 
+@pytest.mark.slow
 def test_without_checkpoint():
     backbone = MODELS.build(copy.deepcopy(load(NAMES[0]).model.backbone))
     with pytest.raises(ValueError, match=r'model\.backbone\.init_cfg\.checkpoint=PATH'):
@@ -328,6 +331,7 @@ def sample(size):
     return found
 
 
+@pytest.mark.slow
 def test_one_step_and_one_prediction():
     """Narrow, at 128 pixels: everything has a gradient, and moves."""
     cfg = copy.deepcopy(load('mask-rcnn_vits_8xb8_100e_coco.py'))

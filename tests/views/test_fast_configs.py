@@ -27,6 +27,7 @@ def scope_and_seeds():
 FAST = sorted(CONFIGS.glob('*/*fast_*.py'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', FAST, ids=lambda path: path.stem)
 def test_fast_configs_change_the_loader_only(path):
     fast = Config.fromfile(path)
@@ -96,6 +97,7 @@ def digits_run(work_dir, epochs, **kwargs):
     return runner
 
 
+@pytest.mark.slow
 def test_training_resumes_as_if_unbroken(tmp_path):
     """By the Runner, with kNN on the way; evaluation has the same norm."""
     whole = digits_run(tmp_path / 'whole', 2)

@@ -52,6 +52,7 @@ def smaller(steps, side):
                 step[key] = min(step[key], side)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name', ['digits', 'fashion_mnist', 'cifar10', 'imagenet', 'imagenet100', 'imagenet_multicrop']
 )

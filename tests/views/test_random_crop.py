@@ -97,6 +97,7 @@ def shares(boxes, height, width):
 
 
 # Most draws fit, few fit, none fits.
+@pytest.mark.slow
 @pytest.mark.parametrize('height, width', [(375, 500), (28, 28), (60, 200), (40, 400), (400, 40)])
 def test_crops_are_those_of_mmpretrain_and_torchvision(height, width):
     scale, count = (0.2, 1.0), 1500

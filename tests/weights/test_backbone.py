@@ -27,6 +27,7 @@ def rewritten(source, target, change):
     return target
 
 
+@pytest.mark.slow
 def test_branches_of_a_real_checkpoint(trained):
     path, runner = trained
     student = backbone_state_dict(path)

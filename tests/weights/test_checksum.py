@@ -77,6 +77,7 @@ def test_a_flip_in_the_content_is_refused(whole, tmp_path):
         assert is_refused(path), place
 
 
+@pytest.mark.slow
 def test_a_flip_between_the_members_changes_nothing_that_is_read(whole, tmp_path):
     data, path = whole.read_bytes(), tmp_path / 'damaged.pth'
     content, rng = set(places_of_content(whole)), random.Random(1)

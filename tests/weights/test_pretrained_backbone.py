@@ -60,6 +60,7 @@ def assert_same(model, state):
         assert torch.equal(value, state[key]), key
 
 
+@pytest.mark.slow
 def test_initialiser_has_the_last_word(plain, records):
     """It wins over zero_init_residual, init_weights of submodules and of ViTs."""
     cfg, path, state = plain

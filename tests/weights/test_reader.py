@@ -93,6 +93,7 @@ def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_crafted_checkpoint_runs_nothing_at_resume(plain, tmp_path):
     canary = tmp_path / 'was_run'
     path = with_entry(

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmentropy.weights.stored_config import config_of
 
 
+@pytest.mark.slow
 def test_config_of_a_real_checkpoint(trained):
     path, runner = trained
     cfg = config_of(path)
