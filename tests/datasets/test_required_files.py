@@ -225,8 +225,8 @@ def test_train_checks_the_data_first(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(train.Runner, 'from_cfg', started.append)
     config = tmp_path / 'config.py'
-    sampler = dict(type='DefaultSampler')
-    config.write_text(f'train_dataloader = dict(dataset={GONE}, sampler={sampler})\n')
+    loader = dict(dataset=dict(GONE, pipeline=[]), sampler=dict(type='DefaultSampler'))
+    config.write_text(f'train_dataloader = {loader}\n')
     command = ['train.py', str(config), '--work-dir', str(tmp_path / 'work')]
     monkeypatch.setattr(sys, 'argv', command)
     with pytest.raises(SystemExit) as e:
