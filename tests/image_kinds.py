@@ -64,7 +64,7 @@ def thumbnailed() -> bytes:
     return photo[:2] + b'\xff\xe1' + struct.pack('>H', len(segment) + 2) + segment + photo[2:]
 
 
-# Of 16 bits: those pixels, and others below.
+# Images of 16 bits have the same pixels in their upper bits, and others in the lower.
 WIDE = 256 * RGB.astype(np.uint16) + RGB[::-1]
 
 

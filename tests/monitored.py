@@ -136,7 +136,7 @@ class Stripes(BaseDataset):
     def load_data_list(self):
         rng = np.random.default_rng(self.first)
         images = rng.integers(0, 60, (self.size, 16, 16, 3), dtype=np.uint8)
-        # Of different brightness.
+        # The stripes differ in brightness.
         images += rng.integers(60, 190, (self.size, 1, 1, 1), dtype=np.uint8)
         if self.same:
             images[:] = images[0]

@@ -23,7 +23,7 @@ from scipy.stats import kendalltau, spearmanr
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.report.runs import Run, read_run
 
-# What is made of each metric so that it is larger in better features.
+# Each function turns a metric into a score that is larger for better features.
 ORDER: dict[str, Callable[[float], float]] = dict(
     rankme=float,
     lidar=float,

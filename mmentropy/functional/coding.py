@@ -119,7 +119,7 @@ def log_det_exact(c: Tensor) -> Tensor:
     check_square('c', c)
     eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
     sign, value = torch.linalg.slogdet(eye + c)
-    # What is not finite in C gives a value of NaN or infinity and any sign.
+    # If C has entries that are not finite, the value is NaN or infinite, and the sign is arbitrary.
     if sign <= 0 and value < torch.inf:
         raise FloatingPointError(
             'det(I + C) is not positive, so its logarithm does not exist; '

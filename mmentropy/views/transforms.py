@@ -21,7 +21,7 @@ from mmentropy.views.pixels import (
 
 # It takes images and their factors, and returns images.
 Adjust = Callable[..., Tensor]
-# What a transform drew, by the name of the argument of ``apply``: (N, ...) each.
+# The draws of a transform, one tensor (N, ...) for each argument of its ``apply``, by name.
 Draws = dict[str, Tensor]
 
 

@@ -68,7 +68,7 @@ CASES += [
 ]
 
 
-# What else the check must miss, beside the folder itself.
+# Files that the check must miss too, besides the folder itself.
 MISSING = dict(
     ImageNet=['{}'],
     ImageNet1k=['{}'],
@@ -234,7 +234,7 @@ def test_train_checks_the_data_first(tmp_path, monkeypatch):
     # A text: Python prints it and exits with 1.
     assert one_line(e).startswith('error: ImageNet in /gone: ')
     assert not started and not (tmp_path / 'work').exists()
-    # What counts is the folder of the command line.
+    # The folder that the command line names is the one that counts.
     (tmp_path / 'train').mkdir()
     monkeypatch.setattr(
         sys, 'argv', command + ['--cfg-options', f'train_dataloader.dataset.data_root={tmp_path}']

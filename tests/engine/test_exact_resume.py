@@ -38,7 +38,7 @@ def test_draws_depend_on_iteration_and_place_only():
     assert list(batches(first=1, done=1)) == [[3, 4], [5, 6]]
     assert list(rest) == [[1, 2], [3, 4], [5, 6]]
     assert not torch.equal(drawn(batches(seed=4))[0], passes[0][0])
-    # What else is in the batch does not matter.
+    # The other images of the batch do not matter.
     other = drawn(batches(rows=((9, 2), (3, 8), (5, 6))))
     assert torch.equal(other[0][1], passes[0][0][1])
 

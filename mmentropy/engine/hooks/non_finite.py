@@ -13,6 +13,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
+from mmentropy.compat.mmengine_optim_wrapper import set_iteration_count
 from mmentropy.engine.optim_wrapper import FiniteGradientsOptimWrapper, has_stepped
 from mmentropy.engine.train_loop import plain_train_step, require_train_loop
 from mmentropy.weights.files import save_whole
@@ -95,8 +96,7 @@ class NonFiniteHook(Hook):
         self._buffers.put_back()
         iteration = self._runner.iter + 1
         # A wrapper counts iterations in its backward pass, which may not have been reached.
-        if hasattr(wrapper, '_inner_count'):
-            wrapper._inner_count = iteration
+        set_iteration_count(wrapper, iteration)
         self.in_a_row += 1
         self.total += 1
         self._runner.message_hub.update_info(STATE, self.total)
