@@ -20,7 +20,6 @@ from mmentropy.evaluation import build_backbone, build_data_preprocessor
 from mmentropy.evaluation.davis import Clip, Scores, read_davis, read_ids, save_ids, score_clip
 from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.evaluation.label_propagation import LAYERS, dense_layer, segment_clip
-from mmentropy.evaluation.moving_digits import write_davis
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.stored_config import config_of
 
@@ -28,7 +27,7 @@ from mmentropy.weights.stored_config import config_of
 def parse_args() -> argparse.Namespace:
     parser = checkpoint_parser(__doc__)
     parser.add_argument(
-        '--data', required=True, help="folder of DAVIS-2017, or 'digits': 20 clips of moving digits"
+        '--data', required=True, help='folder of DAVIS-2017, or of digits_demos.py davis'
     )
     parser.add_argument(
         '--layer',
@@ -103,9 +102,7 @@ def main() -> None:
     backbones = dict(checkpoint=dense_layer(checkpoint, args.layer))
     if args.random:
         backbones['random'] = dense_layer(build_backbone(cfg, args.seed), args.layer)
-    clips = read_davis(
-        write_davis('data/digits_davis', 20, 20) if args.data == 'digits' else args.data
-    )
+    clips = read_davis(args.data)
     for name, backbone in backbones.items():
         backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
         rows, objects = {}, []

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from digits_demos import write_davis
 from PIL import Image
 
 from mmentropy.evaluation.davis import (
@@ -14,12 +15,12 @@ from mmentropy.evaluation.davis import (
     save_ids,
     score_clip,
 )
-from mmentropy.evaluation.moving_digits import write_davis
 
 
 @pytest.fixture()
 def root(tmp_path):
-    return write_davis(tmp_path, 2, 4)
+    write_davis(tmp_path, clips=2, frames=4)
+    return tmp_path
 
 
 def test_ids_are_indexed_in_the_colours_of_davis(tmp_path):

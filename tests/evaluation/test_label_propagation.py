@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as torch_f
+from digits_demos import write_davis
 from mmengine.config import Config
 from mmpretrain.models import ResNet, ResNetV1d, VisionTransformer
 from mmpretrain.registry import MODELS
@@ -25,7 +26,6 @@ from mmentropy.evaluation.label_propagation import (
     propagate,
     segment_clip,
 )
-from mmentropy.evaluation.moving_digits import write_davis
 
 CONFIG = REPOSITORY / 'configs/minent/minent_r18s_1xb64_50e_digits.py'
 
@@ -338,7 +338,8 @@ def test_command_needs_no_mmdet():
 
 @pytest.mark.slow
 def test_command(monkeypatch, capsys, tmp_path, checkpoint):
-    root = write_davis(tmp_path / 'data', 2, 5)
+    root = tmp_path / 'data'
+    write_davis(root, clips=2, frames=5)
     out = tmp_path / 'out'
     run_tool(monkeypatch, checkpoint, '--data', root, '--random', '--seed', 3, '--out', out)
     lines = capsys.readouterr().out.splitlines()
@@ -367,7 +368,8 @@ def test_command(monkeypatch, capsys, tmp_path, checkpoint):
 
 
 def test_the_mean_is_that_of_objects_not_of_clips(monkeypatch, capsys, tmp_path, checkpoint):
-    root = write_davis(tmp_path, 2, 3)
+    root = tmp_path / 'data'
+    write_davis(root, clips=2, frames=3)
     # One object is left in the first clip.
     clip = read_davis(root)[0]
     for path in clip.masks:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from digits_demos import draw_clip, write_mot
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -17,9 +18,6 @@ from repository import REPOSITORY
 # First: it stands in for the ops that mmdet asks mmcv for.
 import mmentropy.transfer.mot_challenge as mot
 from mmentropy.datasets import Digits
-from mmentropy.evaluation.moving_digits import draw_clip
-from mmentropy.transfer import digits_mot
-from mmentropy.transfer.digits_mot import write_digits_mot
 
 import mmdet  # isort: skip
 from mmdet.registry import DATASETS, MODELS  # isort: skip
@@ -101,11 +99,11 @@ def read(root, **kwargs):
 
 
 @pytest.mark.slow
-def test_drawn_clips_are_read_back(tmp_path, monkeypatch):
-    folder = write_digits_mot(tmp_path, 2, 8)
+def test_drawn_clips_are_read_back(tmp_path):
+    write_mot(tmp_path, clips=2, frames=8)
     digits = [(row['img'], row['gt_label']) for row in Digits('test').load_data_list()]
-    dataset = read(folder)
-    assert len(dataset) == 2 and folder.name == '2x8'
+    dataset = read(tmp_path)
+    assert len(dataset) == 2
     for clip in range(2):
         images, ids, _ = draw_clip(digits, np.random.default_rng((3, clip)), 8, 4)
         video = dataset.get_data_info(clip)
@@ -122,31 +120,6 @@ def test_drawn_clips_are_read_back(tmp_path, monkeypatch):
                 sizes = [frame.sum() for frame in shown]
                 share = sizes[t] / max(sizes)
                 assert instance['visibility'] == pytest.approx(share, 1e-5)
-    # It is there, and nothing is drawn again or left over.
-    monkeypatch.setattr(digits_mot, 'draw_clip', None)
-    assert write_digits_mot(tmp_path, 2, 8) == folder
-    assert [path.name for path in tmp_path.iterdir()] == ['2x8']
-
-
-def test_the_detector_of_the_digits_misses_the_covered(tmp_path):
-    folder = write_digits_mot(tmp_path, 4, 60)
-    right = covered = moved = total = 0
-    for i in range(4):
-        truth = mot.read_boxes(folder / f'digits{i:03}/gt/gt.txt', 9)
-        found = mot.read_boxes(folder / f'digits{i:03}/det/det.txt', 7)
-        for frame, rows in truth.items():
-            boxes = found.get(frame, np.empty((0, 7)))
-            assert (boxes[:, 1] == -1).all() and (boxes[:, 6] == 1).all()
-            gaps = abs(rows[:, None, 2:6] - boxes[:, 2:6]).max(2)
-            near = gaps.min(1, initial=np.inf) < 5
-            seen = rows[:, 8] >= 0.75
-            right, total = right + near[seen].sum(), total + seen.sum()
-            covered += (~seen).sum()
-            # Another digit's box may be near.
-            assert len(boxes) <= seen.sum()
-            moved += (gaps == 0).sum()
-    assert covered > 10 and moved == 0
-    assert 0.85 < right / total < 0.95
 
 
 def published(root):
@@ -269,14 +242,6 @@ def test_what_is_missing_is_named(tmp_path, name, content, error, message):
     one_line(raised)
 
 
-def test_bad_sizes(tmp_path):
-    with pytest.raises(ValueError, match='clips must be an integer >= 1'):
-        write_digits_mot(tmp_path, 0, 2)
-    with pytest.raises(ValueError, match='frames must be an integer >= 1'):
-        write_digits_mot(tmp_path, 1, 0)
-    assert not list(tmp_path.iterdir())
-
-
 def track(root, cfg):
     """Identities of each frame, in the order of ``det.txt``."""
     model = MODELS.build(cfg.model).eval()
@@ -299,7 +264,8 @@ def track(root, cfg):
 def test_digits_are_tracked_by_the_config(tmp_path):
     cfg = copy.deepcopy(DIGITS)
     cfg.model.reid.backbone.init_cfg = None
-    found = track(write_digits_mot(tmp_path, 2, 6), cfg)
+    write_mot(tmp_path, clips=2, frames=6)
+    found = track(tmp_path, cfg)
     assert len(found) == 12
     for ids in found:
         assert len(set(ids)) == len(ids)

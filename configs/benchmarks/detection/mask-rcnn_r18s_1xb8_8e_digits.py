@@ -4,6 +4,7 @@ Random weights, to compare with: `model.backbone.init_cfg=None`.
 
 Ours: box AP 66.6, mask AP 61.1 with MinEnt, 50.8 and 49.0 with random weights; seed 0, commit
     c27c088, about 3 minutes each on one core.
+Data: python tools/digits_demos.py coco
 Run: python tools/train.py configs/benchmarks/detection/mask-rcnn_r18s_1xb8_8e_digits.py
     --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
 """
@@ -61,6 +62,8 @@ model = dict(
 )
 
 # Data: canvases of digits
+data_root = 'data/digits_coco'
+metainfo = dict(classes=tuple('0123456789'))
 load_image = dict(type='LoadImageFromFile', color_type='grayscale')
 annotations = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
 train_dataloader = dict(
@@ -69,10 +72,11 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='DigitsCoco',
-        data_root='data/digits_coco',
-        split='train',
-        images=300,
+        type='CocoDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='train/'),
+        metainfo=metainfo,
         pipeline=[load_image, annotations, dict(type='PackDetInputs')],
     ),
 )
@@ -81,10 +85,11 @@ val_dataloader = dict(
     num_workers=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='DigitsCoco',
-        data_root='data/digits_coco',
-        split='val',
-        images=100,
+        type='CocoDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img='val/'),
+        metainfo=metainfo,
         test_mode=True,
         pipeline=[
             load_image,
@@ -100,7 +105,9 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='CocoMetric', ann_file='data/digits_coco/annotations/val_100.json', metric=['bbox', 'segm']
+    type='CocoMetric',
+    ann_file=f'{data_root}/annotations/instances_val.json',
+    metric=['bbox', 'segm'],
 )
 test_evaluator = val_evaluator
 

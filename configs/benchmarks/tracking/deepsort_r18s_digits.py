@@ -1,6 +1,7 @@
 """DeepSORT on clips of digits, for any backbone pre-trained on Digits.
 
 Ours: HOTA 54.0, IDF1 63.4 with MinEnt, seed 0, commit db1007a; more in README.md.
+Data: python tools/digits_demos.py mot
 Run: python tools/test.py configs/benchmarks/tracking/deepsort_r18s_digits.py
     --cfg-options model.reid.backbone.init_cfg.checkpoint=CHECKPOINT
 """
@@ -51,10 +52,8 @@ pipeline = [
 ]
 dataset = dict(
     _delete_=True,
-    type='DigitsMOT',
+    type='MOTSequences',
     data_root='data/digits_mot',
-    clips=20,
-    frames=60,
     pipeline=pipeline,
 )
 val_dataloader = dict(dataset=dataset)
