@@ -7,8 +7,9 @@ mmcv/ops/csrc), except that half precision, bfloat16 included, is computed in fl
 wherever torchvision's operators do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import product
 from typing import Any
 
 import torch
@@ -39,13 +40,18 @@ def _full(*tensors: Tensor) -> list[Tensor]:
     return [t.float() if t.dtype in halves else t for t in tensors]
 
 
-def _add_vjp(function: Callable, inputs: tuple, grad: Tensor, into: tuple) -> None:
+def _add_vjp(
+    function: Callable, inputs: Sequence[Tensor], grad: Tensor, into: Sequence[Tensor]
+) -> None:
     """Add to ``into`` the gradients of ``function(*inputs)``, recomputed."""
     leaves = [x.detach().requires_grad_() for x in _full(*inputs)]
     with torch.enable_grad():
         output = function(*leaves)
-    grads = torch.autograd.grad(output, leaves, grad.to(output.dtype))
-    for total, part in zip(into, grads):
+    _add(into, torch.autograd.grad(output, leaves, grad.to(output.dtype)))
+
+
+def _add(totals: Sequence[Tensor], parts: Sequence[Tensor]) -> None:
+    for total, part in zip(totals, parts):
         total += part
 
 
@@ -163,112 +169,66 @@ def softnms(
     return left
 
 
-# Regions of interest are (K, 5) as index of the image, x1, y1, x2, y2.
+# Regions of interest are (K, 5) as index of the image, x1, y1, x2, y2. The size of outputs and of
+# their gradients (K, C, height, width) says what mmcv's keywords say once more.
 
 
 @_op
 def roi_align_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **how: Any
 ) -> None:
     """Mean, or maximum if ``pool_mode`` is 0, of samples in each bin.
 
-    ``output`` is (K, C, aligned_height, aligned_width), and so are the
-    coordinates of the largest samples, which the mean does not have.
+    The coordinates of the largest samples are like ``output``; the mean has none.
     """
     (images,) = _full(input)
     rois = rois.to(images.dtype)
-    if pool_mode:
-        output.copy_(
-            _TV.roi_align(
-                images, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
-            )
-        )
+    scale, ratio, aligned = how['spatial_scale'], how['sampling_ratio'], how['aligned']
+    height, width = output.shape[2:]
+    if how['pool_mode']:
+        output.copy_(_TV.roi_align(images, rois, scale, height, width, ratio, aligned))
         return
-    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
-    size = corners[:, 2:] - corners[:, :2]
+    start = rois[:, 1:3] * scale - (0.5 if aligned else 0.0)
+    size = (rois[:, 3:] - rois[:, 1:3]) * scale
     size = size if aligned else size.clamp(min=1)
-    bin_size = size / size.new_tensor([aligned_width, aligned_height])
-    numbers = bin_size.ceil() if sampling_ratio <= 0 else torch.full_like(bin_size, sampling_ratio)
-    i = torch.arange(aligned_width, device=rois.device)
-    j = torch.arange(aligned_height, device=rois.device)[:, None]
+    bin_size = size / size.new_tensor([width, height])
+    numbers = bin_size.ceil() if ratio <= 0 else torch.full_like(bin_size, ratio)
     output.zero_()
     argmax_y.fill_(-1)
     argmax_x.fill_(-1)
     # Regions are taken one by one because each has its own number of samples.
-    for k, (n, (nx, ny)) in enumerate(zip(rois[:, 0].int().tolist(), numbers.int().tolist())):
+    for k, (nx, ny) in enumerate(numbers.int().tolist()):
         if nx <= 0 or ny <= 0:
             continue
-        x = _samples(corners[k, 0], bin_size[k, 0], aligned_width, nx)
-        y = _samples(corners[k, 1], bin_size[k, 1], aligned_height, ny)
-        low, high, weight, inside = _neighbours(y.flatten(), images.size(2))
-        values = (
-            images[n][:, low] * ((1 - weight) * inside)[:, None]
-            + images[n][:, high] * (weight * inside)[:, None]
-        )
-        low, high, weight, inside = _neighbours(x.flatten(), images.size(3))
-        values = values[..., low] * ((1 - weight) * inside) + values[..., high] * (weight * inside)
-        values = values.view(-1, *y.shape, *x.shape).transpose(2, 3)
-        output[k], best = values.flatten(3).max(3)
-        argmax_y[k] = y[j, best // nx]
-        argmax_x[k] = x[i, best % nx]
+        rows, columns = height * ny, width * nx
+        # The mean of one sample is the sample.
+        samples = _TV.roi_align(images, rois[k : k + 1], scale, rows, columns, 1, aligned)
+        output[k : k + 1], best = F.max_pool2d(samples, (ny, nx), return_indices=True)
+        row, column = (best[0] // columns).to(rois), (best[0] % columns).to(rois)
+        argmax_y[k] = start[k, 1] + (row + 0.5) * bin_size[k, 1] / ny
+        argmax_x[k] = start[k, 0] + (column + 0.5) * bin_size[k, 0] / nx
 
 
 @_op
 def roi_align_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    grad_input: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    grad: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, total: Tensor, **how: Any
 ) -> None:
-    """Add the gradient to ``grad_input`` (N, C, H, W)."""
-    (grad,) = _full(grad_output)
-    rois = rois.to(grad.dtype)
-    if pool_mode:
-        grad_input += _TV._roi_align_backward(
-            grad,
-            rois,
-            spatial_scale,
-            aligned_height,
-            aligned_width,
-            *grad_input.shape,
-            sampling_ratio,
-            aligned,
-        )
+    """Add the gradient to ``total`` (N, C, H, W)."""
+    grad, y, x = _full(grad, argmax_y, argmax_x)
+    if how['pool_mode']:
+        sizes = *grad.shape[2:], *total.shape
+        samples = how['sampling_ratio'], how['aligned']
+        rois = rois.to(grad.dtype)
+        total += _TV._roi_align_backward(grad, rois, how['spatial_scale'], *sizes, *samples)
         return
-    height, width = grad_input.shape[2:]
-    y, x = _full(argmax_y, argmax_x)
+    height, width = total.shape[2:]
     top, bottom, down, inside_y = _neighbours(y, height)
     left, right, across, inside_x = _neighbours(x, width)
     grad = grad * (inside_y & inside_x & (y != -1))
     for row, part in ((top, 1 - down), (bottom, down)):
-        line = (_planes(rois, grad_input) * height + row) * width
-        _add_at(grad_input, line + left, grad * part * (1 - across))
-        _add_at(grad_input, line + right, grad * part * across)
-
-
-def _samples(start: Tensor, bin_size: Tensor, bins: int, number: int) -> Tensor:
-    """Coordinates of ``number`` samples in each bin, (bins, number)."""
-    like: dict[str, Any] = dict(dtype=start.dtype, device=start.device)
-    first = torch.arange(bins, **like)[:, None] * bin_size
-    at = torch.arange(number, **like) + 0.5
-    return start + first + at * bin_size / number
+        line = (_planes(rois, total) * height + row) * width
+        _add_at(total, line + left, grad * part * (1 - across))
+        _add_at(total, line + right, grad * part * across)
 
 
 def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -292,223 +252,121 @@ def _planes(rois: Tensor, images: Tensor) -> Tensor:
 
 @_op
 def roi_pool_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
+    input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, spatial_scale: float, **size: int
 ) -> None:
     """Maximum of the pixels that each bin touches.
 
     torchvision's rounds the regions to pixels first, mmcv's does not.
-    ``output`` is (K, C, pooled_height, pooled_width), and so is ``argmax``,
-    the index of the pixel in its plane, or -1 in an empty bin.
+    ``argmax`` is like ``output``, the index of the pixel in its plane, or -1
+    in an empty bin.
     """
     (images,) = _full(input)
-    rois = rois.to(images.dtype)
-    height, width = images.shape[2:]
-    start = rois[:, 1:3] * spatial_scale
-    size = (rois[:, 3:] + 1) * spatial_scale - start
-    x_bins = _bins(start[:, 0], size[:, 0], pooled_width, width)
-    y_bins = _bins(start[:, 1], size[:, 1], pooled_height, height)
-    empty = (size <= 0).any(1).tolist()
+    corners = rois[:, 1:].to(images.dtype) + images.new_tensor([0, 0, 1, 1])
+    left, top, right, bottom = corners.T * spatial_scale
+    rows = _bins(top, bottom, output.size(2), images.size(2))
+    columns = _bins(left, right, output.size(3), images.size(3))
     output.zero_()
     argmax.fill_(-1)
     for k, n in enumerate(rois[:, 0].int().tolist()):
-        if empty[k]:
-            continue
-        for i, (left, right) in enumerate(x_bins[k]):
-            if left >= right:
-                continue
-            # The maximum of each row, then that of the rows, is the first pixel of a tie.
-            values, x = images[n, :, :, left:right].max(2)
-            for j, (top, bottom) in enumerate(y_bins[k]):
-                if top < bottom:
-                    output[k, :, j, i], y = values[:, top:bottom].max(1)
-                    y = top + y[:, None]
-                    argmax[k, :, j, i] = (y * width + left + x.gather(1, y))[:, 0]
+        for i, j in product(range(output.size(2)), range(output.size(3))):
+            (y1, y2), (x1, x2) = rows[k][i], columns[k][j]
+            if y1 < y2 and x1 < x2:
+                # The first pixel of a tie is taken.
+                output[k, :, i, j], best = images[n, :, y1:y2, x1:x2].flatten(1).max(1)
+                y, x = y1 + best // (x2 - x1), x1 + best % (x2 - x1)
+                argmax[k, :, i, j] = y * images.size(3) + x
 
 
-def _bins(start: Tensor, size: Tensor, bins: int, limit: int) -> list:
+def _bins(start: Tensor, end: Tensor, bins: int, limit: int) -> list:
     """First pixel and the one after the last, of each region's bins."""
-    index = torch.arange(bins, device=start.device)
-    step = size[:, None] / bins
-    first = (index * step + start[:, None]).floor()
-    end = ((index + 1) * step + start[:, None]).ceil()
-    return torch.stack([first, end], -1).clamp(0, limit).int().tolist()
+    index = torch.arange(bins + 1, device=start.device)
+    edges = index * ((end - start) / bins)[:, None] + start[:, None]
+    first, last = edges[:, :-1].floor(), edges[:, 1:].ceil()
+    # A region that ends where it starts, or before, has no pixels.
+    last = torch.where((end > start)[:, None], last, first)
+    return torch.stack([first, last], -1).clamp(0, limit).int().tolist()
 
 
 @_op
 def roi_pool_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax: Tensor,
-    grad_input: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
+    grad: Tensor, rois: Tensor, argmax: Tensor, total: Tensor, **how: Any
 ) -> None:
-    """Add the gradient to ``grad_input`` (N, C, H, W)."""
-    (grad,) = _full(grad_output)
-    pixels = grad_input.size(2) * grad_input.size(3)
-    index = _planes(rois, grad_input) * pixels + argmax.clamp(min=0)
-    _add_at(grad_input, index, grad * (argmax >= 0))
+    """Add the gradient to ``total`` (N, C, H, W)."""
+    (grad,) = _full(grad)
+    index = _planes(rois, total) * total[0, 0].numel() + argmax.clamp(min=0)
+    _add_at(total, index, grad * (argmax >= 0))
 
 
-# Deformable convolutions sample their input at positions that are moved by an offset.
+# Deformable convolutions sample their input at positions that are moved by an offset. These are
+# mmcv's keywords in the order of torchvision's arguments.
+_GEOMETRY = 'dH dW padH padW dilationH dilationW group deformable_group'.split()
+_MODULATED_GEOMETRY = (
+    'stride_h stride_w pad_h pad_w dilation_h dilation_w group deformable_group'.split()
+)
 
 
-def _geometry(
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
-) -> tuple[int, ...]:
-    return dH, dW, padH, padW, dilationH, dilationW, group, deformable_group
+def _plain(input: Tensor, weight: Tensor, offset: Tensor, geometry: dict[str, int]) -> list:
+    """Return torchvision's arguments for a convolution without mask and bias."""
+    mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(weight))
+    numbers = [geometry[name] for name in _GEOMETRY]
+    return [*_full(input, weight, offset, mask, bias), *numbers, False]
 
 
-def _modulated_geometry(
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
-) -> tuple[int, ...]:
-    return (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+def _modulated(
+    input: Tensor, weight: Tensor, bias: Tensor, offset: Tensor, mask: Tensor, how: dict[str, int]
+) -> list:
+    """Return torchvision's arguments for a convolution of samples times ``mask``."""
+    bias = bias if how['with_bias'] else input.new_zeros(len(weight))
+    numbers = [how[name] for name in _MODULATED_GEOMETRY]
+    return [*_full(input, weight, offset, mask, bias), *numbers, True]
 
 
-def _without_mask(input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask and the bias that torchvision wants where there is none."""
-    return input.new_zeros(len(input), 1), input.new_zeros(len(weight))
+def _backward(grad: Tensor, arguments: list) -> tuple[Tensor, ...]:
+    """Return the gradients of input, weight, offset, mask and bias."""
+    return _TV._deform_conv2d_backward(*_full(grad), *arguments)
 
 
 @_op
 def deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    **geometry: int,
+    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, *buffers: Tensor, **geometry: int
 ) -> None:
     """Convolution at positions moved by ``offset``, into ``output``."""
-    input, weight, offset = _full(input, weight, offset)
-    output.copy_(
-        _TV.deform_conv2d(
-            input, weight, offset, *_without_mask(input, weight), *_geometry(**geometry), False
-        )
-    )
-
-
-def _deform_conv_backward(
-    input: Tensor, weight: Tensor, offset: Tensor, grad: Tensor, geometry: dict[str, int]
-) -> tuple[Tensor, ...]:
-    input, weight, offset, grad = _full(input, weight, offset, grad)
-    return _TV._deform_conv2d_backward(
-        grad, input, weight, offset, *_without_mask(input, weight), *_geometry(**geometry), False
-    )
+    output.copy_(_TV.deform_conv2d(*_plain(input, weight, offset, geometry)))
 
 
 @_op
-def deform_conv_backward_input(
-    input: Tensor,
-    offset: Tensor,
-    grad_output: Tensor,
-    grad_input: Tensor,
-    grad_offset: Tensor,
-    weight: Tensor,
-    columns: Tensor,
-    **geometry: int,
-) -> None:
+def deform_conv_backward_input(*tensors: Tensor, **geometry: int) -> None:
     """Add to the gradients of the input and the offset."""
-    grads = _deform_conv_backward(input, weight, offset, grad_output, geometry)
-    grad_input += grads[0]
-    grad_offset += grads[2]
+    input, offset, grad, input_total, offset_total, weight, _ = tensors
+    grads = _backward(grad, _plain(input, weight, offset, geometry))
+    input_total += grads[0]
+    offset_total += grads[2]
 
 
 @_op
-def deform_conv_backward_parameters(
-    input: Tensor,
-    offset: Tensor,
-    grad_output: Tensor,
-    grad_weight: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    scale: float,
-    **geometry: int,
-) -> None:
+def deform_conv_backward_parameters(*tensors: Tensor, scale: float, **geometry: int) -> None:
     """Add ``scale`` times the gradient to that of the weight."""
+    input, offset, grad, total, *_ = tensors
     # Only the shape of the weight matters here.
-    grads = _deform_conv_backward(input, grad_weight, offset, grad_output, geometry)
-    grad_weight += scale * grads[1]
+    total += scale * _backward(grad, _plain(input, total, offset, geometry))[1]
 
 
 @_op
-def modulated_deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    with_bias: bool,
-    **geometry: int,
-) -> None:
+def modulated_deform_conv_forward(*tensors: Tensor, **how: int) -> None:
     """Deformable convolution of samples times ``mask``, into ``output``."""
-    input, weight, offset, mask, bias = _full(input, weight, offset, mask, bias)
-    if not with_bias:
-        _, bias = _without_mask(input, weight)
-    output.copy_(
-        _TV.deform_conv2d(input, weight, offset, mask, bias, *_modulated_geometry(**geometry), True)
-    )
+    input, weight, bias, _, offset, mask, output, _ = tensors
+    output.copy_(_TV.deform_conv2d(*_modulated(input, weight, bias, offset, mask, how)))
 
 
 @_op
-def modulated_deform_conv_backward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    columns: Tensor,
-    grad_input: Tensor,
-    grad_weight: Tensor,
-    grad_bias: Tensor,
-    grad_offset: Tensor,
-    grad_mask: Tensor,
-    grad_output: Tensor,
-    with_bias: bool,
-    **geometry: int,
-) -> None:
+def modulated_deform_conv_backward(*tensors: Tensor, **how: int) -> None:
     """Add to the gradients of all inputs."""
-    input, weight, offset, mask, bias, grad = _full(input, weight, offset, mask, bias, grad_output)
-    if not with_bias:
-        _, bias = _without_mask(input, weight)
-    grads = _TV._deform_conv2d_backward(
-        grad, input, weight, offset, mask, bias, *_modulated_geometry(**geometry), True
-    )
-    for total, part in zip((grad_input, grad_weight, grad_offset, grad_mask), grads):
-        total += part
-    if with_bias:
-        grad_bias += grads[4]
+    input, weight, bias, _, offset, mask, _, *totals, grad = tensors
+    parts = _backward(grad, _modulated(input, weight, bias, offset, mask, how))
+    input_total, weight_total, bias_total, offset_total, mask_total = totals
+    _add((input_total, weight_total, offset_total, mask_total), parts)
+    if how['with_bias']:
+        bias_total += parts[4]
 
 
 # Deformable attention samples maps of several sizes.
@@ -534,59 +392,38 @@ def _attend(
 
 @_op
 def ms_deform_attn_forward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    im2col_step: int,
+    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, **how: int
 ) -> Tensor:
     """Multi-scale deformable attention, (N, Q, heads * C).
 
     Args:
         value: (N, positions of all levels, heads, C).
-        spatial_shapes: (L, 2), height and width.
-        level_start_index: (L,), a level's first position.
-        sampling_locations: (N, Q, heads, L, P, 2), x and y in [0, 1].
-        attention_weights: (N, Q, heads, L, P).
-        im2col_step: not used, only a matter of memory.
+        shapes: (L, 2), height and width.
+        starts: (L,), a level's first position.
+        locations: (N, Q, heads, L, P, 2), x and y in [0, 1].
+        weights: (N, Q, heads, L, P).
+        how: not used, only a matter of memory.
     """
-    maps, locations, weights = _full(value, sampling_locations, attention_weights)
-    return _attend(maps, locations, weights, spatial_shapes, level_start_index).to(value.dtype)
+    maps, locations, weights = _full(value, locations, weights)
+    return _attend(maps, locations, weights, shapes, starts).to(value.dtype)
 
 
 @_op
-def ms_deform_attn_backward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    im2col_step: int,
-) -> None:
+def ms_deform_attn_backward(*tensors: Tensor, im2col_step: int) -> None:
     """Add to the gradients of value, locations and weights."""
-    _add_vjp(
-        lambda v, at, w: _attend(v, at, w, spatial_shapes, level_start_index),
-        (value, sampling_locations, attention_weights),
-        grad_output,
-        (grad_value, grad_sampling_loc, grad_attn_weight),
-    )
+    value, shapes, starts, locations, weights, grad, *totals = tensors
+    inputs = value, locations, weights
+    _add_vjp(lambda v, at, w: _attend(v, at, w, shapes, starts), inputs, grad, totals)
 
 
 # The logarithms of the focal losses are exact, where mmcv's, of a rounded sigmoid, end at
-# log(FLT_MIN).
+# log(FLT_MIN). A target (N,) may be no class; ``weight`` is (C,), by class of the target, or empty.
 
 
-def _weight_of(target: Tensor, weight: Tensor, classes: int) -> Tensor:
-    """Weight of each target's class, (N,); 1 for what is no class."""
-    if not weight.numel():
-        return weight.new_ones(len(target))
-    known = (target >= 0) & (target < classes)
-    return torch.where(known, weight[target.clamp(0, classes - 1)], 1)
+def _one_hot(target: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """One-hot targets (N, C), and the weight of each one's class (N,), 0 for what is no class."""
+    one_hot = target[:, None] == torch.arange(classes, device=target.device)
+    return one_hot, (one_hot * (weight if weight.numel() else weight.new_ones(1))).sum(1)
 
 
 def _sigmoid_parts(
@@ -594,24 +431,20 @@ def _sigmoid_parts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits whose sigmoid should be 1, the loss's factor, and the sign."""
     input, weight = _full(input, weight)
-    classes = input.size(1)
-    positive = target[:, None] == torch.arange(classes, device=target.device)
-    positive = positive.to(input.dtype)
+    one_hot, weights = _one_hot(target, weight, input.size(1))
+    # What is no class is the background, of weight 1.
+    weights = torch.where(one_hot.any(1), weights, 1)
+    positive = one_hot.to(input.dtype)
     factor = positive * alpha + (1 - positive) * (1 - alpha)
-    factor *= _weight_of(target, weight, classes)[:, None]
     sign = 2 * positive - 1
-    return input * sign, factor, sign
+    return input * sign, factor * weights[:, None], sign
 
 
 @_op
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Loss of each logit of ``input`` (N, C) into ``output`` (N, C).
-
-    ``target`` (N,) is a class, C is the background; ``weight`` is (C,), by
-    class of the target, or empty.
-    """
+    """Loss of each logit of ``input`` (N, C) into ``output`` (N, C)."""
     z, factor, _ = _sigmoid_parts(input, target, weight, alpha)
     output.copy_(-factor * torch.sigmoid(-z) ** gamma * F.logsigmoid(z))
 
@@ -627,53 +460,30 @@ def sigmoid_focal_loss_backward(
     grad_input.copy_(sign * factor * slope)
 
 
-def _softmax_parts(
-    softmax: Tensor, target: Tensor, weight: Tensor, alpha: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Probability of the target, the loss's factor, and the target one-hot.
-
-    The factor is 0 where the target is no class.
-    """
-    softmax, weight = _full(softmax, weight)
-    classes = softmax.size(1)
-    one_hot = target[:, None] == torch.arange(classes, device=target.device)
-    factor = one_hot.any(1) * _weight_of(target, weight, classes) * alpha
-    return softmax, (softmax * one_hot).sum(1), factor, one_hot
-
-
 @_op
 def softmax_focal_loss_forward(
     softmax: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
     """Loss of each row of ``softmax`` (N, C) into ``output`` (N,)."""
-    _, p, factor, _ = _softmax_parts(softmax, target, weight, alpha)
+    softmax, weight = _full(softmax, weight)
+    one_hot, weights = _one_hot(target, weight, softmax.size(1))
+    p = (softmax * one_hot).sum(1)
     tiny = torch.finfo(p.dtype).tiny
-    output.copy_(-factor * (1 - p) ** gamma * p.clamp(min=tiny).log())
+    output.copy_(-alpha * weights * (1 - p) ** gamma * p.clamp(min=tiny).log())
 
 
 @_op
-def softmax_focal_loss_backward(
-    softmax: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    buff: Tensor,
-    grad_input: Tensor,
-    gamma: float,
-    alpha: float,
-) -> None:
-    """Gradient of the loss's sum by logits, into ``grad_input`` (N, C).
-
-    ``buff`` (N,) gets the derivative by the logit of the target over 1 - p.
-    """
-    s, p, factor, one_hot = _softmax_parts(softmax, target, weight, alpha)
+def softmax_focal_loss_backward(*tensors: Tensor, gamma: float, alpha: float) -> None:
+    """Gradient of the loss's sum by logits, into the last of ``tensors`` (N, C)."""
+    softmax, target, weight, _, grad_input = tensors
+    softmax, weight = _full(softmax, weight)
+    one_hot, weights = _one_hot(target, weight, softmax.size(1))
+    p = (softmax * one_hot).sum(1)
     tiny = torch.finfo(p.dtype).tiny
     # The power would be infinite where gamma is below 1 and p is 1, and log p is 0 there.
-    slope = (
-        gamma * (1 - p).clamp(min=tiny) ** (gamma - 1) * p * p.clamp(min=tiny).log()
-        - (1 - p) ** gamma
-    )
-    buff.copy_(factor * slope)
-    grad_input.copy_((factor * slope)[:, None] * (one_hot.to(s.dtype) - s))
+    power = (1 - p).clamp(min=tiny) ** (gamma - 1)
+    slope = gamma * power * p * p.clamp(min=tiny).log() - (1 - p) ** gamma
+    grad_input.copy_((alpha * weights * slope)[:, None] * (one_hot.to(p.dtype) - softmax))
 
 
 # CARAFE upsamples by a kernel of its own for every output pixel.
@@ -701,47 +511,20 @@ def carafe_naive_forward(features: Tensor, masks: Tensor, output: Tensor, **how:
 
 
 @_op
-def carafe_naive_backward(
-    top_grad: Tensor,
-    features: Tensor,
-    masks: Tensor,
-    bottom_grad: Tensor,
-    mask_grad: Tensor,
-    **how: int,
-) -> None:
-    """Add to the gradients of features and masks."""
-    _add_vjp(
-        lambda f, m: _reassemble(f, m, **how), (features, masks), top_grad, (bottom_grad, mask_grad)
-    )
-
-
-@_op
 def carafe_forward(
-    features: Tensor,
-    masks: Tensor,
-    rfeatures: Tensor,
-    routput: Tensor,
-    rmasks: Tensor,
-    output: Tensor,
-    **how: int,
+    features: Tensor, masks: Tensor, kept: Tensor, *buffers: Tensor, **how: int
 ) -> None:
-    """See :func:`carafe_naive_forward`; the backward needs ``rfeatures``."""
-    carafe_naive_forward(features, masks, output, **how)
-    rfeatures.copy_(features)
+    """See :func:`carafe_naive_forward`; the backward needs ``kept``."""
+    carafe_naive_forward(features, masks, buffers[-1], **how)
+    kept.copy_(features)
 
 
 @_op
 def carafe_backward(
-    top_grad: Tensor,
-    rfeatures: Tensor,
-    masks: Tensor,
-    rtop_grad: Tensor,
-    rbottom_grad_hs: Tensor,
-    rbottom_grad: Tensor,
-    rmask_grad: Tensor,
-    bottom_grad: Tensor,
-    mask_grad: Tensor,
-    **how: int,
+    grad: Tensor, features: Tensor, masks: Tensor, *buffers: Tensor, **how: int
 ) -> None:
-    """Add to the gradients of features and masks."""
-    carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, **how)
+    """Add to the gradients of features and masks, the last two of ``buffers``."""
+    _add_vjp(lambda f, m: _reassemble(f, m, **how), (features, masks), grad, buffers[-2:])
+
+
+OPS['carafe_naive_backward'] = carafe_backward

@@ -24,12 +24,9 @@ _handed_over: dict[tuple[str, int, int], dict] = {}
 def hand_over(path: str | os.PathLike, checkpoint: dict) -> None:
     """Let mmengine have what was read from a file, when it next reads that file.
 
-    It gets the tensors where they are, on the CPU. They are given once, and only while the file
-    stays as it is; what was handed over before is dropped.
-
-    Args:
-        path: The file.
-        checkpoint: Its content, which nobody else may use any more.
+    It gets the tensors where they are, on the CPU, so nobody else may use ``checkpoint`` any more.
+    They are given once, and only while the file stays as it is; what was handed over before is
+    dropped.
     """
     _handed_over.clear()
     _handed_over[_identity(path)] = checkpoint
@@ -62,8 +59,8 @@ def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
     """Return the weights that ``torch.hub.load_state_dict_from_url`` loads.
 
     Raises:
-        OSError: There is no network, or no such page.
-        ValueError: In one line, if the file holds more than weights and plain values.
+        OSError: there is no network, or no such page.
+        ValueError: the file holds more than weights and plain values; one line.
     """
     try:
         with reader.records_allowed():

@@ -22,13 +22,7 @@ def forgive_failed_writes(runner: Runner) -> None:
 
 
 def forgiving(write: Callable[..., None], folder: Path, runner: Runner) -> Callable[..., None]:
-    """Return a function that calls ``write``, and logs each kind of failure once.
-
-    Args:
-        write: It writes into a folder, which is made if it is not there.
-        folder: That folder.
-        runner: The run with the log.
-    """
+    """Return a function that makes the folder and calls ``write``, and logs a failure once."""
     reported: set[str] = set()
 
     def try_to_write(*args: Any, **kwargs: Any) -> None:
