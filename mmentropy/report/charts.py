@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
+from mmentropy.engine.monitored_features import evenly
 from mmentropy.report.metrics import Metric
 
 # Points that are drawn of a curve, at most.
@@ -20,7 +22,7 @@ COLOURS = 10
 DASHES = ('', '7 3', '2 3', '9 3 2 3', '5 2 2 2 2 2', '14 4', '1 2')
 
 
-@dataclass
+@dataclass(eq=False)
 class Line:
     """A curve, or a path in a plane, with a letter at its end and a place in the palette.
 
@@ -31,11 +33,15 @@ class Line:
     name: str
     key: str
     slot: int
-    x: Sequence[float]
-    y: Sequence[float]
+    x: np.ndarray
+    y: np.ndarray
     opacity: float = 1.0
     steps: Sequence[float] = ()
     marks: Sequence[tuple[float, str]] = ()
+
+    def finite(self) -> np.ndarray:
+        """The values of y that are no gaps."""
+        return self.y[np.isfinite(self.y)]
 
 
 class Table(NamedTuple):
@@ -74,11 +80,7 @@ def dash(slot: int) -> str:
 
 def number_text(value: float | None, digits: int = 4) -> str:
     """A number with so many significant digits and a true minus; a dash for None."""
-    if value is None:
-        return '–'
-    if not math.isfinite(value):
-        return str(value)
-    return f'{value:.{digits}g}'.replace('-', '−')
+    return '–' if value is None else f'{value:.{digits}g}'.replace('-', '−')
 
 
 def line_chart(
@@ -94,10 +96,11 @@ def line_chart(
 
     The y axis need not reach to the lines ``outside``; the text names them.
     """
+    y = None
     if outside:
+        y = _span([line.y for line in lines if line not in outside])
         beyond = '; '.join(map(line_summary, outside))
         metric = metric._replace(text=f'{metric.text} Beyond the plot: {beyond}.')
-    inside = [line for line in lines if line not in outside]
     drawn = [_drawn(line, *thinned(line.x, line.y), log) for line in lines]
     return Chart(
         ident,
@@ -105,12 +108,7 @@ def line_chart(
         label=f'{metric.title} by {xlabel}',
         summary='; '.join(map(line_summary, lines[:10])),
         table=_points_table(lines, xlabel, f'{metric.title}, some points'),
-        drawing=dict(
-            xlabel=xlabel,
-            log=log,
-            y=_span(y for line in inside for y in line.y) if outside else None,
-            lines=drawn,
-        ),
+        drawing=dict(xlabel=xlabel, log=log, y=y, lines=drawn),
     )
 
 
@@ -122,19 +120,17 @@ def plane_chart(
     The unit of ``metric`` is that of both axes. ``names`` say what x, y and y - x are, and
     ``step`` what the steps of the paths count.
     """
-    x = _span(value for path in paths for value in path.x)
-    y = _span(value for path in paths for value in path.y)
+    x, y = _span([path.x for path in paths]), _span([path.y for path in paths])
     drawn, rows, words = [], [], []
     for path in paths:
-        # As many points as can be seen, evenly in time, and the last.
-        kept = sorted({*range(0, len(path.x), -(-len(path.x) // POINTS)), len(path.x) - 1})
-        columns = [[values[i] for i in kept] for values in (path.x, path.y, path.steps)]
-        drawn.append(_drawn(path, columns[0], columns[1]) | dict(steps=_rounded(columns[2])))
-        for i in sorted({0, len(path.x) // 2, len(path.x) - 1}):
+        kept = evenly(len(path.x), POINTS)
+        steps = _rounded(path.steps[i] for i in kept)
+        drawn.append(_drawn(path, path.x[kept], path.y[kept]) | dict(steps=steps))
+        for i in evenly(len(path.x), 3):
             point = (path.steps[i], path.x[i], path.y[i], path.y[i] - path.x[i])
             rows.append([path.name, *(number_text(value, 6) for value in point)])
-        ends = [f'({number_text(path.x[i])}, {number_text(path.y[i])})' for i in (0, -1)]
-        words.append(f'{path.name} from {ends[0]} to {ends[1]}')
+        start, end = [f'({number_text(path.x[i])}, {number_text(path.y[i])})' for i in (0, -1)]
+        words.append(f'{path.name} from {start} to {end}')
     return Chart(
         ident,
         metric,
@@ -154,25 +150,19 @@ def plane_chart(
     )
 
 
-def thinned(
-    x: Sequence[float], y: Sequence[float], points: int = POINTS
-) -> tuple[list[float], list[float]]:
+def thinned(x: Sequence[float] | np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
     """Keep the ends and, of equal stretches, the lowest, the highest and the first gap.
 
-    So no extreme is lost. ``points`` or fewer points are all kept.
+    So no extreme is lost. ``POINTS`` or fewer points are all kept.
     """
-    if len(x) <= points:
-        return list(x), list(y)
-    keep = {0, len(x) - 1}
-    stretches = points // 3
-    for i in range(stretches):
-        rows = range(i * len(x) // stretches, (i + 1) * len(x) // stretches)
-        finite = [row for row in rows if math.isfinite(y[row])]
-        gaps = [row for row in rows if not math.isfinite(y[row])]
-        keep |= {*gaps[:1]}
-        if finite:
-            keep |= {min(finite, key=lambda row: y[row]), max(finite, key=lambda row: y[row])}
-    kept = sorted(keep)
+    kept: Iterable[int] = range(len(x))
+    if len(x) > POINTS:
+        keep = {0, len(x) - 1}
+        for rows in np.array_split(np.arange(len(x)), POINTS // 3):
+            finite = np.isfinite(y[rows])
+            ordered = rows[finite][y[rows[finite]].argsort()]
+            keep |= {*rows[~finite][:1], *ordered[:1], *ordered[-1:]}
+        kept = sorted(keep)
     return [x[row] for row in kept], [y[row] for row in kept]
 
 
@@ -182,45 +172,44 @@ def runaways(lines: Sequence[Line]) -> list[Line]:
     A curve is one if the values of all span more than 5 times what they span without it.
     """
     gone: list[Line] = []
-    rest = [line for line in lines if any(map(math.isfinite, line.y))]
+    rest = [line for line in lines if len(line.finite())]
     while len(rest) > 2:
-        spans = [_range(rest[:i] + rest[i + 1 :]) for i in range(len(rest))]
-        least = min(range(len(rest)), key=lambda i: spans[i])
-        if not 0 < 5 * spans[least] < _range(rest):
+        without = [_range(rest[:i] + rest[i + 1 :]) for i in range(len(rest))]
+        if not 0 < 5 * min(without) < _range(rest):
             break
-        gone.append(rest.pop(least))
+        gone.append(rest.pop(without.index(min(without))))
     return gone
 
 
 def line_summary(line: Line) -> str:
     """A curve in words."""
-    finite = [y for y in line.y if math.isfinite(y)]
-    if not finite:
+    found = line.finite()
+    if not len(found):
         return f'{line.name}: no finite value'
-    first, last, low, high = map(number_text, (finite[0], finite[-1], min(finite), max(finite)))
+    first, last, low, high = map(number_text, (found[0], found[-1], found.min(), found.max()))
     return f'{line.name}: from {first} to {last}, lowest {low}, highest {high}'
 
 
 def _points_table(lines: Sequence[Line], xlabel: str, caption: str) -> Table:
     """Some points of curves, each the last one up to that x."""
-    every = sorted({x for line in lines for x in line.x})
-    count = min(TABLE_ROWS, len(every))
-    chosen = [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
+    every = np.unique(np.concatenate([line.x for line in lines]))
     rows = []
-    for at in chosen:
-        before = [[y for x, y in zip(line.x, line.y) if x <= at] for line in lines]
-        rows.append([number_text(at), *(number_text(ys[-1] if ys else None) for ys in before)])
+    for at in every[evenly(len(every), TABLE_ROWS)]:
+        before = [line.y[line.x <= at] for line in lines]
+        rows.append([number_text(at), *(number_text(y[-1] if len(y) else None) for y in before)])
     return Table(caption, [xlabel, *(line.name for line in lines)], rows)
 
 
-def _drawn(line: Line, x: Sequence[float], y: Sequence[float], log: bool = False) -> dict[str, Any]:
+def _drawn(
+    line: Line, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, log: bool = False
+) -> dict[str, Any]:
     """A line as script.js takes it; null is a gap, and marks lie on the curve."""
-    lowest = max(filter(math.isfinite, y), default=0.0) * LOG_FLOOR if log else -math.inf
-    finite = [(at, value) for at, value in zip(x, y) if math.isfinite(value)]
-    places, heights = [at for at, _ in finite], [value for _, value in finite]
-    marks = [
-        (at, float(np.interp(at, places, heights)) if finite else math.nan) for at, _ in line.marks
-    ]
+    finite = np.isfinite(line.y)
+    lowest = max(line.y[finite], default=0.0) * LOG_FLOOR if log else -math.inf
+    marks = []
+    for at, text in line.marks:
+        height = np.interp(at, line.x[finite], line.y[finite]) if finite.any() else math.nan
+        marks.append([*_rounded((at, height)), text])
     return dict(
         name=line.name,
         key=line.key,
@@ -229,7 +218,7 @@ def _drawn(line: Line, x: Sequence[float], y: Sequence[float], log: bool = False
         opacity=round(line.opacity, 2),
         x=_rounded(x),
         y=_rounded(value if value > lowest else math.nan for value in y),
-        marks=[[*_rounded(place), text] for place, (_, text) in zip(marks, line.marks)],
+        marks=marks,
     )
 
 
@@ -239,14 +228,14 @@ def _rounded(values: Iterable[float]) -> list[float | None]:
 
 
 def _range(lines: Sequence[Line]) -> float:
-    values = [y for line in lines for y in line.y if math.isfinite(y)]
-    return max(values) - min(values)
+    return float(np.ptp(np.concatenate([line.finite() for line in lines])))
 
 
-def _span(values: Iterable[float], margin: float = 0.05) -> tuple[float, float]:
-    """Ends of an axis for the finite values, never equal."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
+def _span(parts: Sequence[np.ndarray], margin: float = 0.05) -> tuple[float, float]:
+    """Ends of an axis for the finite values, of which there are some; never equal."""
+    values = np.concatenate(parts)
+    values = values[np.isfinite(values)]
+    low, high = float(values.min()), float(values.max())
     room = (high - low) * margin or abs(low) * margin or 1.0
     return low - room, high + room
 
@@ -254,17 +243,8 @@ def _span(values: Iterable[float], margin: float = 0.05) -> tuple[float, float]:
 def _diagonals(x: tuple[float, float], y: tuple[float, float]) -> list[tuple[float, float, float]]:
     """Lines y = x + bound for round bounds: the bound, and x where it enters and leaves."""
     found = []
-    for bound in round_numbers(y[0] - x[1], y[1] - x[0], 7):
+    for bound in map(float, MaxNLocator(7).tick_values(y[0] - x[1], y[1] - x[0])):
         left, right = max(x[0], y[0] - bound), min(x[1], y[1] - bound)
         if right - left > 0.04 * (x[1] - x[0]):
             found.append((bound, left, right))
     return found
-
-
-def round_numbers(low: float, high: float, count: int) -> list[float]:
-    """About ``count`` round numbers from ``low`` to ``high``."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]

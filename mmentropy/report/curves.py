@@ -1,8 +1,10 @@
 """The charts of what was logged: training, features, the entropy plane and spectra."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from mmentropy.engine.monitored_features import evenly
 from mmentropy.functional.diagnostics import point_entropy
 from mmentropy.report.charts import Chart, Line, line_chart, number_text, plane_chart, runaways
 from mmentropy.report.metrics import FEATURES, NOT_SHOWN, Metric, training_metric
@@ -19,18 +21,6 @@ SPECTRUM = (
     'Each singular value of the centred features as a share of their sum: a flat line uses all '
     'directions, a cliff few.'
 )
-
-
-class TimeAxis:
-    """Epochs where all runs know how long an epoch is, iterations otherwise."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.epochs = all(run.per_epoch for run in runs)
-        self.label = 'epoch' if self.epochs else 'iteration'
-
-    def place(self, run: Run, step: float) -> float:
-        """Where an iteration of a run lies on the axis."""
-        return step / run.per_epoch if self.epochs and run.per_epoch else step
 
 
 def runs_without(runs: Sequence[Run], prefix: str) -> list[Run]:
@@ -56,16 +46,16 @@ def feature_charts(runs: Sequence[Run]) -> dict[str, list[Chart]]:
     found = {}
     for part in PARTS:
         prefix = f'monitor/{part}/'
-        logged = [key for run in runs for key in run.curves if key.startswith(prefix)]
-        keys = {key.removeprefix(prefix) for key in logged}
-        names = [*filter(keys.__contains__, FEATURES), *sorted(keys - {*FEATURES, *NOT_SHOWN})]
-        origins = _entropy_origins(runs, part)
+        keys = {key for run in runs for key in run.curves if key.startswith(prefix)}
+        logged = {key.removeprefix(prefix) for key in keys}
+        names = [name for name in FEATURES if name in logged]
+        names += sorted(logged - {*FEATURES, *NOT_SHOWN})
+        unit, origins = _entropy_scale(runs, part)
         charts = []
         for name in names:
             metric = FEATURES.get(name) or training_metric(name)
             if name in ('entropy', 'reconstruction'):
-                metric = metric._replace(unit=_entropy_unit(origins))
-                charts.append(_chart(runs, prefix + name, metric, origins))
+                charts.append(_chart(runs, prefix + name, metric._replace(unit=unit), origins))
             else:
                 charts.append(_chart(runs, prefix + name, metric))
         if charts:
@@ -75,14 +65,26 @@ def feature_charts(runs: Sequence[Run]) -> dict[str, list[Chart]]:
 
 def plane_charts(runs: Sequence[Run]) -> list[Chart]:
     """Paths of entropy against reconstruction, by part of the network."""
-    axes, step = ('reconstruction', 'entropy', 'ER bound'), TimeAxis(runs).label
+    unit_of_time, per_unit = _time_axis(runs)
     charts = []
     for part, title in PARTS.items():
-        origins = _entropy_origins(runs, part)
-        paths = [path for run in runs if (path := _plane_path(run, runs, part, origins)).x]
+        unit, origins = _entropy_scale(runs, part)
+        paths = []
+        for run in runs:
+            entropy, error = (
+                dict(run.points(f'monitor/{part}/{name}')) for name in ('entropy', 'reconstruction')
+            )
+            steps = [at for at in entropy if np.isfinite(entropy[at] + error.get(at, np.nan))]
+            if steps:
+                x, y = np.array([(error[at], entropy[at]) for at in steps]).T - origins.get(
+                    run.key, 0.0
+                )
+                times = [at / per_unit[run.key] for at in steps]
+                paths.append(Line(run.name, _letter(run, runs), run.slot, x, y, steps=times))
         if paths:
-            metric = Metric(title, _entropy_unit(origins), '', PLANE)
-            charts.append(plane_chart(f'plane-{part}', metric, paths, axes, step))
+            names = ('reconstruction', 'entropy', 'ER bound')
+            metric = Metric(title, unit, '', PLANE)
+            charts.append(plane_chart(f'plane-{part}', metric, paths, names, unit_of_time))
     return charts
 
 
@@ -99,15 +101,14 @@ def final_spectrum_charts(runs: Sequence[Run]) -> list[Chart]:
 
 def spectrum_charts(run: Run, runs: Sequence[Run]) -> list[Chart]:
     """The spectra of one of the runs over training, by part of the network."""
-    axis = TimeAxis(runs)
+    unit_of_time, per_unit = _time_axis(runs)
     charts = []
     for part, found in run.spectra.items():
-        count = min(SNAPSHOTS, len(found))
+        shown = [found[i] for i in evenly(len(found), SNAPSHOTS)]
         lines = []
-        for i in range(count):
-            step, shares = found[round(i * (len(found) - 1) / max(1, count - 1))]
-            name = f'{axis.label} {number_text(axis.place(run, step))}'
-            lines.append(_spectrum(run, name, '', shares, 0.2 + 0.8 * (i + 1) / count))
+        for i, (step, shares) in enumerate(shown, 1):
+            name = f'{unit_of_time} {number_text(step / per_unit[run.key])}'
+            lines.append(_spectrum(run, name, '', shares, 0.2 + 0.8 * i / len(shown)))
         lines[0].key, lines[-1].key = 's', 'e'
         text = f'{SPECTRUM} Pale: early, strong: late; s is the start, e the end.'
         ident, title = f'spectrum-{run.key}-{part}', PARTS.get(part, part)
@@ -115,73 +116,61 @@ def spectrum_charts(run: Run, runs: Sequence[Run]) -> list[Chart]:
     return charts
 
 
+def _time_axis(runs: Sequence[Run]) -> tuple[str, dict[str, int]]:
+    """The unit of time, and how many iterations it has by key of the run.
+
+    It is the epoch where all runs know how long one is.
+    """
+    lengths = {run.key: run.per_epoch for run in runs if run.per_epoch}
+    if len(lengths) == len(runs):
+        return 'epoch', lengths
+    return 'iteration', {run.key: 1 for run in runs}
+
+
 def _chart(
-    runs: Sequence[Run], key: str, metric: Metric, origins: dict[str, float] | None = None
+    runs: Sequence[Run], key: str, metric: Metric, origins: Mapping[str, float] = {}
 ) -> Chart:
     """The curve of every run that logged it, with the run's alarms.
 
     ``origins`` holds what is to be subtracted from the values, by key of the run.
     """
-    axis = TimeAxis(runs)
+    unit_of_time, per_unit = _time_axis(runs)
     lines = []
     for run in runs:
-        if key not in run.curves:
-            continue
-        steps, values = run.curves[key]
-        origin = origins[run.key] if origins else 0.0
-        texts: dict[int, list[str]] = {}
-        for step, text in run.alarms:
-            texts.setdefault(step, []).append(f'{run.name}, iteration {step}: {text}')
-        lines.append(
-            Line(
-                run.name,
-                run.key if len(runs) > 1 else '',
-                run.slot,
-                [axis.place(run, step) for step in steps],
-                [value - origin for value in values],
-                marks=[(axis.place(run, step), '\n'.join(texts[step])) for step in texts],
-            )
-        )
+        if key in run.curves:
+            steps, values = map(np.array, run.curves[key])
+            x, y = steps / per_unit[run.key], values - origins.get(run.key, 0.0)
+            marks = [
+                (step / per_unit[run.key], f'{run.name}, iteration {step}: {text}')
+                for step, text in run.alarms
+            ]
+            lines.append(Line(run.name, _letter(run, runs), run.slot, x, y, marks=marks))
     ident = 'c-' + ''.join(c if c.isalnum() else '-' for c in key)
     # A loss that diverges may leave the plot; what was measured of features is shown whole.
     outside = [] if key.startswith(('monitor/', 'knn/')) else runaways(lines)
-    return line_chart(ident, metric, lines, axis.label, outside=outside)
+    return line_chart(ident, metric, lines, unit_of_time, outside=outside)
 
 
-def _entropy_origins(runs: Sequence[Run], part: str) -> dict[str, float] | None:
-    """The entropy of one point at each run's width, by key of the run.
+def _letter(run: Run, runs: Sequence[Run]) -> str:
+    return run.key if len(runs) > 1 else ''
 
-    Above it, entropies of any width compare. None if the width of some run is not known.
+
+def _entropy_scale(runs: Sequence[Run], part: str) -> tuple[str, dict[str, float]]:
+    """The unit of entropies, and what to subtract from them by key of the run.
+
+    Above the entropy of one point, those of any width compare. They stay as they are where the
+    width of some run is not known.
     """
     measured = [run for run in runs if f'monitor/{part}/entropy' in run.curves]
     if not all(part in run.widths for run in measured):
-        return None
-    return {run.key: point_entropy(run.widths[part]) for run in runs if part in run.widths}
-
-
-def _entropy_unit(origins: dict[str, float] | None) -> str:
-    return 'nats' if origins is None else 'nats above one point'
-
-
-def _plane_path(run: Run, runs: Sequence[Run], part: str, origins: dict[str, float] | None) -> Line:
-    """Reconstruction and entropy where a run has both; empty if it has not."""
-    axis = TimeAxis(runs)
-    entropy = dict(run.points(f'monitor/{part}/entropy'))
-    error = dict(run.points(f'monitor/{part}/reconstruction'))
-    steps = [at for at in entropy if at in error and math.isfinite(entropy[at] + error[at])]
-    origin = origins[run.key] if origins and steps else 0.0
-    return Line(
-        run.name,
-        run.key if len(runs) > 1 else '',
-        run.slot,
-        [error[step] - origin for step in steps],
-        [entropy[step] - origin for step in steps],
-        steps=[axis.place(run, step) for step in steps],
-    )
+        return 'nats', {}
+    origins = {run.key: point_entropy(run.widths[part]) for run in measured}
+    return 'nats above one point', origins
 
 
 def _spectrum(run: Run, name: str, key: str, shares: list[float], opacity: float = 1.0) -> Line:
-    return Line(name, key, run.slot, range(1, len(shares) + 1), shares, opacity)
+    x = np.arange(1, len(shares) + 1)
+    return Line(name, key, run.slot, x, np.array(shares, float), opacity)
 
 
 def _spectrum_chart(ident: str, title: str, text: str, lines: list[Line]) -> Chart:

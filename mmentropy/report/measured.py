@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmpretrain.registry import DATASETS
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
@@ -26,6 +30,7 @@ from mmentropy.evaluation import (
     knn_predict,
     linear_probe,
 )
+from mmentropy.evaluation.features import Rows
 from mmentropy.report.pictures import Picture, encoded, pictures_of
 from mmentropy.report.runs import Run, one_line
 from mmentropy.weights.backbone import load_backbone
@@ -49,7 +54,7 @@ class Neighbours(NamedTuple):
 
 @dataclass
 class Features:
-    """Measurements of a frozen backbone.
+    """Measurements of a frozen backbone, loaded from a file named ``checkpoint``.
 
     ``knn`` and ``linear`` are accuracies in percent, ``rows`` says of how many images, and
     ``classes`` are their names. ``points`` (N, 2) in 0..1 are places on the map of the test
@@ -57,6 +62,7 @@ class Features:
     are those of the first test image of some classes.
     """
 
+    checkpoint: str
     knn: float
     linear: float
     rows: str
@@ -89,28 +95,20 @@ class Measured(NamedTuple):
 
     features: Features | str
     views: list[list[Picture]] | str
-    checkpoint: str
 
 
 def measured_runs(runs: Sequence[Run], checkpoint: str | None = None) -> dict[str, Measured]:
     """Measure every run at the checkpoint of that name, or else the newest; by its key."""
     found = {}
     for run in runs:
-        name = ''
-        features: Features | str
-        views: list[list[Picture]] | str
-        # A config can be wrong in any way, and the curves alone are worth a page.
-        try:
-            path = checkpoint_of(run, checkpoint)
-            name = path.name
-            features = measure_run(run, path)
-        except Exception as error:
-            features = one_line(error)
-        try:
-            views = pictures_of_views(run)
-        except Exception as error:
-            views = one_line(error)
-        found[run.key] = Measured(features, views, name)
+        results: list[Any] = []
+        for measure in (partial(measure_run, run, checkpoint), partial(pictures_of_views, run)):
+            # A config can be wrong in any way, and the curves alone are worth a page.
+            try:
+                results.append(measure())
+            except Exception as error:
+                results.append(one_line(error))
+        found[run.key] = Measured(*results)
     return found
 
 
@@ -120,67 +118,65 @@ def checkpoint_of(run: Run, name: str | None = None) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    if name and not (run.path / name).exists():
+    if name is None:
+        pointer = run.path / 'last_checkpoint'
+        # It holds a whole path, and the work directory may have been moved.
+        name = Path(pointer.read_text().strip()).name if pointer.exists() else ''
+        if not name or not (run.path / name).exists():
+            saved = {file: step for file, step in run.checkpoints().items() if file[:4] != 'best'}
+            if not saved:
+                raise FileNotFoundError(
+                    'no checkpoint in the work directory; set default_hooks.checkpoint'
+                )
+            name = max(saved, key=saved.__getitem__)
+    if not (run.path / name).exists():
         raise FileNotFoundError(f'{run.path / name} does not exist')
-    if name:
-        return run.path / name
-    pointer = run.path / 'last_checkpoint'
-    # It holds a whole path, and the work directory may have been moved.
-    last = run.path / Path(pointer.read_text().strip()).name if pointer.exists() else run.path
-    found = [*run.path.glob('epoch_*.pth'), *run.path.glob('iter_*.pth')]
-    if last.is_file():
-        return last
-    if not found:
-        raise FileNotFoundError('no checkpoint in the work directory; set default_hooks.checkpoint')
-    return max(found, key=lambda file: int(''.join(filter(str.isdigit, file.stem)) or 0))
+    return run.path / name
 
 
-def measure_run(run: Run, checkpoint: Path) -> Features:
-    """Measure a checkpoint on the labelled data of the run's config.
+def measure_run(run: Run, checkpoint: str | None = None) -> Features:
+    """Measure a checkpoint, see :func:`checkpoint_of`, on the labelled data of the run's config.
 
     It can raise anything, for a config, a checkpoint or a data set can be wrong in any way.
     """
+    path = checkpoint_of(run, checkpoint)
     cfg = _prepared_config(run)
     entries = eval_datasets(cfg)
     for entry in entries:
         check_dataset(entry)
     backbone = build_backbone(cfg)
-    load_backbone(backbone, checkpoint)
+    load_backbone(backbone, path)
     preprocessor = build_data_preprocessor(cfg)
     full = [DATASETS.build(entry) for entry in entries]
     sets = [Subset(data, evenly(len(data), most)) for data, most in zip(full, (BANK, TEST))]
     with random_state_kept():
         torch.manual_seed(0)
-        (bank, bank_y), (test, test_y) = [
-            extract_features(backbone, data, preprocessor) for data in sets
-        ]
-        if bank_y.dim() > 1:
+        bank, test = [extract_features(backbone, data, preprocessor) for data in sets]
+        if bank[1].dim() > 1:
             raise ValueError(
                 'images with several labels are not mapped; measure with tools/evaluate.py'
             )
-        predicted = knn_predict(bank, bank_y, test, min(VOTERS, len(bank)))
-        linear = linear_probe(bank, bank_y, test, test_y).accuracy
-    rows = evenly(len(test), MAP)
+        predicted = knn_predict(*bank, test[0], min(VOTERS, len(bank[0])))
+        linear = linear_probe(*bank, *test).accuracy
+    rows = evenly(len(sets[1]), MAP)
     names = full[1].metainfo.get('classes') or ()
-    count = int(max(bank_y.max(), test_y.max())) + 1
+    count = int(max(bank[1].max(), test[1].max())) + 1
     return Features(
-        knn=100 * float((predicted == test_y).double().mean()),
+        checkpoint=path.name,
+        knn=100 * float((predicted == test[1]).double().mean()),
         linear=linear,
         rows=', '.join(map(_counted, sets, full, ('training', 'test'))),
         classes=[*map(str, names)] if len(names) >= count else [*map(str, range(count))],
-        points=tsne(test[rows]),
-        labels=test_y[rows].tolist(),
+        points=tsne(test[0][rows]),
+        labels=test[1][rows].tolist(),
         predicted=predicted[rows].tolist(),
         tiles=pictures_of(sets[1], rows, preprocessor, side=32),
-        neighbours=nearest_images(sets, (bank, bank_y), (test, test_y), predicted, preprocessor),
+        neighbours=nearest_images(sets, bank, test, predicted, preprocessor),
     )
 
 
 def tsne(features: Tensor) -> np.ndarray:
     """A map (N, 2) in 0..1 of the directions of features (N, D), N >= 3."""
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
     z = F.normalize(features, dim=1).numpy()
     perplexity = min(30.0, (len(z) - 1) / 3)
     # Threads cost more than they give for so few rows.
@@ -191,11 +187,7 @@ def tsne(features: Tensor) -> np.ndarray:
 
 
 def nearest_images(
-    sets: Sequence[Dataset],
-    bank: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    predicted: Tensor,
-    preprocessor: nn.Module,
+    sets: Sequence[Dataset], bank: Rows, test: Rows, predicted: Tensor, preprocessor: nn.Module
 ) -> list[Neighbours]:
     """The training images nearest by cosine to the first test image of some classes.
 
@@ -203,7 +195,7 @@ def nearest_images(
     (N,), and ``predicted`` the classes of the test set by kNN.
     """
     classes = test[1].unique().tolist()
-    queries = [int((test[1] == classes[i]).nonzero()[0]) for i in evenly(len(classes), QUERIES)]
+    queries = [test[1].tolist().index(classes[i]) for i in evenly(len(classes), QUERIES)]
     cosines = F.normalize(test[0][queries]) @ F.normalize(bank[0]).T
     found = cosines.topk(min(NEIGHBOURS, len(bank[0])), dim=1).indices.tolist()
     return [
@@ -226,25 +218,20 @@ def pictures_of_views(run: Run) -> list[list[Picture]]:
         For each image the original, where it is known, and its views.
     """
     cfg = _prepared_config(run)
-    loader = cfg.train_dataloader
-    train = loader.dataset
+    train = cfg.train_dataloader.dataset
     while 'dataset' in train:
         train = train['dataset']
     labelled = (cfg.get('eval_datasets') or {}).get('test')
     entry = dict(labelled, pipeline=train['pipeline']) if labelled else train
     check_dataset(entry)
     preprocessor = build_data_preprocessor(cfg)
-    collate_cfg = dict(loader.get('collate_fn') or dict(type='pseudo_collate'))
-    kind = collate_cfg.pop('type')
-    merge = FUNCTIONS.get(kind) if isinstance(kind, str) else kind
-
-    def collate_fn(items: list) -> Any:
-        return merge(items, **collate_cfg)
-
-    dataset = DATASETS.build(entry)
-    rows = evenly(len(dataset), QUERIES)
+    # The images are loaded in this process, and only collated as in training.
+    kept = ('batch_size', 'sampler', 'collate_fn')
+    loader_cfg = {key: value for key, value in cfg.train_dataloader.items() if key in kept}
+    loader = Runner.build_dataloader(dict(loader_cfg, dataset=entry), seed=0)
+    rows = evenly(len(loader.dataset), QUERIES)
     with random_state_kept():
-        views = two_views(dataset, rows, collate_fn, preprocessor)
+        views = two_views(loader.dataset, rows, loader.collate_fn, preprocessor)
     columns = [encoded(view, preprocessor) for view in views]
     if labelled:
         columns.insert(0, pictures_of(DATASETS.build(labelled), rows, preprocessor))

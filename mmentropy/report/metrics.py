@@ -9,11 +9,7 @@ from typing import NamedTuple
 class Metric(NamedTuple):
     """How a logged number is shown.
 
-    Args:
-        title: Title of its chart.
-        unit: Its unit, '' where it has none.
-        better: 'higher', 'lower', or '' where neither is better.
-        text: Its meaning and range.
+    ``better`` is 'higher', 'lower', or '' where neither is; ``text`` tells the meaning and range.
     """
 
     title: str

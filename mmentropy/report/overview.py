@@ -39,7 +39,7 @@ def backbone(run: Run) -> str:
 def training_set(run: Run) -> str:
     """The type of the training set, within whatever wraps it."""
     path = ['train_dataloader', 'dataset']
-    while isinstance(run.get(*path, 'dataset'), dict):
+    while run.get(*path, 'dataset'):
         path.append('dataset')
     return str(run.get(*path, 'type') or '')
 
@@ -49,10 +49,8 @@ def length(run: Run) -> str:
     done = max(run.last_iter, *run.checkpoints().values(), 0)
     most = run.get('train_cfg', 'max_epochs')
     if most and run.per_epoch:
-        epochs = done / run.per_epoch
-        if epochs >= most - 1e-9:
-            return f'{most} epochs'
-        return f'{number_text(epochs, 3)} of {most} epochs'
+        came = f'{number_text(done / run.per_epoch, 3)} of '
+        return f'{"" if done >= most * run.per_epoch else came}{most} epochs'
     most = run.get('train_cfg', 'max_iters')
     return f'{done:,} of {most:,} iterations' if most and done < most else f'{done:,} iterations'
 
@@ -90,7 +88,7 @@ def _last_values(title: str, better: str, values: list[float | None]) -> LastVal
     if '%' not in title:
         return LastValues(title, better, [number_text(v) for v in values], [False] * len(values))
     best = max(value for value in values if value is not None)
-    texts = [number_text(None) if value is None else f'{value:.2f}' for value in values]
+    texts = ['–' if value is None else f'{value:.2f}' for value in values]
     return LastValues(title, better, texts, [value == best for value in values])
 
 
@@ -100,7 +98,7 @@ def facts(run: Run) -> dict[str, str]:
     batch, ranks = run.get('train_dataloader', 'batch_size'), environment.get('GPU number', '?')
     seed = run.get('randomness', 'seed')
     settings = ('type', 'lr', 'momentum', 'weight_decay')
-    optimizer = {key: run.get('optim_wrapper', 'optimizer', key) for key in settings}
+    optimizer = [(key, run.get('optim_wrapper', 'optimizer', key)) for key in settings]
     time = f'{duration(run.seconds)} by the log, {run.starts} start{"s" * (run.starts > 1)}'
     gpus = [v for k, v in environment.items() if k.startswith('GPU ') and k != 'GPU number']
     cpu = 'CPU' if environment.get('CUDA available') == 'False' else ''
@@ -110,9 +108,7 @@ def facts(run: Run) -> dict[str, str]:
         'Data': training_set(run),
         'Batch': f'{batch} a process, {ranks} process(es)' if batch else '',
         'Optimiser': ', '.join(
-            str(value) if key == 'type' else f'{key} {value}'
-            for key, value in optimizer.items()
-            if value is not None
+            f'{key} {value}'.removeprefix('type ') for key, value in optimizer if value is not None
         ),
         'Length': length(run),
         'Time': time if run.seconds else '',

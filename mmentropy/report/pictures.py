@@ -3,19 +3,16 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor, nn, uint8
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import to_pil_image
 
 from mmentropy.evaluation.features import collate, preprocess
 
 
-@dataclass
-class Picture:
+class Picture(NamedTuple):
     """An image as a data URI, with its size in pixels."""
 
     uri: str
@@ -39,19 +36,14 @@ def encoded(inputs: Tensor, preprocessor: nn.Module, side: int = 96) -> list[Pic
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
         inputs = inputs * std + mean
-    pixels = inputs.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return [
-        _encoded(image[..., 0] if image.shape[-1] == 1 else image[..., :3], side)
-        for image in pixels
-    ]
-
-
-def _encoded(pixels: np.ndarray, side: int) -> Picture:
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side))
-    stream = io.BytesIO()
-    # Photographs are large as PNG, unless they are as small as a tile.
-    kind = 'png' if min(image.size) <= 32 else 'jpeg'
-    image.save(stream, kind, **(dict(optimize=True) if kind == 'png' else dict(quality=82)))
-    text = base64.b64encode(stream.getvalue()).decode()
-    return Picture(f'data:image/{kind};base64,{text}', *image.size)
+    found = []
+    for pixels in inputs[:, :3].round().clamp(0, 255).to(uint8):
+        image = to_pil_image(pixels)
+        image.thumbnail((side, side))
+        stream = io.BytesIO()
+        # Photographs are large as PNG, unless they are as small as a tile.
+        kind = 'png' if min(image.size) <= 32 else 'jpeg'
+        image.save(stream, kind, optimize=True, quality=82)
+        text = base64.b64encode(stream.getvalue()).decode()
+        found.append(Picture(f'data:image/{kind};base64,{text}', *image.size))
+    return found

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any
 
 from mmengine.config import Config
 
-_STAMP = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ')
+_STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.M)
 _RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
 _EPOCH = re.compile(r'Epoch\(train\) +\[\d+\]\[ *\d+/(\d+)\]')
-_ENVIRONMENT = re.compile(r' {4}([^:]+): (.*)')
+_HEADER = re.compile(r'^System environment:(.*?)^-----', re.M | re.S)
+_ENTRY = re.compile(r'^ {4}([^:\n]+): (.*)', re.M)
+
+# An iteration, the field of a run, the curve or part of the network, and the value.
+Record = tuple[int, str, str, Any]
 
 
 @dataclass
@@ -109,18 +113,16 @@ def read_run(path: Path) -> Run:
         raise ValueError(f'{path}: no training log; give a work directory of tools/train.py')
     run = Run(path, path.resolve().name, starts=len(starts))
     _read_config(run, starts[-1])
-    records: list[_Record] = []
+    records: list[Record] = []
     for start in starts:
         # The log comes first: it may tell how long an epoch is, which the scalars need.
-        went_on_from, seconds = _read_log(run, start)
-        run.seconds += seconds
-        found = [*_read_scalars(run, start), *_read_monitor(run, start)]
+        kept = _read_log(run, start)
+        found = [*_scalars(run, start), *_monitored(run, start)]
         if found:
             # A log that is silent about it is taken to go on where its first record is.
-            kept = min(r.step for r in found) - 1 if went_on_from is None else went_on_from
-            records = [record for record in records if record.step <= kept] + found
-    for record in sorted(records, key=lambda record: record.step):
-        _add(run, record)
+            kept = min(step for step, *_ in found) - 1 if kept is None else kept
+            records = [record for record in records if record[0] <= kept] + found
+    _fill(run, records)
     if not run.curves:
         raise ValueError(
             f'{path}: the training log is empty; train longer than default_hooks.logger.interval'
@@ -135,36 +137,20 @@ def one_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-class _Record(NamedTuple):
-    """What was logged at an iteration for an attribute of :class:`Run`, its ``field``.
-
-    ``key`` names the curve or the part of the network.
-    """
-
-    step: int
-    field: str
-    key: str
-    value: Any
-
-
-def _add(run: Run, record: _Record) -> None:
-    """Add a record to a run; of two values of a curve at one iteration the later stays."""
-    step, field, key, value = record
-    if field == 'monitored':
-        run.monitored = True
-    elif field == 'alarms':
-        run.alarms.append((step, value))
-    elif field == 'widths':
-        run.widths[key] = value
-    elif field == 'spectra':
-        run.spectra.setdefault(key, []).append((step, value))
-    else:
-        steps, values = run.curves.setdefault(key, ([], []))
-        if steps and steps[-1] == step:
-            values[-1] = value
+def _fill(run: Run, records: list[Record]) -> None:
+    """Put records into a run; of two values of a curve at one iteration the later stays."""
+    curves: dict[str, dict[int, float]] = {}
+    for step, name, key, value in sorted(records, key=lambda record: record[0]):
+        run.monitored |= name != 'curves'
+        if name == 'curves':
+            curves.setdefault(key, {})[step] = value
+        elif name == 'alarms':
+            run.alarms.append((step, value))
+        elif name == 'widths':
+            run.widths[key] = value
         else:
-            steps.append(step)
-            values.append(value)
+            run.spectra.setdefault(key, []).append((step, value))
+    run.curves = {key: (list(points), list(points.values())) for key, points in curves.items()}
 
 
 def _read_config(run: Run, start: Path) -> None:
@@ -181,85 +167,62 @@ def _read_config(run: Run, start: Path) -> None:
                 run.notes.append(f'{file.name} cannot be read: {one_line(error)}')
 
 
-def _read_log(run: Run, start: Path) -> tuple[int | None, float]:
-    """The iteration that a start went on from, if the log tells, and its seconds.
+def _read_log(run: Run, start: Path) -> int | None:
+    """The iteration that a start went on from, if the log tells.
 
-    The environment and the length of an epoch go to ``run``.
+    The time, the environment and the length of an epoch go to ``run``.
     """
     # With log_level DEBUG every rank writes one; the first in order is that of rank 0.
     files = sorted(start.glob(f'{start.name}*.log'))
     if not files:
         run.notes.append(f'{start.name} has no log: time and environment are not known')
-        return None, 0.0
-    went_on_from = None
-    stamps = []
-    in_environment = False
-    for line in files[0].open(errors='replace'):
-        if stamp := _STAMP.match(line):
-            stamps.append(datetime.strptime(stamp[1], '%Y/%m/%d %H:%M:%S'))
-        # mmengine tells of a resumption at level INFO; a log without INFO tells nothing.
-        if went_on_from is None and ' - INFO - ' in line:
-            went_on_from = 0
-        if resumed := _RESUMED.search(line):
-            went_on_from = int(resumed[1])
-        elif epoch := _EPOCH.search(line):
-            run.per_epoch = int(epoch[1])
-        elif line.startswith(('System environment:', 'Runtime environment:')):
-            in_environment = True
-        elif line.startswith('-----'):
-            in_environment = False
-        elif in_environment and (entry := _ENVIRONMENT.match(line)):
-            run.environment[entry[1]] = entry[2].strip()
-    return went_on_from, (stamps[-1] - stamps[0]).total_seconds() if stamps else 0.0
+        return None
+    text = files[0].read_text(errors='replace')
+    if stamps := _STAMP.findall(text):
+        first, last = (datetime.strptime(stamps[i], '%Y/%m/%d %H:%M:%S') for i in (0, -1))
+        run.seconds += (last - first).total_seconds()
+    if lengths := _EPOCH.findall(text):
+        run.per_epoch = int(lengths[-1])
+    for header in _HEADER.findall(text):
+        run.environment |= {name: value.strip() for name, value in _ENTRY.findall(header)}
+    if resumed := _RESUMED.findall(text):
+        return int(resumed[-1])
+    # mmengine tells of a resumption at level INFO; a log without INFO tells nothing.
+    return 0 if ' - INFO - ' in text else None
 
 
-def _read_scalars(run: Run, start: Path) -> Iterator[_Record]:
+def _scalars(run: Run, start: Path) -> Iterator[Record]:
     lines = list(_json_lines(run, start / 'vis_data' / 'scalars.json'))
     if run.per_epoch is None:
         # A log without INFO does not tell; the last line of an epoch does.
         lengths = [x['iter'] / x['epoch'] for x in lines if x.get('epoch') and 'iter' in x]
         run.per_epoch = max(map(math.ceil, lengths), default=None)
-    hooks = run.get('custom_hooks') or ()
-    knn_by_iteration = any(
-        hook.get('type') == 'KNNHook' and hook.get('by_epoch') is False for hook in hooks
-    )
+    # kNN and validation count epochs where training does; all else counts iterations.
+    by_iteration = ['iter', 'monitor']
+    for hook in run.get('custom_hooks') or ():
+        if hook.get('type') == 'KNNHook' and hook.get('by_epoch') is False:
+            by_iteration.append('knn')
     for line in lines:
-        if not _is_number(line.get('step')):
+        if 'step' not in line:
             continue
-        step = line['step']
-        monitored = any(key.startswith('monitor') for key in line)
-        # kNN and validation count epochs where training does; all else counts iterations.
-        if 'iter' not in line and not monitored and not (knn_by_iteration and 'knn/top1' in line):
-            step *= run.per_epoch or 1
+        counts_iterations = any(key.startswith(tuple(by_iteration)) for key in line)
+        step = line['step'] * (1 if counts_iterations else run.per_epoch or 1)
         for key, value in line.items():
-            if key not in ('step', 'iter', 'epoch') and _is_number(value):
-                yield _Record(int(step), 'curves', key, float(value))
+            if key not in ('step', 'iter', 'epoch') and isinstance(value, (int, float)):
+                yield step, 'curves', key, float(value)
 
 
-def _read_monitor(run: Run, start: Path) -> Iterator[_Record]:
+def _monitored(run: Run, start: Path) -> Iterator[Record]:
     for line in _json_lines(run, start / 'vis_data' / 'monitor.jsonl'):
-        step = line.get('iter')
-        if not _is_number(step):
-            continue
-        yield _Record(int(step), 'monitored', '', True)
-        # Entries of a wrong type count as absent.
-        for text in _entry(line, 'alarms', list):
-            if isinstance(text, str):
-                yield _Record(int(step), 'alarms', '', text)
-        for part, width in _entry(line, 'width', dict).items():
-            if _is_number(width):
-                yield _Record(int(step), 'widths', part, width)
-        for part, shares in _entry(line, 'spectrum', dict).items():
-            if isinstance(shares, list) and all(map(_is_number, shares)):
-                yield _Record(int(step), 'spectra', part, shares)
+        for text in line.get('alarms', ()):
+            yield line['iter'], 'alarms', '', text
+        for part, width in line.get('width', {}).items():
+            yield line['iter'], 'widths', part, width
+        for part, shares in line.get('spectrum', {}).items():
+            yield line['iter'], 'spectra', part, shares
 
 
-def _entry(line: dict, key: str, kind: type) -> Any:
-    value = line.get(key)
-    return value if isinstance(value, kind) else kind()
-
-
-def _json_lines(run: Run, file: Path) -> Iterator[dict]:
+def _json_lines(run: Run, file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file with one JSON value a line; a missing file has none."""
     damaged = 0
     for text in file.open(errors='replace') if file.exists() else ():
@@ -274,7 +237,3 @@ def _json_lines(run: Run, file: Path) -> Iterator[dict]:
         run.notes.append(
             f'{file.parent.parent.name}/{file.name}: {damaged} damaged line(s) left out'
         )
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
