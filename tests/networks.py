@@ -83,7 +83,7 @@ HEADS = {
 
 
 METRICS = dict(
-    MEC={'coding_length', 'spectral_norm'},
+    MEC={'coding_length', 'spectral_norm', 'guard_active'},
     ER={'entropy', 'reconstruction'},
     DINO={'entropy', 'reconstruction'},
     MinEnt={'target_entropy'},

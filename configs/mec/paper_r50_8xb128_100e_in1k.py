@@ -125,7 +125,8 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.5 * gpus * batch_size / 256, momentum=0.9, weight_decay=1e-5)
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
+    # From 0, as near as mmengine allows.
+    dict(type='LinearLR', start_factor=1e-12, end=warmup_epochs, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=warmup_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

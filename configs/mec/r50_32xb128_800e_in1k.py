@@ -133,7 +133,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'bn': plain, 'bias': plain, 'downsample.1': plain}),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
+    # From 0, as near as mmengine allows.
+    dict(type='LinearLR', start_factor=1e-12, end=warmup_epochs, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=warmup_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

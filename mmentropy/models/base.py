@@ -92,14 +92,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 def warmup_left(share: float) -> float:
     """What is left of a linear warm-up over this share of training, from 1 to 0.
 
-    It is a function of the iteration, so that a resumed run has it right.
-    Outside of a Runner's training it is 0.
+    Of W iterations the first has 1 and the last, W - 1, already 0, as in
+    ``numpy.linspace(1, 0, W)``. It is a function of the iteration, so that a
+    resumed run has it right. Outside of a Runner's training it is 0.
     """
     hub = MessageHub.get_current_instance()
     step, total = hub.get_info('iter'), hub.get_info('max_iters')
-    if step is None or not total or step >= share * total:
+    if step is None or not total or step >= share * total - 1:
         return 0.0
-    return 1 - step / (share * total)
+    return 1 - step / (share * total - 1)
 
 
 # -- Terms -------------------------------------------------------------------

@@ -14,15 +14,18 @@ from mmentropy.models.optimizer_steps import total_optimizer_steps
 class ForeachEMA(CosineEMA):
     """mmpretrain's ``CosineEMA``, all tensors in one call.
 
-    Arguments, averages, buffers and state dict are its own; checkpoints of
-    either load into the other. It neither launches a kernel per parameter
+    Arguments, buffers and state dict are its own; checkpoints of either load
+    into the other. The move after the iteration k = 0, 1, ... takes the
+    cosine at k, as the codes of MEC, BYOL and DINO do; ``CosineEMA`` takes it
+    at k + 1. It neither launches a kernel per parameter
     nor waits for the device: the number of steps is also kept on the host,
     and read from the device only after something else wrote there, such as
     the loading of a checkpoint.
 
     Source:
         onedl-mmengine 0.10.11:mmengine/model/averaged_model.py;
-        mmpretrain@ee7f2e8:mmpretrain/models/utils/ema.py.
+        mmpretrain@ee7f2e8:mmpretrain/models/utils/ema.py;
+        xinliu20/MEC@35045dc:main_pretrain.py#L270, #L352-L355.
     """
 
     _count = 0
@@ -49,7 +52,7 @@ class ForeachEMA(CosineEMA):
             torch._foreach_lerp_(
                 [average[key] for key in keys],
                 [source[key].to(average[key].device) for key in keys],
-                self.current_momentum(self._count),
+                self.current_momentum(self._count - 1),
             )
         if not self.update_buffers:
             copy_all(list(self.module.buffers()), list(model.buffers()))

@@ -134,7 +134,8 @@ class MECLoss(BaseModule):
         Returns:
             Scalars, the same on every rank: ``loss``, with gradient;
             ``coding_length``, nats per image at the lambda in force;
-            ``spectral_norm`` of lambda C before the guard.
+            ``spectral_norm`` of lambda C before the guard; with ``guard`` also
+            ``guard_active``, 1 if it lowered lambda and 0 if it did not.
 
         Raises:
             ValueError: Shapes differ, or there is a single row in all.
@@ -147,8 +148,9 @@ class MECLoss(BaseModule):
         c = cross_gram_of_ranks(unit_rows(pred), unit_rows(target))
         norm = spectral_norm(c)
         lambda_inv = m * self.distortion * self.warmup_scale()
-        ratio = norm / lambda_inv
+        metrics = dict(spectral_norm=norm / lambda_inv)
         if self.guard:
+            metrics['guard_active'] = (norm / self.max_norm > lambda_inv).to(norm.dtype)
             lambda_inv = (norm / self.max_norm).clamp_min(lambda_inv)
         if self.exact:
             length = log_det_exact(c / lambda_inv)
@@ -157,7 +159,7 @@ class MECLoss(BaseModule):
         return dict(
             loss=-lambda_inv / m * length,
             coding_length=(m + d) / (2 * m) * length.detach(),
-            spectral_norm=ratio,
+            **metrics,
         )
 
     def warmup_scale(self) -> float:
@@ -236,7 +238,7 @@ class MEC(BaseSelfSupervisor):
             data_samples: Unused.
 
         Returns:
-            ``loss``, ``coding_length`` and ``spectral_norm``.
+            ``loss`` and the metrics of ``MECLoss``.
 
         Raises:
             ValueError: Fewer than two views.

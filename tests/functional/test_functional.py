@@ -144,6 +144,7 @@ def test_guard_bounds_the_norm_and_the_loss():
     terms = MECLoss(distortion=0.01, guard=True)(pred, target)
     # Twice 50 equal rows: the norm of C is 50, 1 / lambda is 100 * 0.01.
     assert float(terms['spectral_norm']) == pytest.approx(50, rel=1e-3)
+    assert float(terms['guard_active']) == 1
     assert float(free) < -1000
     x = 0.9 * torch.tensor([complex(math.cos(angle), math.sin(angle))])
     series = (x - x**2 / 2 + x**3 / 3 - x**4 / 4).real
@@ -176,8 +177,10 @@ def test_a_norm_above_one_is_logged_once(guard, advice, monkeypatch):
 
 def test_guard_is_idle_inside():
     pred, target = torch.randn(2, 8, 20, dtype=torch.float64)
-    on, off = (MECLoss(2.0, guard=guard)(pred, target)['loss'] for guard in (True, False))
-    assert on == off
+    on, off = (MECLoss(2.0, guard=guard)(pred, target) for guard in (True, False))
+    assert on['loss'] == off['loss']
+    assert float(on['guard_active']) == 0
+    assert 'guard_active' not in off
 
 
 # -- ER ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import reference
 import torch
@@ -70,6 +71,11 @@ def test_ema_formula(name, training):
         assert torch.equal(ours, theirs)
     student = [p.detach().clone() for p in online]
     model.train_step(batch(), optim)
+    # The first move of the cosine is its beginning, as in the code of MEC, BYOL and DINO.
+    for ours, old, new in zip(target, expected, student):
+        torch.testing.assert_close(ours, 0.9 * old + 0.1 * new)
+    expected, student = ([p.detach().clone() for p in part] for part in (target, online))
+    model.train_step(batch(), optim)
     share = 0.1 * (math.cos(math.pi * 1 / 10) + 1) / 2
     for ours, old, new in zip(target, expected, student):
         torch.testing.assert_close(ours, (1 - share) * old + share * new)
@@ -87,7 +93,7 @@ def test_ema_moves_once_per_step_of_the_optimiser(training):
         training.update_info('iter', iteration)
         if iteration in (3, 6):
             # The cosine is over ceil(10 / 3) = 4 steps of the optimiser.
-            share = 0.1 * (math.cos(math.pi * iteration / 3 / 4) + 1) / 2
+            share = 0.1 * (math.cos(math.pi * (iteration / 3 - 1) / 4) + 1) / 2
             expected = [
                 (1 - share) * old + share * new.detach() for old, new in zip(expected, online)
             ]
@@ -234,7 +240,8 @@ def test_mec_regularises_any_algorithm(algorithm, training):
     model.load_state_dict(plain.state_dict())
     data = batch()
     terms = model(**data, mode='loss')
-    assert set(terms) == {'loss_main', 'loss_mec', 'coding_length', 'spectral_norm'}
+    metrics = {'coding_length', 'spectral_norm', 'guard_active'}
+    assert set(terms) == {'loss_main', 'loss_mec', *metrics}
     torch.testing.assert_close(terms['loss_main'], plain(**data, mode='loss')['loss'])
     z1, z2 = (model.neck(model.backbone(x))[0] for x in data['inputs'])
     expected = reference.mec_loss(z1, z2, lamda_inv=8 * 0.5)
@@ -304,10 +311,11 @@ def test_lambda_warmup_follows_the_iteration(training):
     for step in range(10):
         training.update_info('iter', step)
         scales.append(loss.warmup_scale())
-    assert scales == pytest.approx([8, 6.25, 4.5, 2.75] + [1] * 6)
+    # xinliu20/MEC@35045dc:main_pretrain.py#L488-L497, the end value in the last of 4 iterations.
+    assert scales == pytest.approx([*np.linspace(8, 1, 4), *[1] * 6])
     training.update_info('iter', 2)
     pred, target = torch.randn(2, 8, 16)
-    expected = MECLoss(distortion=4.5)(pred, target)['loss']
+    expected = MECLoss(distortion=10 / 3)(pred, target)['loss']
     assert float(loss(pred, target)['loss']) == pytest.approx(float(expected))
 
 

@@ -1,0 +1,129 @@
+"""Learning rate, lambda and EMA of recipes, iteration by iteration, against the authors' codes."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from repository import REPOSITORY
+from torch import nn
+
+from mmentropy.models.base import target_projections
+from mmentropy.models.ema import ForeachEMA
+
+
+def cosine_scheduler(base, final, epochs, length, warmup_epochs=0):
+    """xinliu20/MEC@35045dc:main_pretrain.py#L474-L485."""
+    warmup = np.linspace(0, base, warmup_epochs * length)
+    rest = np.arange((epochs - warmup_epochs) * length)
+    return [*warmup, *final + 0.5 * (base - final) * (1 + np.cos(np.pi * rest / len(rest)))]
+
+
+def lambda_inv_schedule(factor, epochs, length, warmup_epochs):
+    """xinliu20/MEC@35045dc:main_pretrain.py#L488-L497, as a multiple of the end value."""
+    warmup = np.linspace(factor, 1, warmup_epochs * length)
+    return [*warmup, *np.ones((epochs - warmup_epochs) * length)]
+
+
+def min_ent_lr(base, epochs, length):
+    """LiShuo1001/MinEnt@d17ed2f:MinEnt/runner.py: 500 iterations, then two drops to a fifth."""
+    rates = []
+    for it in range(epochs * length):
+        drops = (it // length >= epochs - 50) + (it // length >= epochs - 25)
+        rates.append(base * min(1, (it + 1) / 500) * 0.2**drops)
+    return rates
+
+
+class Probe(BaseModel):
+    """A linear layer with an EMA, which looks at schedules when it is called."""
+
+    def __init__(self, momentum, loss):
+        super().__init__()
+        self.backbone, self.neck = nn.Linear(2, 2), nn.Identity()
+        self.target_net = ForeachEMA(nn.Sequential(self.backbone, self.neck), momentum)
+        self.lambda_loss = MODELS.build(loss)
+        self.scales, self.targets = [], []
+
+    def forward(self, inputs, mode):
+        target_projections(self, [inputs])
+        self.scales.append(self.lambda_loss.warmup_scale())
+        self.targets.append(self.target_net.module[0].weight.clone())
+        return dict(loss=self.backbone(inputs).sin().mean())
+
+
+class Record(Hook):
+    """The learning rate before each step, and the weights after it."""
+
+    def __init__(self):
+        self.rates, self.weights = [], []
+
+    def before_train_iter(self, runner, *args, **kwargs):
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.weights.append(runner.model.backbone.weight.detach().clone())
+
+
+def followed(cfg, length, tmp_path, momentum=0.004, loss=None):
+    """The probe and the record of a run with the schedules of a recipe."""
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    record = Record()
+    probe = Probe(momentum, loss or dict(type='MECLoss')).double()
+    runner = Runner(
+        model=probe,
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=[dict(inputs=torch.randn(2).double()) for _ in range(length)],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+            batch_size=1,
+        ),
+        train_cfg=cfg.train_cfg,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=cfg.optim_wrapper.optimizer.lr)),
+        param_scheduler=cfg.param_scheduler,
+        default_hooks=dict(logger=None, checkpoint=None, timer=None),
+        custom_hooks=[record],
+        experiment_name=tmp_path.name,
+    )
+    runner.train()
+    return probe, record
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name, epochs, lr',
+    [
+        ('r50_8xb128_100e_in1k', 100, 2.0),
+        ('paper_r50_8xb128_100e_in1k', 100, 2.0),
+        ('r50_8xb64_100e_in1k', 100, 1.0),
+        ('table5/table5_r50_8xb128_30e_in1k', 30, 2.0),
+        ('r50_32xb128_800e_in1k', 800, 4.8),
+    ],
+)
+def test_mec_on_imagenet_follows_the_authors(name, epochs, lr, tmp_path):
+    cfg = Config.fromfile(REPOSITORY / f'configs/mec/{name}.py')
+    length = 3
+    probe, record = followed(cfg, length, tmp_path, cfg.model.base_momentum, cfg.model.head.loss)
+    # mmengine cannot begin at a learning rate of 0, which is the one difference.
+    expected = cosine_scheduler(lr, 0, epochs, length, warmup_epochs=10)
+    np.testing.assert_allclose(record.rates, expected, rtol=1e-9, atol=2e-12 * lr)
+    assert record.rates[0] > expected[0] == 0
+    expected = lambda_inv_schedule(8, epochs, length, warmup_epochs=10)
+    np.testing.assert_allclose(probe.scales, expected, rtol=1e-9)
+    momenta = cosine_scheduler(0.996, 1, epochs, length)
+    target = probe.targets[0]
+    for it, momentum in enumerate(momenta[:-1]):
+        target = momentum * target + (1 - momentum) * record.weights[it]
+        torch.testing.assert_close(probe.targets[it + 1], target, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_learning_rate_of_minent_follows_the_authors(tmp_path):
+    cfg = Config.fromfile(REPOSITORY / 'configs/minent/minent_r18_1xb128_500e_imagenet100.py')
+    _, record = followed(cfg, 3, tmp_path)
+    np.testing.assert_allclose(record.rates, min_ent_lr(1e-3, 500, 3), rtol=1e-9)
