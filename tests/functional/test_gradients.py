@@ -1,0 +1,23 @@
+"""Gradients against finite differences."""
+
+import pytest
+import torch
+
+from mmentropy.functional import coding, simplex, sphere
+
+
+@pytest.mark.parametrize(
+    'function',
+    [
+        lambda x: coding.log_det_taylor(x @ x.T, 5),
+        lambda x: coding.log_det_exact(x @ x.T),
+        lambda x: coding.coding_length(x, 0.1),
+        lambda x: sphere.sphere_entropy(x, 3.0),
+        lambda x: sphere.sphere_entropy(x, 3.0, 'joe'),
+        lambda x: simplex.discrete_entropy(x.softmax(1)),
+        lambda x: simplex.discrete_reconstruction(x.softmax(1), x.cos().softmax(1)),
+    ],
+)
+def test_gradcheck(function):
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, x)

@@ -1,0 +1,73 @@
+"""ER: what is distilled and sharpened, and the numbers that its authors print."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from formulas import unit_rows
+
+from mmentropy.functional import simplex, sphere
+from mmentropy.models import ERLoss
+
+
+def test_er_distilled_maximises_the_entropy_of_the_online_branch():
+    z1, z2 = torch.randn(2, 8, 16)
+    loss = ERLoss()
+    apart = loss(z1, z2, distill=True)
+    assert float(apart['entropy']) == pytest.approx(float(loss(z1, z1)['entropy']))
+    both = loss(z1, z2)
+    other = float(loss(z2, z2)['entropy'])
+    assert float(both['entropy']) == pytest.approx((float(apart['entropy']) + other) / 2)
+    assert float(both['loss']) == pytest.approx(
+        float(both['reconstruction']) - float(both['entropy']), rel=1e-4
+    )
+
+
+def test_er_sharpens_the_target_alone():
+    z, t = torch.randn(2, 8, 16)
+    loss = ERLoss(support='simplex', temperature=1.0, target_temperature=0.5)
+    plain = ERLoss(support='simplex', temperature=1.0)
+    assert float(loss(z, t, distill=True)['loss']) == pytest.approx(
+        float(plain(z, 2 * t, distill=True)['loss'])
+    )
+    assert loss(z, t)['loss'] == plain(z, t)['loss']
+
+
+def test_numbers_of_the_released_readme():
+    """What apple/ml-entropy-reconstruction@f523f11:README.md prints.
+
+    Its inputs are random and unseeded, 1000 x 1000, drawn as here; the
+    tolerances are several times the spread over draws.
+    """
+
+    def rand():
+        return torch.rand(1000, 1000, dtype=torch.float64)
+
+    def noisy(x):
+        return x + torch.randn(1000, 1000)
+
+    log_c = sphere.vmf_log_normalizer(1000, 10.0, authors_constant=True)
+    z = unit_rows(1000, 1000)
+    for estimator, expected in (('plug_in', -249.30849), ('joe', -249.30833)):
+        entropy = sphere.sphere_entropy(z, 10.0, estimator, log_c)
+        assert float(entropy) == pytest.approx(expected, abs=2e-3)
+    base = rand()
+    z1, z2 = (F.normalize(noisy(base), dim=1) for _ in range(2))
+    error = sphere.sphere_reconstruction(z1, z2, 10.0, log_c)
+    assert float(error) == pytest.approx(-248.65526, abs=5e-2)
+
+    for probs, expected, tolerance in (
+        (rand().softmax(1), 6.9076123, 1e-5),
+        ((1000 * rand()).softmax(1), 6.6955442, 5e-2),
+    ):
+        entropy = simplex.discrete_entropy(probs, eps=1e-7)
+        assert float(entropy) == pytest.approx(expected, abs=tolerance)
+    uniform = torch.full((4, 1000), 1e-3, dtype=torch.float64)
+    assert float(simplex.discrete_entropy(uniform)) == pytest.approx(6.907755278982137, rel=1e-12)
+    one_hot = torch.eye(1000)[:1]
+    assert float(simplex.discrete_entropy(one_hot, eps=1e-7)) == pytest.approx(
+        -1.1920928955078125e-07, rel=1e-6
+    )
+    base = 10 * rand()
+    p1, p2 = (noisy(base).softmax(1) for _ in range(2))
+    error = simplex.discrete_reconstruction(p1, p2, eps=1e-7)
+    assert float(error) == pytest.approx(6.1006846, abs=1e-2)

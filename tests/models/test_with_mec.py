@@ -1,0 +1,94 @@
+"""MEC as a regulariser of mmpretrain's algorithms."""
+
+import pytest
+import reference
+import torch
+from mmpretrain.registry import MODELS
+from networks import BACKBONE, NECK, PREDICTOR, batch
+
+from mmentropy.models.with_mec import two_projections
+
+LATENT = dict(type='LatentPredictHead', predictor=PREDICTOR, loss=dict(type='CosineSimilarityLoss'))
+OTHERS = dict(
+    SimCLR=dict(head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss'))),
+    SimSiam=dict(head=LATENT),
+    BYOL=dict(head=LATENT, base_momentum=0.1),
+    BarlowTwins=dict(
+        head=dict(
+            type='LatentCrossCorrelationHead',
+            in_channels=16,
+            loss=dict(type='CrossCorrelationLoss'),
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize('algorithm', OTHERS)
+def test_mec_regularises_any_algorithm(algorithm, training):
+    plain = MODELS.build(dict(type=algorithm, backbone=BACKBONE, neck=NECK, **OTHERS[algorithm]))
+    model = MODELS.build(
+        dict(
+            type='WithMEC',
+            algorithm=algorithm,
+            mec=dict(type='MECLoss', distortion=0.5),
+            weight=0.3,
+            backbone=BACKBONE,
+            neck=NECK,
+            **OTHERS[algorithm],
+        )
+    )
+    assert isinstance(model, type(plain))
+    model.load_state_dict(plain.state_dict())
+    data = batch()
+    terms = model(**data, mode='loss')
+    metrics = {'coding_length', 'spectral_norm', 'guard_active'}
+    assert set(terms) == {'loss_main', 'loss_mec', *metrics}
+    torch.testing.assert_close(terms['loss_main'], plain(**data, mode='loss')['loss'])
+    z1, z2 = (model.neck(model.backbone(x))[0] for x in data['inputs'])
+    expected = reference.mec_loss(z1, z2, lamda_inv=8 * 0.5)
+    # SimCLR normalises its batches over both views at once.
+    if algorithm != 'SimCLR':
+        torch.testing.assert_close(terms['loss_mec'], 0.3 * expected, rtol=1e-4, atol=1e-5)
+    loss, log = model.parse_losses(terms)
+    torch.testing.assert_close(loss, terms['loss_main'] + terms['loss_mec'])
+    assert log['loss'] == loss
+    parameters = list(model.neck.parameters())
+    grads = torch.autograd.grad(terms['loss_mec'], parameters)
+    if algorithm != 'SimCLR':
+        for ours, theirs in zip(grads, torch.autograd.grad(0.3 * expected, parameters)):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert not model.neck._forward_hooks
+
+
+def test_mec_sorts_the_views_of_simclr(training):
+    """Without batch norm SimCLR's neighbouring rows are the two views."""
+    neck = dict(NECK, with_last_bn=False)
+    model = MODELS.build(
+        dict(
+            type='WithMEC',
+            algorithm='SimCLR',
+            mec=dict(type='MECLoss', distortion=0.5, guard=False),
+            backbone=BACKBONE,
+            neck=neck,
+            **OTHERS['SimCLR'],
+        )
+    ).eval()
+    data = batch()
+    terms = model(**data, mode='loss')
+    z1, z2 = (model.neck(model.backbone(x))[0] for x in data['inputs'])
+    torch.testing.assert_close(
+        terms['loss_mec'], reference.mec_loss(z1, z2, lamda_inv=8 * 0.5), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_mec_refuses_what_it_cannot_regularise(training):
+    cfg = dict(type='WithMEC', mec=dict(type='MECLoss'), backbone=BACKBONE)
+    with pytest.raises(ValueError, match="'ResNet' is no self-supervised"):
+        MODELS.build(dict(cfg, algorithm='ResNet'))
+    for weight in (-1, 0, 'a', float('nan')):
+        with pytest.raises(ValueError, match='weight must be a number above 0'):
+            MODELS.build(dict(cfg, algorithm='SimSiam', weight=weight))
+    for shapes in ([(8, 4)], [(8, 4)] * 3, []):
+        outputs = [torch.zeros(shape) for shape in shapes]
+        with pytest.raises(ValueError, match='two projections per image'):
+            two_projections(outputs, rows=8)
