@@ -67,10 +67,10 @@ def read_davis(root: str | os.PathLike) -> list[Clip]:
                 f'{path} is missing: the folder must be that of DAVIS-2017 '
                 'trainval at 480p, with ImageSets, JPEGImages and Annotations'
             )
-    names = split.read_text().split()
-    if not names:
+    clips = [_clip(root, name) for name in split.read_text().split()]
+    if not clips:
         raise ValueError(f'{split} names no sequence')
-    return [_clip(root, name) for name in names]
+    return clips
 
 
 def _clip(root: Path, name: str) -> Clip:
@@ -123,11 +123,9 @@ def save_ids(path: str | os.PathLike, ids: np.ndarray) -> None:
 def score_clip(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> list[Scores]:
     """Return the scores of the objects of a clip.
 
-    The objects are those of the first frame, 1 to its largest id. The first frame, which was
-    given, and the last are not scored.
-
     Args:
-        truth: ids (H, W) of each frame, at least 3.
+        truth: ids (H, W) of each frame, at least 3. The objects are 1 to the largest id of the
+            first frame, which was given; it and the last are not scored.
         found: ids likewise; an id that the first frame lacks counts as ground.
 
     Raises:
@@ -141,16 +139,10 @@ def score_clip(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> list
     objects = int(truth[0].max())
     if not objects:
         raise ValueError('the first frame shows no object')
-    pairs = list(zip(truth, found, strict=True))[1:-1]
     scores = []
     for i in range(1, objects + 1):
-        masks = [(t == i, f == i) for t, f in pairs]
-        scores.append(
-            Scores(
-                _measures([region(*pair) for pair in masks]),
-                _measures([boundary(*pair) for pair in masks]),
-            )
-        )
+        masks = [(t == i, f == i) for t, f in zip(truth[1:-1], found[1:-1])]
+        scores.append(Scores(*(_measures([f(*m) for m in masks]) for f in (region, boundary))))
     return scores
 
 
@@ -161,7 +153,7 @@ def region(truth: np.ndarray, found: np.ndarray) -> float:
 
 
 def boundary(truth: np.ndarray, found: np.ndarray) -> float:
-    """Return F, how well the boundaries of two masks (H, W) agree, in 0..1.
+    """Return F, the agreement of the boundaries of two masks (H, W), in 0..1.
 
     It is the harmonic mean of the shares of each boundary that lie within ``BOUND`` of the other;
     1 if both masks have none.
@@ -179,11 +171,8 @@ def boundary(truth: np.ndarray, found: np.ndarray) -> float:
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     disk = (x * x + y * y <= radius * radius).astype(np.uint8)
     near = [cv2.dilate(e.astype(np.uint8), disk).astype(bool) for e in edges]
-    recall = near[1][edges[0]].mean()
-    precision = near[0][edges[1]].mean()
-    if precision + recall == 0:
-        return 0.0
-    return float(2 * precision * recall / (precision + recall))
+    recall, precision = near[1][edges[0]].mean(), near[0][edges[1]].mean()
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
@@ -201,15 +190,7 @@ def _measures(frames: Sequence[float]) -> Measures:
     return Measures(float(values.mean()), float((values > 0.5).mean()), float(decay))
 
 
-def _palette() -> np.ndarray:
-    """Return the colours (256, 3) that PASCAL VOC gives to ids."""
-    ids = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            level = (ids >> (3 * bit + channel) & 1) << (7 - bit)
-            colours[:, channel] |= level.astype(np.uint8)
-    return colours
-
-
-PALETTE = _palette()
+# The colours (256, 3) that PASCAL VOC gives to ids: bits 0, 3 and 6 of an id, from the highest, are
+# its red, and so on.
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, count=9, bitorder='little')
+PALETTE = np.packbits(_BITS.reshape(256, 3, 3), axis=1)[:, 0]

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather, get_dist_info
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import all_gather
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.distributed import unwrapped
@@ -31,14 +32,12 @@ def extract_features(
     dataset: dict | Dataset,
     data_preprocessor: dict | nn.Module | None = None,
     batch_size: int = 256,
-    device: str | torch.device | None = None,
     num_workers: int = 0,
 ) -> Rows:
-    """Return the features of the last backbone stage, one row per image.
+    """Return the features of the last backbone stage, one row per image, by :func:`pool`.
 
-    Maps (N, C, H, W) are averaged over the image. Tokens (N, L, C) give the class token, or their
-    mean where the backbone has none. The backbone runs in eval mode without gradient; afterwards
-    every submodule is in the mode it had. The global random state is not touched.
+    The backbone runs in eval mode without gradient, on the device where it is; afterwards every
+    submodule is in the mode it had. The global random state is not touched.
 
     Args:
         model: a backbone, a model with ``.backbone``, or either wrapped for distributed training.
@@ -46,7 +45,6 @@ def extract_features(
             ``PackInputs``.
         data_preprocessor: a module or config. Default: the model's own; a bare backbone has none.
         batch_size: images per rank and step.
-        device: where the backbone runs, and stays. Default: where it is.
         num_workers: loader processes per rank.
 
     Returns:
@@ -60,54 +58,42 @@ def extract_features(
     """
     model = unwrapped(model)
     backbone: nn.Module = getattr(model, 'backbone', model)
-    preprocessor: Any = data_preprocessor
+    preprocessor: Any = data_preprocessor or getattr(model, 'data_preprocessor', None)
     if isinstance(preprocessor, dict):
         preprocessor = MODELS.build(preprocessor)
-    elif preprocessor is None:
-        preprocessor = getattr(model, 'data_preprocessor', None)
     if preprocessor is None:
         raise ValueError(
             f'{type(model).__name__} has no data_preprocessor: pass the one it was trained with'
         )
-    if device is not None:
-        backbone.to(device)
 
-    def encode(inputs: Tensor, data_samples: list | None) -> Tensor:
-        inputs = preprocess(inputs, data_samples, preprocessor)
-        return backbone_features(backbone, inputs)
+    def encode(inputs: Tensor, samples: list | None) -> Tensor:
+        return backbone_features(backbone, preprocess(inputs, samples, preprocessor))
 
     with eval_mode(backbone), torch.no_grad():
         return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
 def pixel_features(dataset: dict | Dataset, batch_size: int = 256, num_workers: int = 0) -> Rows:
-    """Return flattened pixels in 0..1, the baseline that a backbone has to beat.
+    """Return flattened pixels (N, C * H * W) in 0..1, the baseline that a backbone has to beat.
 
-    Args:
-        dataset: as in :func:`extract_features`. Pixels are uint8, or floats in 0..1.
-        batch_size: images per rank and step.
-        num_workers: loader processes per rank.
-
-    Returns:
-        Pixels (N, C * H * W) float32 and labels, as :func:`extract_features`.
+    Arguments, labels and errors are those of :func:`extract_features`.
 
     Raises:
-        ValueError: as :func:`extract_features`; float pixels outside 0..1.
+        ValueError: pixels are neither uint8 nor floats in 0..1.
     """
 
-    def encode(inputs: Tensor, data_samples: list | None) -> Tensor:
-        if inputs.dtype == torch.uint8:
-            return inputs.flatten(1).float() / 255
-        if inputs.min() < 0 or inputs.max() > 1:
+    def encode(inputs: Tensor, samples: list | None) -> Tensor:
+        pixels = inputs / 255 if inputs.dtype == torch.uint8 else inputs
+        if pixels.min() < 0 or pixels.max() > 1:
             raise ValueError(
-                f'float pixels must lie in 0..1, got {inputs.min():g}..{inputs.max():g}'
+                f'float pixels must lie in 0..1, got {pixels.min():g}..{pixels.max():g}'
             )
-        return inputs.flatten(1).float()
+        return pixels.flatten(1)
 
     return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
-def preprocess(inputs: Tensor, data_samples: list | None, data_preprocessor: nn.Module) -> Tensor:
+def preprocess(inputs: Tensor, samples: list | None, data_preprocessor: nn.Module) -> Tensor:
     """Return images (N, C, H, W) as the preprocessor makes them outside of training.
 
     Raises:
@@ -121,8 +107,7 @@ def preprocess(inputs: Tensor, data_samples: list | None, data_preprocessor: nn.
             f'{len(mean)} (data_preprocessor.mean): convert them in the pipeline of the data set'
         )
     # SelfSupDataPreprocessor unpacks the dict by position: this order matters.
-    data = dict(inputs=inputs, data_samples=data_samples)
-    return data_preprocessor(data, False)['inputs']
+    return data_preprocessor(dict(inputs=inputs, data_samples=samples), False)['inputs']
 
 
 def backbone_features(backbone: nn.Module, inputs: Tensor) -> Tensor:
@@ -131,16 +116,17 @@ def backbone_features(backbone: nn.Module, inputs: Tensor) -> Tensor:
     return pool(backbone(inputs.to(device)), backbone)
 
 
-def multi_label_classes(dataset: Dataset) -> int | None:
+def multi_label_classes(dataset: Any) -> int | None:
     """Return the number of classes of a multi-label data set; None for any other.
 
     Raises:
         ValueError: a multi-label data set that names no classes.
     """
+    # Wrappers such as RepeatDataset and Subset have the data set inside.
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
     if not isinstance(dataset, MultiLabelDataset):
-        # Wrappers such as RepeatDataset and Subset have the data set inside.
-        inner = getattr(dataset, 'dataset', None)
-        return None if inner is None else multi_label_classes(inner)
+        return None
     if not dataset.CLASSES:
         raise ValueError(
             f'data set {type(dataset).__name__} names no classes: add classes=[...] to its config'
@@ -151,13 +137,6 @@ def multi_label_classes(dataset: Dataset) -> int | None:
 def blocks(x: Tensor) -> tuple[Tensor, ...]:
     """Return views of ``BLOCK`` rows each, so that a converted copy of one needs little memory."""
     return x.split(BLOCK)
-
-
-def check_features_finite(name: str, x: Tensor) -> None:
-    """Raise ValueError if features (N, D) hold inf or nan."""
-    bad = sum(int((~rows.isfinite()).any(1).sum()) for rows in blocks(x))
-    if bad:
-        raise ValueError(f'{name} has non-finite features in {bad} of {len(x)} rows')
 
 
 def check_features(
@@ -173,8 +152,8 @@ def check_features(
     """
     if train_x.dim() != 2 or test_x.dim() != 2 or train_x.shape[1] != test_x.shape[1]:
         raise ValueError(
-            'features must be (N, D) and (M, D), got '
-            f'{tuple(train_x.shape)} and {tuple(test_x.shape)}'
+            f'features must be (N, D) and (M, D), got {tuple(train_x.shape)} and '
+            f'{tuple(test_x.shape)}'
         )
     least = 1 if test_y is None else 2
     for name, x, y in (('train', train_x, train_y), ('test', test_x, test_y)):
@@ -183,7 +162,9 @@ def check_features(
                 f'{name}_x has {len(x)} rows and {name}_y is {tuple(y.shape)}: '
                 f'as many labels as rows are needed, and at least {least}'
             )
-        check_features_finite(f'{name}_x', x)
+        bad = sum(int((~rows.isfinite()).any(1).sum()) for rows in blocks(x))
+        if bad:
+            raise ValueError(f'{name}_x has non-finite features in {bad} of {len(x)} rows')
     if train_y.min() < 0:
         raise ValueError('train_y has negative labels')
 
@@ -203,14 +184,11 @@ def _gather_rows(
     if size == 0:
         raise ValueError(f'data set {name} is empty')
     classes = multi_label_classes(rows)
-    rank, world_size = get_dist_info()
-    # Short shards repeat an early row so that all ranks gather equally often. The repeats come
-    # after the last row and are cut off at the end.
-    steps = -(-size // world_size)
-    shard = [(i * world_size + rank) % size for i in range(steps)]
     loader = DataLoader(
-        Subset(rows, shard),
+        rows,
         batch_size,
+        # On several ranks it repeats the first rows at the end, so that all gather equally often.
+        sampler=DefaultSampler(rows, shuffle=False, seed=0),
         num_workers=num_workers,
         collate_fn=list,
         # Without a generator of its own a loader draws from the global one.
@@ -232,7 +210,7 @@ def _gather_rows(
 
 
 def _interleave(x: Tensor) -> Tensor:
-    """Return the rows of all W ranks, (W * N, ...), in the order before sharding."""
+    """Return the rows of all W ranks, (W * N, ...), in the order of the data set."""
     return torch.stack(all_gather(x.contiguous()), 1).flatten(0, 1)
 
 
@@ -253,13 +231,12 @@ def collate(items: list, name: str) -> tuple[Tensor, list | None]:
     shapes = {tuple(item['inputs'].shape) for item in items}
     if len(shapes) > 1:
         raise ValueError(
-            f'data set {name} has images of different sizes '
-            f'{sorted(shapes)[:3]}: resize in its pipeline'
+            f'data set {name} has images of different sizes {sorted(shapes)[:3]}: '
+            'resize in its pipeline'
         )
     inputs = torch.stack([item['inputs'] for item in items])
-    if 'data_samples' not in items[0]:
-        return inputs, None
-    return inputs, [item['data_samples'] for item in items]
+    labelled = 'data_samples' in items[0]
+    return inputs, [item['data_samples'] for item in items] if labelled else None
 
 
 def _label(sample: object, name: str, classes: int | None) -> Tensor:
@@ -284,6 +261,9 @@ def _label(sample: object, name: str, classes: int | None) -> Tensor:
 def pool(outputs: object, backbone: nn.Module) -> Tensor:
     """Return one feature (N, C) per image of what a backbone gives.
 
+    Maps (N, C, H, W) are averaged over the image. Tokens (N, L, C) give the class token, or their
+    mean where the backbone has none.
+
     Raises:
         ValueError: the last output is no feature tensor (N, C), (N, L, C) or (N, C, H, W).
     """
@@ -294,16 +274,13 @@ def pool(outputs: object, backbone: nn.Module) -> Tensor:
             f'the last output of backbone {name} is no feature '
             'tensor: evaluate its plain variant with --config'
         )
-    if x.dim() == 4:
-        return x.mean((2, 3))
+    if x.dim() not in (2, 3, 4):
+        raise ValueError(
+            f'backbone {name} gives {tuple(x.shape)}: expected (N, C), (N, L, C) or (N, C, H, W)'
+        )
     if x.dim() == 3:
-        has_cls = getattr(backbone, 'cls_token', None) is not None
-        return x[:, 0] if has_cls else x.mean(1)
-    if x.dim() == 2:
-        return x
-    raise ValueError(
-        f'backbone {name} gives {tuple(x.shape)}: expected (N, C), (N, L, C) or (N, C, H, W)'
-    )
+        return x.mean(1) if getattr(backbone, 'cls_token', None) is None else x[:, 0]
+    return x.mean((2, 3)) if x.dim() == 4 else x
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.dataset import BaseDataset
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mmentropy.checks.arguments import COUNT, INDEX, POSITIVE, require
 from mmentropy.evaluation.features import backbone_features, collate, eval_mode, preprocess
@@ -60,63 +60,58 @@ def finetune_accuracy(
         generator=torch.Generator().manual_seed(seed),
     )
     epochs = max(epochs, math.ceil(min_steps / len(loader)))
-    labels = [train.get_data_info(i)['gt_label'] for i in range(len(train))]
-    with eval_mode(backbone), torch.no_grad():
-        width = _features(backbone, data_preprocessor, [train[0]], train)[0].shape[1]
     device = next(backbone.parameters()).device
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)
-        head = nn.Linear(width, int(max(labels)) + 1).to(device)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        _train(backbone, data_preprocessor, head, loader, epochs, learning_rate * batch_size / 256)
-    return _accuracy(backbone, data_preprocessor, head, test, num_workers)
-
-
-def _features(
-    backbone: nn.Module, data_preprocessor: nn.Module, items: list, dataset: Dataset
-) -> tuple[Tensor, Tensor]:
-    """Return features (N, D) and labels (N,) of items of a data set."""
-    inputs, samples = collate(items, type(dataset).__name__)
-    inputs = preprocess(inputs, samples, data_preprocessor)
-    x = backbone_features(backbone, inputs)
-    return x, torch.cat([sample.gt_label for sample in samples or ()]).to(x.device)
-
-
-def _train(
-    backbone: nn.Module,
-    data_preprocessor: nn.Module,
-    head: nn.Linear,
-    loader: DataLoader,
-    epochs: int,
-    learning_rate: float,
-) -> None:
-    parameters = [p for p in (*backbone.parameters(), *head.parameters()) if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=learning_rate, momentum=0.9)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
-    backbone.train()
-    for _ in range(epochs):
-        for items in loader:
-            x, y = _features(backbone, data_preprocessor, items, loader.dataset)
-            optimizer.zero_grad()
-            F.cross_entropy(head(x), y).backward()
-            optimizer.step()
-            scheduler.step()
-
-
-def _accuracy(
-    backbone: nn.Module,
-    data_preprocessor: nn.Module,
-    head: nn.Linear,
-    test: BaseDataset,
-    num_workers: int,
-) -> float:
+        network = _Network(backbone, data_preprocessor, train).to(device)
+        _train(network, loader, epochs, learning_rate * batch_size / 256)
+    correct = 0
     loader = DataLoader(
         test, 256, num_workers=num_workers, collate_fn=list, generator=torch.Generator()
     )
-    correct = 0
-    with eval_mode(backbone), torch.no_grad():
+    with eval_mode(network), torch.no_grad():
         for items in loader:
-            x, y = _features(backbone, data_preprocessor, items, test)
-            correct += (head(x).argmax(1) == y).sum().item()
+            logits, labels = network(items)
+            correct += (logits.argmax(1) == labels).sum().item()
     return 100 * correct / len(test)
+
+
+class _Network(nn.Module):
+    """A backbone with a linear classifier from zero, for items of data sets like ``dataset``."""
+
+    def __init__(
+        self, backbone: nn.Module, data_preprocessor: nn.Module, dataset: BaseDataset
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.data_preprocessor = data_preprocessor
+        self.name = type(dataset).__name__
+        self.head: nn.Module = nn.Identity()
+        with eval_mode(backbone), torch.no_grad():
+            width = self([dataset[0]])[0].shape[1]
+        labels = [dataset.get_data_info(i)['gt_label'] for i in range(len(dataset))]
+        self.head = nn.Linear(width, int(max(labels)) + 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, items: list) -> tuple[Tensor, Tensor]:
+        """Return logits (N, classes) and labels (N,)."""
+        inputs, samples = collate(items, self.name)
+        x = backbone_features(self.backbone, preprocess(inputs, samples, self.data_preprocessor))
+        labels = torch.cat([sample.gt_label for sample in samples or ()])
+        return self.head(x), labels.to(x.device)
+
+
+def _train(network: _Network, loader: DataLoader, epochs: int, learning_rate: float) -> None:
+    parameters = [*network.backbone.parameters(), *network.head.parameters()]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
+    network.train()
+    for _ in range(epochs):
+        for items in loader:
+            logits, labels = network(items)
+            optimizer.zero_grad()
+            F.cross_entropy(logits, labels).backward()
+            optimizer.step()
+            scheduler.step()

@@ -22,8 +22,8 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
     Raises:
         ValueError: the config names neither.
     """
-    if cfg.get('eval_datasets'):
-        named = cfg.eval_datasets
+    named = cfg.get('eval_datasets')
+    if named:
         require(DICT, eval_datasets=named)
         if set(named) != {'train', 'test'}:
             raise ValueError(f'eval_datasets must have train and test, got {", ".join(named)}')
@@ -41,9 +41,8 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
         train = train['dataset']
     train['pipeline'] = test['pipeline']
     print_log(
-        'the config has no eval_datasets: evaluating on '
-        'train_dataloader.dataset with the test pipeline and on '
-        'test_dataloader.dataset',
+        'the config has no eval_datasets: evaluating on train_dataloader.dataset with the test '
+        'pipeline and on test_dataloader.dataset',
         logger='current',
     )
     return train, test
@@ -63,11 +62,8 @@ def build_data_preprocessor(cfg: Config) -> nn.Module:
         model = MODELS.get(cfg.model.type)
         if model is None:
             raise ValueError(f'model type {cfg.model.type} is not registered')
-        entry['type'] = (
-            'SelfSupDataPreprocessor'
-            if issubclass(model, BaseSelfSupervisor)
-            else 'ClsDataPreprocessor'
-        )
+        kind = 'SelfSup' if issubclass(model, BaseSelfSupervisor) else 'Cls'
+        entry['type'] = f'{kind}DataPreprocessor'
     return MODELS.build(entry)
 
 
@@ -81,9 +77,8 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
         raise ValueError('the config has no model.backbone')
     entry = copy.deepcopy(entry)
     init_cfg = entry.get('init_cfg') or []
-    if isinstance(init_cfg, dict):
-        init_cfg = [init_cfg]
-    if any(item.get('type') in ('Pretrained', 'PretrainedBackbone') for item in init_cfg):
+    inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+    if any(item.get('type') in ('Pretrained', 'PretrainedBackbone') for item in inits):
         entry.pop('init_cfg')
     if entry.get('pretrained'):
         entry['pretrained'] = False
@@ -92,13 +87,13 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = MODELS.build(entry)
-        if hasattr(backbone, 'init_weights'):
-            # Its log would have three lines per parameter.
-            logger.setLevel(logging.WARNING)
-            try:
+        # The log of the initialisation would have three lines per parameter.
+        logger.setLevel(logging.WARNING)
+        try:
+            if hasattr(backbone, 'init_weights'):
                 backbone.init_weights()
-            finally:
-                logger.setLevel(level)
+        finally:
+            logger.setLevel(level)
     return backbone
 
 
@@ -109,8 +104,6 @@ def is_bgr(dataset: dict) -> bool:
     bgr = False
     for step in dataset.get('pipeline') or ():
         kind = getattr(step['type'], '__name__', step['type'])
-        if kind.endswith('LoadImageFromFile') or step.get('to_bgr'):
-            bgr = True
-        elif step.get('to_rgb'):
-            bgr = False
-    return bgr
+        loaded = kind.endswith('LoadImageFromFile')
+        bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
+    return bool(bgr)

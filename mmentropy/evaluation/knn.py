@@ -20,7 +20,6 @@ def knn_predict(
     k: int = 20,
     metric: str = 'cosine',
     temperature: float = 0.07,
-    num_classes: int | None = None,
 ) -> Tensor:
     """Return the class of each test row by a vote of its k nearest training rows.
 
@@ -37,7 +36,6 @@ def knn_predict(
         k: neighbours, 1..N.
         metric: 'cosine' or 'euclidean'.
         temperature: above 0; read by 'cosine' only.
-        num_classes: default: highest training label + 1.
 
     Returns:
         Classes (M,) int64.
@@ -51,10 +49,6 @@ def knn_predict(
     require(COUNT, k=k)
     if k > len(train_x):
         raise ValueError(f'k must be in 1..{len(train_x)} (the training rows), got {k}')
-    highest = int(train_y.max()) + 1
-    num_classes = highest if num_classes is None else num_classes
-    if num_classes < highest:
-        raise ValueError(f'num_classes is {num_classes}, but train_y has label {highest - 1}')
     # In float32 the terms of |a - b|^2 would cancel.
     dtype = torch.float32 if metric == 'cosine' else torch.float64
     norms = torch.cat([rows.to(dtype).norm(dim=1) for rows in train_x.split(TRAIN_BLOCK)])
@@ -65,7 +59,7 @@ def knn_predict(
         if metric == 'cosine':
             # Weights are relative to the best one: a small temperature must not overflow.
             weight = ((score - score[:, :1]).double() / temperature).exp()
-        votes = weight.new_zeros(len(queries), num_classes)
+        votes = weight.new_zeros(len(queries), int(train_y.max()) + 1)
         votes.scatter_add_(1, train_y[index], weight)
         predictions.append(votes.argmax(1))
     return torch.cat(predictions)
@@ -77,14 +71,7 @@ def nearest(
     """Return scores (M, k), the best first, and the rows of the k nearest.
 
     A score is the cosine, or 2ab - b^2, which is minus the squared distance but for a constant of
-    the query.
-
-    Args:
-        queries: (M, D).
-        train_x: (N, D), of any floating type.
-        norms: those of ``train_x`` (N,).
-        k: neighbours.
-        cosine: whether to score by the cosine.
+    the query. Queries are (M, D), training rows (N, D), and ``norms`` (N,) those of the latter.
     """
     if cosine:
         queries = F.normalize(queries)
@@ -114,7 +101,6 @@ def knn_accuracy(
     k: int = 20,
     metric: str = 'cosine',
     temperature: float = 0.07,
-    num_classes: int | None = None,
 ) -> float:
     """Return the top-1 accuracy of :func:`knn_predict` in percent, 0..100.
 
@@ -127,7 +113,7 @@ def knn_accuracy(
         )
     rank, world_size = get_dist_info()
     share = slice(rank, None, world_size)
-    predictions = knn_predict(train_x, train_y, test_x[share], k, metric, temperature, num_classes)
+    predictions = knn_predict(train_x, train_y, test_x[share], k, metric, temperature)
     correct = (predictions == test_y[share]).sum()
     all_reduce(correct)
     return 100 * correct.item() / len(test_y)

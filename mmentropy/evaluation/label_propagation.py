@@ -7,7 +7,7 @@ third and from the fourth stage, the nearest 10 positions out of the first frame
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -25,14 +25,10 @@ Frame = tuple[Tensor, Tensor]
 
 
 def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
-    """Make a backbone end in one map of a layer; it is changed in place.
+    """Make a backbone of mmpretrain end in one map of a layer; it is changed in place.
 
     In a ResNet the strides of layer3 and layer4 are taken out and nothing is dilated: weights
-    stay, maps grow to those of layer2.
-
-    Args:
-        backbone: ResNet or vision transformer of mmpretrain.
-        layer: 'layer3' or 'layer4' of a ResNet; 'tokens', the last patch tokens of a transformer.
+    stay, maps grow to those of layer2. 'tokens' are the last patch tokens of a transformer.
 
     Raises:
         ValueError: the backbone has no such layer.
@@ -44,8 +40,8 @@ def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
         return backbone
     if not isinstance(backbone, ResNet) or layer == 'tokens':
         raise ValueError(
-            f'{name} has no {layer}: ResNets have layer3 and '
-            'layer4, vision transformers have tokens'
+            f'{name} has no {layer}: ResNets have layer3 and layer4, '
+            'vision transformers have tokens'
         )
     if layer not in backbone.res_layers:
         raise ValueError(f'{name} has no {layer}: it ends in {backbone.res_layers[-1]}')
@@ -89,12 +85,9 @@ def segment_clip(
     first = next(features)
     labels = F.one_hot(torch.from_numpy(ids).long()).permute(2, 0, 1)
     labels = _resize(labels.float().to(device), first.shape[1:])
-    soft = propagate(chain([first], features), labels)
-    next(soft)
     yield ids
-    for label in soft:
-        large = _resize(label, ids.shape)
-        yield large.argmax(0).to(torch.uint8).cpu().numpy()
+    for label in islice(propagate(chain([first], features), labels), 1, None):
+        yield _resize(label, ids.shape).argmax(0).to(torch.uint8).cpu().numpy()
 
 
 def propagate(
@@ -108,16 +101,9 @@ def propagate(
 ) -> Iterator[Tensor]:
     """Yield the soft labels (K, H, W) of each frame, those of the first as given.
 
-    A frame attends to the first one and to the last ``context`` ones; the first one stands for
-    those before the clip. Memory holds so many maps and the affinities of one row of positions.
-
-    Args:
-        features: (C, H, W) of each frame, of any length.
-        labels: those of the first frame (K, H, W).
-        temperature: see :func:`attend`.
-        top_k: see :func:`attend`.
-        radius: see :func:`attend`.
-        context: number of frames, at least 1.
+    A frame attends, by :func:`attend`, to the first one and to the last ``context`` ones; the
+    first one stands for those before the clip. Memory holds so many maps and the affinities of one
+    row of positions. Features are (C, H, W), of any length.
 
     Raises:
         ValueError: sizes of maps differ, features that are not finite, fewer than ``top_k``
@@ -144,25 +130,17 @@ def attend(
 ) -> Tensor:
     """Return the labels (K, H, W) of a frame, means of those of similar positions.
 
-    Candidates are all positions of the first frame, and those of the recent frames less than
-    ``radius`` away. The ``top_k`` most similar ones are averaged with weights
-    softmax(similarity / temperature).
-
-    Args:
-        query: features (C, H, W) of unit length.
-        first: the first frame.
-        recent: the frames before, at least one.
-        temperature: > 0.
-        top_k: number of positions that are averaged.
-        radius: Euclidean, in positions of the map.
+    Candidates are all positions of the first frame, and those of the recent frames, of which there
+    is at least one, less than ``radius`` positions of the map away. The ``top_k`` most similar ones
+    are averaged with weights softmax(similarity / temperature). ``query`` are features (C, H, W)
+    of unit length.
     """
     _, height, width = query.shape
     size = height * width
     if top_k > size:
         raise ValueError(f'a map of {height} x {width} has fewer than top_k={top_k} positions')
     values = torch.cat([labels.flatten(1) for _, labels in (first, *recent)], 1)
-    rows = torch.arange(height, device=query.device)
-    columns = torch.arange(width, device=query.device)
+    rows, columns = (torch.arange(n, device=query.device) for n in (height, width))
     across = (columns[:, None] - columns) ** 2
     result = []
     # The affinities of all rows at once would take gigabytes.
@@ -179,8 +157,7 @@ def attend(
         best, index = torch.cat(affinities, 1).topk(top_k)
         # A candidate of a recent frame is counted in its window; `values` has whole frames.
         window = len(near) * width
-        frame = (index - size).div(window, rounding_mode='floor')
-        in_window = (index - size) % window
+        frame, in_window = (index - size) // window, (index - size) % window
         whole = size * (frame + 1) + top * width + in_window
         index = torch.where(index < size, index, whole)
         weights = (best / temperature).softmax(1)

@@ -24,11 +24,7 @@ DIVERGED = (-1.0, 0.0)
 
 
 class LinearProbe(NamedTuple):
-    """Result of :func:`linear_probe`; accuracies are in percent, 0..100.
-
-    Args:
-        val_accuracies: those on the held-out rows, by learning rate and weight decay.
-    """
+    """Accuracies in percent; ``val_accuracies`` are those on the held-out rows."""
 
     accuracy: float
     learning_rate: float
@@ -86,18 +82,18 @@ def linear_probe(
     training = Training(int(train_y.max()) + 1, epochs, batch_size, seed)
     pairs = list(itertools.product(learning_rates, weight_decays))
     scores = _held_out_scores((train_x, train_y), pairs, training)
-    best = max(range(len(pairs)), key=scores.__getitem__)
-    ((accuracy, _),) = fit_and_score((train_x, train_y), (test_x, test_y), [pairs[best]], training)
-    accuracies = [accuracy for accuracy, _ in scores]
-    if min(accuracy, accuracies[best]) < 0:
+    best = max(pairs, key=scores.__getitem__)
+    ((accuracy, _),) = fit_and_score((train_x, train_y), (test_x, test_y), [best], training)
+    val_accuracies = {pair: score[0] for pair, score in scores.items()}
+    if min(accuracy, val_accuracies[best]) < 0:
         raise ValueError(
-            f'the linear probe diverged at rate {pairs[best][0]}, the best of '
+            f'the linear probe diverged at rate {best[0]}, the best of '
             f'{tuple(learning_rates)}: add lower rates'
         )
-    return LinearProbe(accuracy, *pairs[best], dict(zip(pairs, accuracies, strict=True)))
+    return LinearProbe(accuracy, *best, val_accuracies)
 
 
-def _held_out_scores(train: Rows, pairs: Sequence[Pair], training: Training) -> list[Score]:
+def _held_out_scores(train: Rows, pairs: list[Pair], training: Training) -> dict[Pair, Score]:
     """Return the scores of all pairs on a tenth of the rows; each rank trains its share of them."""
     x, y = train
     held_out = stratified_tenth(y, torch.Generator().manual_seed(training.seed))
@@ -108,7 +104,7 @@ def _held_out_scores(train: Rows, pairs: Sequence[Pair], training: Training) -> 
         kept, tenth = (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
         scores[share] = scores.new_tensor(fit_and_score(kept, tenth, pairs[share], training))
     all_reduce(scores)
-    return [(accuracy, minus_loss) for accuracy, minus_loss in scores.tolist()]
+    return {pair: tuple(score) for pair, score in zip(pairs, scores.tolist())}
 
 
 def stratified_tenth(labels: Tensor, generator: torch.Generator) -> Tensor:

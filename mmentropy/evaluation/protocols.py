@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
@@ -35,38 +35,18 @@ from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import config_of
 
-
-def _knn(train: Rows, test: Rows, seed: int, k: int, metric: str = 'cosine') -> float:
-    return knn_accuracy(*train, *test, k=k, metric=metric)
-
-
-def _linear(train: Rows, test: Rows, seed: int, weight_decays: Sequence[float] = (0.0,)) -> float:
-    return linear_probe(*train, *test, weight_decays=weight_decays, seed=seed).accuracy
-
-
-def _minent_linear(train: Rows, test: Rows, seed: int) -> float:
-    return minent_linear_probe(*train, *test, seed=seed)
-
-
-def _lowshot(train: Rows, test: Rows, seed: int) -> dict[str, float]:
-    scores = low_shot(*train, *test, seed=seed)
-    return {f'lowshot{k}': score for k, score in scores.items()}
-
-
-def _svm(train: Rows, test: Rows, seed: int) -> float:
-    return svm_score(*train, *test, seed=seed)
-
-
-# Protocols on frozen features: (train, test, seed) -> percent, or percent by column.
-FROZEN: dict[str, Callable[..., float | dict[str, float]]] = dict(
-    knn=partial(_knn, k=20),
-    knn200=partial(_knn, k=200),
-    knn5=partial(_knn, k=5, metric='euclidean'),
-    linear=_linear,
-    linear_wd=partial(_linear, weight_decays=WEIGHT_DECAYS),
-    minent_linear=_minent_linear,
-    lowshot=_lowshot,
-    svm=_svm,
+# Protocols on frozen features: (train, test, seed) -> percent, or percent by number of shots.
+FROZEN: dict[str, Callable[[Rows, Rows, int], float | dict[int, float]]] = dict(
+    knn=lambda train, test, seed: knn_accuracy(*train, *test, k=20),
+    knn200=lambda train, test, seed: knn_accuracy(*train, *test, k=200),
+    knn5=lambda train, test, seed: knn_accuracy(*train, *test, k=5, metric='euclidean'),
+    linear=lambda train, test, seed: linear_probe(*train, *test, seed=seed).accuracy,
+    linear_wd=lambda train, test, seed: (
+        linear_probe(*train, *test, weight_decays=WEIGHT_DECAYS, seed=seed).accuracy
+    ),
+    minent_linear=lambda train, test, seed: minent_linear_probe(*train, *test, seed=seed),
+    lowshot=lambda train, test, seed: low_shot(*train, *test, seed=seed),
+    svm=lambda train, test, seed: svm_score(*train, *test, seed=seed),
 )
 # Protocols that fine-tune the backbone, on this share of the labels.
 FINE_TUNED = dict(semi1=0.01, semi10=0.1)
@@ -125,7 +105,7 @@ def evaluate_checkpoint(
     backbone = build_backbone(cfg, seed)
     # The checkpoint comes before the data: one that does not fit should not cost minutes.
     load_backbone(backbone, path, branch)
-    evaluation = Evaluation(cfg, protocols, seed, batch_size, num_workers, device)
+    evaluation = Evaluation(cfg, protocols, batch_size, num_workers, device, seed)
     results = dict(checkpoint=evaluation.scores(backbone))
     if random:
         results['random'] = evaluation.scores(build_backbone(cfg, seed))
@@ -134,48 +114,36 @@ def evaluate_checkpoint(
     return results
 
 
+@dataclass
 class Evaluation:
     """The protocols, and the data of a config that they score backbones by.
 
-    Args:
-        cfg: config of the data sets and of the preprocessor.
-        protocols: names of ``PROTOCOLS``.
-        seed: seed of the protocols.
-        batch_size: images per step of feature extraction.
-        num_workers: loader processes.
-        device: where the backbone runs and features are scored.
+    The arguments are those of :func:`evaluate_checkpoint`.
 
     Raises:
         FileNotFoundError: files of a data set are missing.
         ValueError: the first image of a data set tells that it cannot be scored.
     """
 
-    def __init__(
-        self,
-        cfg: Config,
-        protocols: Sequence[str],
-        seed: int,
-        batch_size: int,
-        num_workers: int,
-        device: str | torch.device,
-    ) -> None:
-        self.frozen = [name for name in protocols if name in FROZEN]
-        self.fine_tuned = [name for name in protocols if name in FINE_TUNED]
-        self.seed = seed
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.device = device
-        self.preprocessor = build_data_preprocessor(cfg)
-        self.train_config, test_config = eval_datasets(cfg)
+    cfg: Config
+    protocols: Sequence[str]
+    batch_size: int
+    num_workers: int
+    device: str | torch.device
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.preprocessor = build_data_preprocessor(self.cfg)
+        self.configs = eval_datasets(self.cfg)
         self.datasets = []
-        for entry in (self.train_config, test_config):
+        for entry in self.configs:
             check_dataset(entry)
             self.datasets.append(DATASETS.build(entry))
-            _check_first(self.datasets[-1], self.preprocessor, protocols)
-            _check_order(entry, cfg, len(getattr(self.preprocessor, 'mean', ())))
+            _check_first(self.datasets[-1], self.preprocessor, self.protocols)
+            _check_order(entry, self.cfg, len(getattr(self.preprocessor, 'mean', ())))
 
     def scores(self, backbone: nn.Module) -> dict[str, float]:
-        """Return the scores of a backbone in percent, by column."""
+        """Return the scores of a backbone in percent, by column, the fine-tuned last."""
         backbone.to(self.device)
 
         def extract(dataset: Dataset) -> Rows:
@@ -183,7 +151,18 @@ class Evaluation:
                 backbone, dataset, self.preprocessor, self.batch_size, num_workers=self.num_workers
             )
 
-        return self._frozen_scores(extract) | self._fine_tuned_scores(backbone)
+        scores = self._frozen_scores(extract)
+        for name in [name for name in self.protocols if name in FINE_TUNED]:
+            subset = dict(type='LabelSubset', fraction=FINE_TUNED[name], seed=self.seed)
+            scores[name] = finetune_accuracy(
+                copy.deepcopy(backbone),
+                self.preprocessor,
+                DATASETS.build(dict(subset, dataset=self.configs[0])),
+                self.datasets[1],
+                num_workers=self.num_workers,
+                seed=self.seed,
+            )
+        return scores
 
     def pixel_scores(self) -> dict[str, float]:
         """Return the scores of raw pixels in percent, by column; nothing is fine-tuned."""
@@ -192,49 +171,35 @@ class Evaluation:
         )
 
     def _frozen_scores(self, extract: Callable[[Dataset], Rows]) -> dict[str, float]:
-        if not self.frozen:
+        frozen = [name for name in self.protocols if name in FROZEN]
+        if not frozen:
             return {}
-        train, test = [[x.to(self.device) for x in extract(data)] for data in self.datasets]
+        rows = map(extract, self.datasets)
+        train, test = [(x.to(self.device), y.to(self.device)) for x, y in rows]
         scores: dict[str, float] = {}
-        for name in self.frozen:
+        for name in frozen:
             result = FROZEN[name](train, test, self.seed)
-            scores.update(result if isinstance(result, dict) else {name: result})
-        return scores
-
-    def _fine_tuned_scores(self, backbone: nn.Module) -> dict[str, float]:
-        scores = {}
-        for name in self.fine_tuned:
-            subset = dict(
-                type='LabelSubset',
-                dataset=self.train_config,
-                fraction=FINE_TUNED[name],
-                seed=self.seed,
-            )
-            scores[name] = finetune_accuracy(
-                copy.deepcopy(backbone),
-                self.preprocessor,
-                DATASETS.build(subset),
-                self.datasets[1],
-                num_workers=self.num_workers,
-                seed=self.seed,
-            )
+            if isinstance(result, dict):
+                scores |= {f'{name}{shots}': score for shots, score in result.items()}
+            else:
+                scores[name] = result
         return scores
 
 
 def _check_first(dataset: BaseDataset, preprocessor: nn.Module, protocols: Sequence[str]) -> None:
     """Raise for what the first image tells, instead of minutes later."""
-    name = f'data set {type(dataset).__name__}'
+    name = type(dataset).__name__
     wrong = [p for p in protocols if p not in MULTI_LABEL]
     if multi_label_classes(dataset) and wrong:
         raise ValueError(
-            f'{name} has several labels per image, which {", ".join(wrong)} '
+            f'data set {name} has several labels per image, which {", ".join(wrong)} '
             f'cannot score: choose {", ".join(MULTI_LABEL)}'
         )
     if len(dataset) == 0:
-        raise ValueError(f'{name} is empty')
+        raise ValueError(f'data set {name} is empty')
     inputs, samples = collate([dataset[0]], name)
-    if getattr((samples or [None])[0], 'gt_label', None) is None:
-        raise ValueError(f'{name} lacks labels (gt_label): name a labelled split')
+    if samples is None or samples[0].get('gt_label') is None:
+        raise ValueError(f'data set {name} lacks labels (gt_label): name a labelled split')
     preprocess(inputs, samples, preprocessor)
 
 
@@ -244,7 +209,6 @@ def _check_order(dataset: dict, cfg: Config, channels: int) -> None:
     if trained and channels == 3 and is_bgr(dataset) != is_bgr(trained):
         orders = [('RGB', 'BGR')[is_bgr(d)] for d in (dataset, trained)]
         raise ValueError(
-            f'data set {dataset["type"]} gives {orders[0]}, but the '
-            f'checkpoint was trained on {orders[1]}: convert in its '
-            'pipeline, as by NumpyToPIL and PILToNumpy'
+            f'data set {dataset["type"]} gives {orders[0]}, but the checkpoint was trained on '
+            f'{orders[1]}: convert in its pipeline, as by NumpyToPIL and PILToNumpy'
         )

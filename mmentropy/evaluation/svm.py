@@ -52,10 +52,8 @@ def svm_score(
     require(some(POSITIVE), costs=costs)
     several = train_y.dim() == 2
     if several and train_y.shape[1:] != test_y.shape[1:]:
-        raise ValueError(
-            'the labels must be of the same classes, got '
-            f'{tuple(train_y.shape)} and {tuple(test_y.shape)}'
-        )
+        shapes = f'{tuple(train_y.shape)} and {tuple(test_y.shape)}'
+        raise ValueError(f'the labels must be of the same classes, got {shapes}')
     # Where a row has several labels, only the number of rows is left to check.
     rows = [y.new_zeros(len(y)) if several else y for y in (train_y, test_y)]
     check_features(train_x, rows[0], test_x, rows[1])
@@ -78,7 +76,7 @@ def low_shot(
     draws: int = 5,
     seed: int = 0,
 ) -> dict[int, float]:
-    """Return the test top-1 in percent of SVMs that saw k training rows of each class.
+    """Return ``{k: test top-1 in percent}`` of SVMs that saw k training rows of each class.
 
     The SVMs are those of :func:`svm_score` with one label per row, but with cost 1, as so few rows
     leave none to choose it on. The result is the mean over ``draws``; the rows of a draw are among
@@ -93,9 +91,6 @@ def low_shot(
         draws: how often k rows of each class are drawn.
         seed: of the draws and of the solver.
 
-    Returns:
-        ``{k: percent}``
-
     Raises:
         ValueError: a wrong shape or non-finite feature; a class has fewer rows than the largest k.
     """
@@ -106,10 +101,8 @@ def low_shot(
     test = _arrays(test_x, test_y)
     classes, counts = np.unique(y, return_counts=True)
     if counts.min() < max(shots):
-        raise ValueError(
-            f'class {classes[counts.argmin()]} has {counts.min()} training rows, fewer than '
-            f'{max(shots)} shots: evaluate other data'
-        )
+        rarest = f'class {classes[counts.argmin()]} has {counts.min()} training rows'
+        raise ValueError(f'{rarest}, fewer than {max(shots)} shots: evaluate other data')
     scores: dict[int, list[float]] = {k: [] for k in shots}
     for draw in range(draws):
         random = np.random.RandomState([seed, draw])

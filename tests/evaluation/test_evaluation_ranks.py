@@ -144,5 +144,5 @@ def test_non_finite_rows_are_counted_over_blocks(monkeypatch):
     monkeypatch.setattr(features, 'BLOCK', 4)
     x = torch.zeros(10, 2)
     x[[0, 4, 9], 1] = torch.tensor([1.0, -1.0, 0.0]) / 0
-    with pytest.raises(ValueError, match='bank has .* in 3 of 10 rows'):
-        features.check_features_finite('bank', x)
+    with pytest.raises(ValueError, match='train_x has .* in 3 of 10 rows'):
+        features.check_features(x, torch.zeros(10), torch.zeros(1, 2))

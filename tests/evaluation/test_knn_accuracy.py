@@ -87,7 +87,6 @@ def test_knn_refuses_in_one_line():
         ((x, y, x, 0), 'k must be'),
         ((x, y, x, 1, 'manhattan'), 'metric must be'),
         ((x, y, x, 1, 'cosine', 0.0), 'temperature'),
-        ((x, y, x, 1, 'cosine', 1.0, 1), 'num_classes'),
         ((x, y, x[:, :1], 1), r'\(4, 2\) and \(4, 1\)'),
         ((x, y[:3], x, 1), 'train_y'),
         ((x, y - 1, x, 1), 'negative'),

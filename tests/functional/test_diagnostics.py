@@ -221,7 +221,7 @@ def test_leave_one_out_knn(k):
     right = 0
     for i in range(30):
         others = torch.arange(30) != i
-        found = knn_predict(z[others], labels[others], z[i : i + 1], k=min(k, 29), num_classes=4)
+        found = knn_predict(z[others], labels[others], z[i : i + 1], k=min(k, 29))
         right += int(found == labels[i])
     assert 30 < 100 * right / 30 < 90
     assert float(d.leave_one_out_knn(z, labels, k)) == pytest.approx(100 * right / 30)
