@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import mmcv
@@ -18,11 +19,7 @@ from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require, some
 from mmentropy.datasets.unreadable_images import cannot_read
 
 # Factors by which the decoder of JPEGs can shrink, and the names that OpenCV has for them.
-REDUCTIONS = {
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+REDUCTIONS = {factor: getattr(cv2, f'IMREAD_REDUCED_COLOR_{factor}') for factor in (2, 4, 8)}
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
@@ -30,16 +27,11 @@ JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 class CheckedLoadImageFromFile(BaseTransform):
     """Loads BGR images, and refuses files that are not whole images.
 
-    mmcv's ``LoadImageFromFile`` lets some files pass or misreads them. Here:
-
-    - JPEGs without their end, which some versions of OpenCV fill up, are refused.
-    - Images of more than 179 million pixels, twice ``PIL.Image.MAX_IMAGE_PIXELS``, are refused by
-      their header before they take up memory.
-    - Gray images of 16 bits keep their upper 8, where Pillow would clip. Gray images of 32 bits
-      have no known range and are refused.
-
-    Pillow reads the header, which takes 20 microseconds, 2 % of the decoding of a photo of
-    500 x 375; a file whose header Pillow does not know is refused.
+    Unlike mmcv's ``LoadImageFromFile`` it refuses a file whose header Pillow does not know, a JPEG
+    without its end, which some versions of OpenCV fill up, and more than 179 million pixels, twice
+    ``PIL.Image.MAX_IMAGE_PIXELS``, before they take up memory. Gray images of 16 bits keep their
+    upper 8, where Pillow would clip; those of 32 bits have no known range and are refused. Reading
+    the header takes 20 microseconds, 2 % of the decoding of a photo of 500 x 375.
 
     Args:
         imdecode_backend: 'cv2' or 'pillow'.
@@ -47,8 +39,7 @@ class CheckedLoadImageFromFile(BaseTransform):
 
     Raises:
         ValueError: ``imdecode_backend`` is something else.
-        OSError: on reading, if the file is missing or not such an image; in one line with its
-            path.
+        OSError: on reading, the file is missing or not such an image; one line with its path.
     """
 
     def __init__(self, imdecode_backend: str = 'cv2', backend_args: dict | None = None) -> None:
@@ -116,21 +107,14 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
     no crop is then enlarged that was not before: the crop with the smallest share,
     ``crop_ratio_range[0]``, and the most extreme ratio still has ``size`` pixels along its short
     side. That asks for ``size**2 * max(aspect_ratio_range) / crop_ratio_range[0]`` pixels: 0.33
-    million for views of 224 that are cropped from 20 % of the image on.
-
-    Crops are drawn relative to the image, so their distribution stays the same, up to the rounding
-    to whole pixels.
+    million for views of 224 that are cropped from 20 % of the image on. The distribution of crops,
+    which are drawn relative to the image, stays the same up to the rounding to whole pixels.
 
     Args:
         size: side of the views.
         crop_ratio_range: that of the views' RandomResizedCrop.
         aspect_ratio_range: that of the views' RandomResizedCrop.
-        imdecode_backend: 'cv2' or 'pillow'.
-        backend_args: arguments of ``mmengine.fileio.get``.
-
-    Raises:
-        ValueError: an argument is none of these.
-        OSError: on reading, as :class:`CheckedLoadImageFromFile`.
+        kwargs: see :class:`CheckedLoadImageFromFile`, also for errors.
     """
 
     def __init__(
@@ -138,18 +122,15 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
         size: int,
         crop_ratio_range: Sequence[float] = (0.08, 1.0),
         aspect_ratio_range: Sequence[float] = (3 / 4, 4 / 3),
-        imdecode_backend: str = 'cv2',
-        backend_args: dict | None = None,
+        **kwargs: Any,
     ) -> None:
+        super().__init__(**kwargs)
         require(COUNT, size=size)
-        require(
-            some(POSITIVE), crop_ratio_range=crop_ratio_range, aspect_ratio_range=aspect_ratio_range
-        )
-        super().__init__(imdecode_backend, backend_args)
+        require(some(POSITIVE), crop_ratio_range=crop_ratio_range)
+        require(some(POSITIVE), aspect_ratio_range=aspect_ratio_range)
         self.needed = size**2 * max(aspect_ratio_range) / crop_ratio_range[0]
 
     def reduction(self, image: Image.Image) -> int:
-        """Return 1, 2, 4 or 8, by which the sides of the image may be divided."""
         if image.format != 'JPEG':
             return 1
         width, height = image.size
@@ -170,10 +151,7 @@ class PackImage(BaseTransform):
 
 @FUNCTIONS.register_module()
 def collate_images(batch: Sequence[dict]) -> dict[str, Tensor]:
-    """Put images of any sizes into one tensor, which travels as a whole.
-
-    Args:
-        batch: what ``PackImage`` gives, for each image.
+    """Put what ``PackImage`` gives for images of any sizes into one tensor, to travel as a whole.
 
     Returns:
         ``inputs``, all pixels in a row, and ``shapes`` (N, 3), height, width and channels of each
@@ -187,14 +165,9 @@ def collate_images(batch: Sequence[dict]) -> dict[str, Tensor]:
 
 
 def unpack_images(pixels: Tensor, shapes: Tensor | None) -> Tensor | list[Tensor]:
-    """Return the images that ``collate_images`` packed.
+    """Return the images that ``collate_images`` packed, a list of (C, H, W) if sizes differ.
 
-    Args:
-        pixels: ``inputs`` of :func:`collate_images`; or a batch (N, C, H, W), which is returned.
-        shapes: its ``shapes`` (N, 3); None if ``pixels`` is a batch.
-
-    Returns:
-        A batch (N, C, H, W), or a list of (C, H, W) if sizes differ.
+    Without ``shapes`` the ``pixels`` are a batch (N, C, H, W) already.
     """
     if shapes is None:
         return pixels

@@ -9,43 +9,27 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mmentropy.views.pixels import (
-    adjust_brightness,
-    gaussian_blur,
-    mirror,
-    rotate,
-    solarize,
-    to_gray,
-)
+from mmentropy.views import pixels
 from mmentropy.views.random_crop import FILTERS, RandomResizedCrop
-from mmentropy.views.transforms import (
-    ColorJitter,
-    Sometimes,
-    SometimesByFactor,
-    ToRGB,
-    Transform,
-)
+from mmentropy.views.transforms import ColorJitter, Sometimes, ToRGB
+
+Transform = RandomResizedCrop | ColorJitter | Sometimes | ToRGB
 
 
 def read_views(pipeline: Sequence[dict], bgr: bool) -> list[list[Transform]]:
     """Return the transforms of each view of the pipeline's ``MultiView``.
 
-    Args:
-        pipeline: that of a data set.
-        bgr: whether the images are BGR, and so are the weights of RandomGrayscale.
+    With ``bgr`` the images are BGR, and so are the weights of RandomGrayscale.
 
     Raises:
         ValueError: there is not one MultiView, or :func:`read_transform` refuses a transform.
     """
     multi_views = [step for step in pipeline if step['type'] == 'MultiView']
     if len(multi_views) != 1:
-        raise ValueError(
-            'BatchViews needs a pipeline with one MultiView, '
-            f'got {[step["type"] for step in pipeline]}'
-        )
+        names = [step['type'] for step in pipeline]
+        raise ValueError(f'BatchViews needs a pipeline with one MultiView, got {names}')
     counts = multi_views[0]['num_views']
-    if isinstance(counts, int):
-        counts = [counts]
+    counts = [counts] if isinstance(counts, int) else counts
     views = []
     for count, configs in zip(counts, multi_views[0]['transforms'], strict=True):
         views += [_read_view(configs, bgr)] * count
@@ -53,7 +37,7 @@ def read_views(pipeline: Sequence[dict], bgr: bool) -> list[list[Transform]]:
 
 
 def _read_view(configs: Sequence[dict], bgr: bool) -> list[Transform]:
-    transforms: list[Any] = []
+    transforms: list[Transform] = []
     for cfg in configs:
         # These two change the container of the pixels only.
         if cfg['type'] in ('PILToNumpy', 'NumpyToPIL'):
@@ -71,8 +55,8 @@ def _read_view(configs: Sequence[dict], bgr: bool) -> list[Transform]:
     return transforms
 
 
-def read_transform(cfg: dict) -> Any:
-    """Return the batched form of a transform's config, a :class:`Transform`.
+def read_transform(cfg: dict) -> Transform:
+    """Return the batched form of a transform's config.
 
     Raises:
         ValueError: it is not known, or not with these arguments.
@@ -88,7 +72,7 @@ def read_transform(cfg: dict) -> Any:
         )
     try:
         return READERS[name](**arguments)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f'BatchViews cannot do {cfg}: {error}') from None
 
 
@@ -103,14 +87,9 @@ def read_crop(
     known = list(FILTERS) if backend == 'pillow' else ['bilinear']
     if interpolation not in known:
         raise TypeError(f'interpolation must be one of {known}')
-    return RandomResizedCrop(
-        (scale, scale) if isinstance(scale, int) else (scale[0], scale[1]),
-        tuple(crop_ratio_range),
-        tuple(aspect_ratio_range),
-        max_attempts,
-        interpolation,
-        antialias=backend == 'pillow',
-    )
+    size = (scale, scale) if isinstance(scale, int) else (scale[0], scale[1])
+    how = max_attempts, interpolation, backend == 'pillow'
+    return RandomResizedCrop(size, tuple(crop_ratio_range), tuple(aspect_ratio_range), *how)
 
 
 def read_torchvision_crop(
@@ -125,7 +104,7 @@ def read_torchvision_crop(
 def read_flip(prob: float, direction: str = 'horizontal') -> Sometimes:
     if direction != 'horizontal' or not isinstance(prob, (int, float)):
         raise TypeError('only one prob, of horizontal flips, is known')
-    return Sometimes(prob, mirror)
+    return Sometimes(prob, pixels.mirror)
 
 
 def read_jitter(
@@ -155,7 +134,7 @@ def read_gray(
     if not keep_channels:
         raise TypeError('keep_channels must be True')
     weights = tuple(w / sum(channel_weights) for w in channel_weights)
-    return Sometimes(prob, partial(to_gray, weights=weights))
+    return Sometimes(prob, partial(pixels.to_gray, weights=weights))
 
 
 def _magnitudes(
@@ -171,51 +150,48 @@ def _magnitudes(
     return low, low + (high - low) * magnitude_level / total_level
 
 
-def read_blur(prob: float = 0.5, **magnitudes: Any) -> SometimesByFactor:
-    return SometimesByFactor(prob, gaussian_blur, _magnitudes(**magnitudes))
-
-
 def read_rotation(
     prob: float = 0.5,
     random_negative_prob: float = 0.5,
     pad_val: float = 128,
     interpolation: str = 'nearest',
     **magnitudes: Any,
-) -> SometimesByFactor:
+) -> Sometimes:
     if interpolation != 'bilinear':
         raise TypeError("interpolation must be 'bilinear'")
-    turn = partial(rotate, fill=pad_val)
-    return SometimesByFactor(prob, turn, _magnitudes(**magnitudes), random_negative_prob)
+    turn = partial(pixels.rotate, fill=pad_val)
+    return Sometimes(prob, turn, _magnitudes(**magnitudes), random_negative_prob)
 
 
 def read_brightness(
     prob: float = 0.5, random_negative_prob: float = 0.5, **magnitudes: Any
-) -> SometimesByFactor:
+) -> Sometimes:
     span = _magnitudes(**magnitudes)
-    return SometimesByFactor(prob, adjust_brightness, span, random_negative_prob, base=1.0)
+    return Sometimes(prob, pixels.adjust_brightness, span, random_negative_prob, base=1.0)
 
 
 def read_random_apply(transforms: dict | Sequence[dict], prob: float = 0.5) -> Any:
-    if isinstance(transforms, dict):
-        transforms = [transforms]
+    transforms = [transforms] if isinstance(transforms, dict) else transforms
     if len(transforms) != 1:
         raise TypeError('only one transform inside is known')
-    inner = read_transform(transforms[0])
+    inner: Any = read_transform(transforms[0])
     return replace(inner, prob=prob * inner.prob)
 
 
-READERS: dict[str, Callable[..., Any]] = {
+READERS: dict[str, Callable[..., Transform]] = {
     'RandomResizedCrop': read_crop,
     'torchvision/RandomResizedCrop': read_torchvision_crop,
     'RandomFlip': read_flip,
-    'torchvision/RandomHorizontalFlip': lambda p=0.5: Sometimes(p, mirror),
+    'torchvision/RandomHorizontalFlip': lambda p=0.5: Sometimes(p, pixels.mirror),
     'RandomApply': read_random_apply,
     'ColorJitter': read_jitter,
     'torchvision/ColorJitter': read_jitter,
     'RandomGrayscale': read_gray,
-    'torchvision/RandomGrayscale': lambda p=0.1: Sometimes(p, to_gray),
-    'GaussianBlur': read_blur,
-    'Solarize': lambda thr, prob=0.5: Sometimes(prob, partial(solarize, threshold=thr)),
+    'torchvision/RandomGrayscale': lambda p=0.1: Sometimes(p, pixels.to_gray),
+    'GaussianBlur': lambda prob=0.5, **magnitudes: Sometimes(
+        prob, pixels.gaussian_blur, _magnitudes(**magnitudes)
+    ),
+    'Solarize': lambda thr, prob=0.5: Sometimes(prob, partial(pixels.solarize, threshold=thr)),
     'Rotate': read_rotation,
     'Brightness': read_brightness,
 }

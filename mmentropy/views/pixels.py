@@ -59,7 +59,13 @@ def adjust_hue(x: Tensor, factor: Tensor) -> Tensor:
     """
     if x.shape[1] == 1:
         return x
-    hue, lowest, chroma = hue_lowest_chroma(x)
+    red, green, blue = x.split(1, 1)
+    highest = torch.maximum(torch.maximum(red, green), blue)
+    lowest = torch.minimum(torch.minimum(red, green), blue)
+    chroma = highest - lowest
+    unit = 1 / chroma.clamp(min=1e-6)
+    hue = torch.where(highest == green, (blue - red) * unit + 2, (red - green) * unit + 4)
+    hue = torch.where(highest == red, (green - blue) * unit, hue)
     hue = hue.add_(per_image(6 * factor))
     hue = hue.sub_((hue / 6).floor_(), alpha=6)
     # A channel is the lowest one plus a share of the chroma. Along the circle of hues from 0 to 6,
@@ -74,23 +80,6 @@ def adjust_hue(x: Tensor, factor: Tensor) -> Tensor:
     for channel, share in enumerate(shares):
         torch.addcmul(lowest, share.clamp_(0, 1), chroma, out=result[:, channel : channel + 1])
     return result
-
-
-def hue_lowest_chroma(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the hue in -1..5, the lowest channel and the chroma of RGB images, (N, 1, H, W) each.
-
-    The chroma is the highest channel minus the lowest one. The hue of gray is 0.
-    """
-    red, green, blue = x.split(1, 1)
-    highest = torch.maximum(torch.maximum(red, green), blue)
-    lowest = torch.minimum(torch.minimum(red, green), blue)
-    chroma = highest - lowest
-    unit = 1 / chroma.clamp(min=1e-6)
-    near_green_or_blue = torch.where(
-        highest == green, (blue - red) * unit + 2, (red - green) * unit + 4
-    )
-    hue = torch.where(highest == red, (green - blue) * unit, near_green_or_blue)
-    return hue, lowest, chroma
 
 
 def to_gray(x: Tensor, weights: Sequence[float] = LUMA) -> Tensor:
@@ -109,10 +98,7 @@ def blur_kernels(sigma: Tensor) -> Tensor:
     """Return the weights (N, taps) of Pillow's Gaussian blur, which is three boxes in a row.
 
     The boxes together have the variance of the Gaussian
-    (python-pillow/Pillow@11.0.0:src/libImaging/BoxBlur.c).
-
-    Args:
-        sigma: what Pillow calls ``radius`` (N,), above 0.
+    (python-pillow/Pillow@11.0.0:src/libImaging/BoxBlur.c). Pillow calls ``sigma`` (N,) radius.
     """
     square = sigma**2
     # A box has weight 1 up to this distance from its centre, and ``part`` at the next one.

@@ -13,9 +13,9 @@ from torch import Generator, Tensor
 
 from mmentropy.checks.arguments import DICT, INDEX, or_none, require, some
 from mmentropy.views.loading import unpack_images
-from mmentropy.views.pipeline_reader import read_views
+from mmentropy.views.pipeline_reader import Transform, read_views
 from mmentropy.views.random_crop import RandomResizedCrop
-from mmentropy.views.transforms import Draws, Transform
+from mmentropy.views.transforms import Draws
 
 # The CPU works through a batch in chunks of so many floats, which stay in the cache of a core.
 CACHED_FLOATS = 2**18
@@ -30,16 +30,16 @@ class BatchViews(SelfSupDataPreprocessor):
 
     The loader only decodes: its pipeline is the same without ``MultiView``, and its ``collate_fn``
     is ``collate_images``. In training every image gets parameters of its own, from mmpretrain's
-    distributions; otherwise this is ``SelfSupDataPreprocessor``.
+    distributions; otherwise this is ``SelfSupDataPreprocessor``. Where images differ in size, each
+    goes alone through the transforms up to the crop.
 
     All draws are made on the CPU by a generator seeded with the seed, the rank and the iteration,
     so they are the same on every device, and a resumed run goes on as the unbroken one. The
     iteration is the Runner's; calls within one iteration, or without a Runner, are counted.
 
     Args:
-        pipeline: that of the data set, with one ``MultiView`` of transforms that
-            :func:`read_transform` knows. Where images differ in size, each goes alone through the
-            transforms up to the crop.
+        pipeline: that of the data set, with one ``MultiView`` whose transforms
+            :func:`read_transform` knows.
         seed: seed of the draws. Default: that of torch, which the Runner sets.
         kwargs: ``mean``, ``std`` and ``to_rgb`` of ``SelfSupDataPreprocessor``. With ``to_rgb``
             the images are BGR, as mmpretrain's transforms then take them, else RGB.
@@ -54,9 +54,7 @@ class BatchViews(SelfSupDataPreprocessor):
         require(some(DICT), pipeline=pipeline)
         super().__init__(**kwargs)
         if kwargs.get('rgb_to_bgr'):
-            raise ValueError(
-                'BatchViews works in RGB: convert the other way, to_rgb=True, or not at all'
-            )
+            raise ValueError('BatchViews works in RGB: convert by to_rgb=True, or not at all')
         self.seed = seed
         self.views = read_views(pipeline, self._channel_conversion)
         self._iteration: int | None = None
@@ -65,9 +63,7 @@ class BatchViews(SelfSupDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """Return the views in training, a list of (N, C, H, W) float; else see the base class.
 
-        Args:
-            data: has ``inputs`` uint8 (N, C, H, W), or is what ``collate_images`` makes.
-            training: whether to make views.
+        ``data`` has ``inputs`` uint8 (N, C, H, W), or is what ``collate_images`` makes.
         """
         if not training:
             return super().forward(data, training)
@@ -89,12 +85,8 @@ class BatchViews(SelfSupDataPreprocessor):
         iteration = MessageHub.get_current_instance().get_info('iter')
         self._calls = self._calls + 1 if iteration == self._iteration else 0
         self._iteration = iteration
-        key = (
-            torch.initial_seed() if self.seed is None else self.seed,
-            get_rank(),
-            iteration or 0,
-            self._calls,
-        )
+        seed = torch.initial_seed() if self.seed is None else self.seed
+        key = (seed, get_rank(), iteration or 0, self._calls)
         state = np.random.SeedSequence(key).generate_state(1, np.uint64)
         return int(state[0] >> 1)
 
@@ -118,13 +110,7 @@ class BatchViews(SelfSupDataPreprocessor):
 
 
 def apply_steps(steps: Sequence[Step], x: Tensor, rows: slice) -> Tensor:
-    """Return the images after all steps (N, C, H, W), float.
-
-    Args:
-        steps: transforms with their draws for the whole batch.
-        x: some images of the batch, uint8.
-        rows: which ones they are.
-    """
+    """Return the images ``rows`` of a batch, uint8 ``x``, after all steps (N, C, H, W), float."""
     for transform, draws in steps:
         # The crop takes uint8; the others need floats, and write into this copy.
         if not isinstance(transform, RandomResizedCrop):
@@ -142,18 +128,15 @@ def crop_one_by_one(images: list[Tensor], steps: list[Step]) -> tuple[Tensor, li
     Raises:
         ValueError: the sizes differ still, as there is no crop.
     """
-    count = next(
-        (i for i, (step, _) in enumerate(steps, 1) if isinstance(step, RandomResizedCrop)),
-        len(steps),
-    )
-    crops = [
-        apply_steps(steps[:count], image[None], slice(i, i + 1)) for i, image in enumerate(images)
-    ]
+    ends = [i for i, (step, _) in enumerate(steps, 1) if isinstance(step, RandomResizedCrop)]
+    count = ends[0] if ends else len(steps)
+    head, tail = steps[:count], steps[count:]
+    crops = [apply_steps(head, image[None], slice(i, i + 1)) for i, image in enumerate(images)]
     if len({crop.shape for crop in crops}) > 1:
         raise ValueError(
             'BatchViews: images of different sizes need a RandomResizedCrop in every view'
         )
-    return torch.cat(crops), steps[count:]
+    return torch.cat(crops), tail
 
 
 def images_in_cache(images: Tensor, steps: list[Step]) -> int:

@@ -37,8 +37,7 @@ class RandomResizedCrop:
         scale: least and greatest share of the image's area.
         ratio: least and greatest width / height.
         attempts: number of draws.
-        interpolation: 'bilinear' or 'bicubic'.
-        antialias: see :func:`resized_crop`.
+        interpolation: see :func:`resized_crop`, also for ``antialias``.
     """
 
     size: tuple[int, int]
@@ -49,12 +48,7 @@ class RandomResizedCrop:
     antialias: bool
 
     def draw(self, rng: Generator, sizes: Tensor) -> Draws:
-        """Draw ``boxes`` (N, 4) int64: top, left, height and width.
-
-        Args:
-            rng: a generator on the CPU.
-            sizes: heights and widths of the images (N, 2).
-        """
+        """Draw ``boxes`` (N, 4) int64: top, left, height and width."""
         shape = len(sizes), self.attempts
         height, width = sizes.double().T[..., None]
         least, greatest = self.ratio
@@ -89,7 +83,6 @@ def resized_crop(
     Args:
         x: images (N, C, H, W), float or uint8.
         boxes: top, left, height and width of each crop (N, 4), whole numbers.
-        size: height and width to make.
         interpolation: 'bilinear' or 'bicubic'.
         antialias: True widens the filter where the crop shrinks, as Pillow does; False does not,
             as OpenCV.
@@ -113,18 +106,11 @@ def resized_crop(
 def crop_weights(
     start: Tensor, length: Tensor, size: int, out: int, interpolation: str, antialias: bool
 ) -> Tensor:
-    """Return weights (N, out, size) that crop and resize along one side of the images.
+    """Return weights (N, out, size) that crop and resize one side of ``size`` pixels to ``out``.
 
     They are those of Pillow's ``crop`` and ``resize``
-    (python-pillow/Pillow@11.0.0:src/libImaging/Resample.c).
-
-    Args:
-        start: first pixel of the crop (N,).
-        length: pixels of the crop (N,).
-        size: pixels of the image.
-        out: pixels to make of the crop.
-        interpolation: 'bilinear' or 'bicubic'.
-        antialias: see :func:`resized_crop`.
+    (python-pillow/Pillow@11.0.0:src/libImaging/Resample.c). ``start`` and ``length`` (N,) are the
+    first pixel and the number of pixels of each crop.
     """
     start, length = start[:, None, None], length[:, None, None]
     scale = length / out

@@ -1,38 +1,23 @@
 """Random transforms of a batch: ``draw`` what differs by image, then ``apply`` it.
 
 Everything is drawn on the CPU and for the whole batch, so that the views are the same on every
-device and however the batch is divided. The random crop is in ``random_crop.py``, the arithmetic
-in ``pixels.py``.
+device and however the batch is divided. ``draw`` takes a generator and the heights and widths of N
+images (N, 2), ``apply`` the images (N, C, H, W) and what was drawn. The random crop is in
+``random_crop.py``, the arithmetic in ``pixels.py``.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from mmentropy.views.pixels import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_hue,
-    adjust_saturation,
-)
+from mmentropy.views.pixels import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 
 # It takes images and their factors, and returns images.
 Adjust = Callable[..., Tensor]
 # The draws of a transform, one tensor (N, ...) for each argument of its ``apply``, by name.
 Draws = dict[str, Tensor]
-
-
-class Transform(Protocol):
-    """A step of a view: :class:`RandomResizedCrop` or a class of this file."""
-
-    def draw(self, rng: Generator, sizes: Tensor) -> Draws:
-        """Draw for N images, given their heights and widths (N, 2)."""
-
-    def apply(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the images (N, C, H, W), given them and what was drawn."""
 
 
 def uniform(rng: Generator, shape: Sequence[int], low: float, high: float) -> Tensor:
@@ -42,13 +27,9 @@ def uniform(rng: Generator, shape: Sequence[int], low: float, high: float) -> Te
 
 
 def apply_where(x: Tensor, on: Tensor, adjust: Adjust, *factors: Tensor) -> Tensor:
-    """Adjust the images that are ``on``, in place unless all are.
+    """Adjust the images (N, C, H, W) that are ``on``, in place unless all are.
 
-    Args:
-        x: images (N, C, H, W).
-        on: bool (N,), on the CPU.
-        adjust: takes images and factors.
-        factors: (N,) each, on the CPU.
+    ``on`` and the factors that ``adjust`` takes are (N,), on the CPU.
     """
     if on.all():
         return adjust(x, *[factor.to(x) for factor in factors])
@@ -71,42 +52,31 @@ class ToRGB:
 
 @dataclass
 class Sometimes:
-    """Adjusts a share ``prob`` of the images, all in the same way."""
-
-    prob: float
-    adjust: Adjust
-
-    def draw(self, rng: Generator, sizes: Tensor) -> Draws:
-        return dict(on=uniform(rng, sizes.shape[:1], 0, 1) < self.prob)
-
-    def apply(self, x: Tensor, on: Tensor) -> Tensor:
-        return apply_where(x, on, self.adjust)
-
-
-@dataclass
-class SometimesByFactor:
-    """Adjusts a share ``prob`` of the images by one factor each, uniform in ``span``.
+    """Adjusts a share ``prob`` of the images, all in the same way or each by a factor.
 
     Args:
+        span: least and greatest factor, between which they are uniform; None if there are none.
         negative: the share of factors that change their sign.
         base: is added after that; 1 makes a factor of a difference.
     """
 
     prob: float
     adjust: Adjust
-    span: tuple[float, float]
+    span: tuple[float, float] | None = None
     negative: float = 0.0
     base: float = 0.0
 
     def draw(self, rng: Generator, sizes: Tensor) -> Draws:
         count = sizes.shape[:1]
-        on = uniform(rng, count, 0, 1) < self.prob
-        factor = uniform(rng, count, *self.span)
-        sign = uniform(rng, count, 0, 1) < self.negative
-        return dict(on=on, factor=self.base + torch.where(sign, -factor, factor))
+        draws = dict(on=uniform(rng, count, 0, 1) < self.prob)
+        if self.span:
+            factor = uniform(rng, count, *self.span)
+            sign = uniform(rng, count, 0, 1) < self.negative
+            draws['factor'] = self.base + torch.where(sign, -factor, factor)
+        return draws
 
-    def apply(self, x: Tensor, on: Tensor, factor: Tensor) -> Tensor:
-        return apply_where(x, on, self.adjust, factor)
+    def apply(self, x: Tensor, on: Tensor, **factors: Tensor) -> Tensor:
+        return apply_where(x, on, self.adjust, *factors.values())
 
 
 JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)

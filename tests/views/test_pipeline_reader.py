@@ -27,6 +27,7 @@ def scope_and_seeds():
         (dict(BLUR, magnitude_std=1.0), 'inf'),
         (dict(type='RandomGrayscale', prob=1.0), 'keep_channels'),
         (dict(type='RandomApply', transforms=[BLUR, FLIP]), 'one transform'),
+        (dict(type='RandomApply', transforms=[CROP]), "cannot do .*'prob'"),
         (dict(type='Rotate', **SPANS), 'bilinear'),
     ],
 )
