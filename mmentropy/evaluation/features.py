@@ -142,13 +142,9 @@ def blocks(x: Tensor) -> tuple[Tensor, ...]:
 def check_features(
     train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor | None = None
 ) -> None:
-    """Raise ValueError unless features fit, are finite, and have one label each.
+    """Raise ValueError unless features (N, D) and (M, D) fit, are finite, and have labels.
 
-    Args:
-        train_x: (N, D), N at least 1, or 2 if ``test_y`` is given.
-        train_y: (N,), not negative.
-        test_x: (M, D).
-        test_y: (M,), M at least 2; None if there are none.
+    Training labels (N,) must not be negative. With test labels (M,) N and M must be at least 2.
     """
     if train_x.dim() != 2 or test_x.dim() != 2 or train_x.shape[1] != test_x.shape[1]:
         raise ValueError(
@@ -203,8 +199,8 @@ def _gather_rows(
         labels.append(_interleave(label.to(feature.device)).cpu())
         if (labels[-1] == ABSENT).any():
             raise ValueError(
-                f'data set {name} lacks labels (gt_label): name a labelled '
-                'split, or keep gt_label in its pipeline up to PackInputs'
+                f'data set {name} lacks labels (gt_label): name a labelled split, or keep '
+                'gt_label in its pipeline up to PackInputs'
             )
     return torch.cat(features)[:size], torch.cat(labels)[:size]
 
@@ -242,15 +238,13 @@ def collate(items: list, name: str) -> tuple[Tensor, list | None]:
 def _label(sample: object, name: str, classes: int | None) -> Tensor:
     """Return the label of a sample (), or its labels (classes,) if a number of classes is given."""
     label = getattr(sample, 'gt_label', None)
+    if label is None:
+        return torch.full(() if classes is None else (classes,), ABSENT)
     if classes is not None:
-        if label is None:
-            return torch.full((classes,), ABSENT)
         row = torch.zeros(classes, dtype=torch.int64)
         row[list(getattr(sample, 'gt_label_difficult', ()))] = DIFFICULT
         row[label.long()] = 1
         return row
-    if label is None:
-        return torch.tensor(ABSENT)
     if label.numel() != 1:
         raise ValueError(
             f'data set {name} has {label.numel()} labels in an image, but is no MultiLabelDataset'
@@ -271,8 +265,8 @@ def pool(outputs: object, backbone: nn.Module) -> Tensor:
     name = type(backbone).__name__
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise ValueError(
-            f'the last output of backbone {name} is no feature '
-            'tensor: evaluate its plain variant with --config'
+            f'the last output of backbone {name} is no feature tensor: '
+            'evaluate its plain variant with --config'
         )
     if x.dim() not in (2, 3, 4):
         raise ValueError(

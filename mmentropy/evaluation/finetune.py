@@ -29,14 +29,13 @@ def finetune_accuracy(
     The optimisation is MEC's (arXiv:2210.11464, 4.1): SGD, momentum 0.9, no decay, cosine
     schedule, one rate for both, classifier from zero. The images are those of the data sets'
     pipelines: for its augmentation and batch of 1,024 train ``configs/benchmarks/semi_supervised``.
-    This is a loop of its own, since a Runner wants a working directory and logs a page for a
-    minute of training.
+    A Runner would want a working directory and log a page for a minute of training.
 
     Args:
         backbone: is trained, on the device where it is.
         data_preprocessor: that of the backbone.
-        train: one label per row.
-        test: one label per row.
+        train: has one label per row, as ``test`` has.
+        test: the rows to be classified.
         epochs: passes over the training rows.
         batch_size: images per step; all where there are fewer.
         learning_rate: at batch 256, linear in the batch.
@@ -66,9 +65,8 @@ def finetune_accuracy(
         network = _Network(backbone, data_preprocessor, train).to(device)
         _train(network, loader, epochs, learning_rate * batch_size / 256)
     correct = 0
-    loader = DataLoader(
-        test, 256, num_workers=num_workers, collate_fn=list, generator=torch.Generator()
-    )
+    generator = torch.Generator()
+    loader = DataLoader(test, 256, num_workers=num_workers, collate_fn=list, generator=generator)
     with eval_mode(network), torch.no_grad():
         for items in loader:
             logits, labels = network(items)

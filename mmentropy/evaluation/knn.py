@@ -21,7 +21,7 @@ def knn_predict(
     metric: str = 'cosine',
     temperature: float = 0.07,
 ) -> Tensor:
-    """Return the class of each test row by a vote of its k nearest training rows.
+    """Return the classes (M,) int64 of test rows by a vote of their k nearest training rows.
 
     'cosine': a neighbour votes with weight exp(similarity / temperature) (InstDisc,
     arXiv:1805.01978; DINO, arXiv:2104.14294, k=20). 'euclidean': plain majority on features as
@@ -30,15 +30,11 @@ def knn_predict(
     rows only, however many there are: less than 0.3 GiB at D = 512.
 
     Args:
-        train_x: (N, D), all ranks' rows.
-        train_y: (N,) int64, not negative.
-        test_x: (M, D), on the device of ``train_x``.
+        train_x, train_y: (N, D) and (N,) int64, not negative; all ranks' rows.
+        test_x: (M, D), on the same device.
         k: neighbours, 1..N.
         metric: 'cosine' or 'euclidean'.
         temperature: above 0; read by 'cosine' only.
-
-    Returns:
-        Classes (M,) int64.
 
     Raises:
         ValueError: a wrong argument, shape or non-finite feature.

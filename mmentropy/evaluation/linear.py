@@ -62,10 +62,8 @@ def linear_probe(
     trains its share of the pairs, and all get the same result.
 
     Args:
-        train_x: (N, D), all ranks' rows.
-        train_y: (N,) int64, not negative.
-        test_x: (M, D).
-        test_y: (M,) int64.
+        train_x, train_y: (N, D) and (N,) int64, not negative; all ranks' rows.
+        test_x, test_y: (M, D) and (M,) int64.
         learning_rates: of the sweep, above 0.
         epochs: passes over the training rows.
         batch_size: rows per step.

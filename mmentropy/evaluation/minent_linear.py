@@ -26,10 +26,8 @@ def minent_linear_probe(
     one checkpoint.
 
     Args:
-        train_x: (N, D), all ranks' rows.
-        train_y: (N,) int64, not negative.
-        test_x: (M, D).
-        test_y: (M,) int64.
+        train_x, train_y: (N, D) and (N,) int64, not negative; all ranks' rows.
+        test_x, test_y: (M, D) and (M,) int64.
         epochs: passes over the training rows.
         batch_size: rows per step; the last batch may be smaller.
         seed: of the first weights and the order of the batches.

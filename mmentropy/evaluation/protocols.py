@@ -78,7 +78,10 @@ def evaluate_checkpoint(
     device: str | torch.device = 'cpu',
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Return the scores of a checkpoint's backbone and of its baselines, in percent.
+    """Return ``{row: {column: percent}}`` for a checkpoint's backbone and its baselines.
+
+    The rows are 'checkpoint', 'random' and 'pixels'. A column is a protocol; 'lowshot' has one per
+    k.
 
     Args:
         path: checkpoint of any mmpretrain backbone.
@@ -91,10 +94,6 @@ def evaluate_checkpoint(
         num_workers: loader processes.
         device: where the backbone runs and features are scored.
         seed: seed of the fresh initialisation and of the protocols.
-
-    Returns:
-        ``{row: {column: percent}}`` with the rows 'checkpoint', 'random' and 'pixels'. A column
-        is a protocol; 'lowshot' has one per k.
 
     Raises:
         FileNotFoundError, IsADirectoryError, TypeError, ValueError: see the functions of this
@@ -135,12 +134,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         self.preprocessor = build_data_preprocessor(self.cfg)
         self.configs = eval_datasets(self.cfg)
-        self.datasets = []
-        for entry in self.configs:
-            check_dataset(entry)
-            self.datasets.append(DATASETS.build(entry))
-            _check_first(self.datasets[-1], self.preprocessor, self.protocols)
-            _check_order(entry, self.cfg, len(getattr(self.preprocessor, 'mean', ())))
+        self.datasets = [self._checked(entry) for entry in self.configs]
 
     def scores(self, backbone: nn.Module) -> dict[str, float]:
         """Return the scores of a backbone in percent, by column, the fine-tuned last."""
@@ -185,30 +179,29 @@ class Evaluation:
                 scores[name] = result
         return scores
 
-
-def _check_first(dataset: BaseDataset, preprocessor: nn.Module, protocols: Sequence[str]) -> None:
-    """Raise for what the first image tells, instead of minutes later."""
-    name = type(dataset).__name__
-    wrong = [p for p in protocols if p not in MULTI_LABEL]
-    if multi_label_classes(dataset) and wrong:
-        raise ValueError(
-            f'data set {name} has several labels per image, which {", ".join(wrong)} '
-            f'cannot score: choose {", ".join(MULTI_LABEL)}'
-        )
-    if len(dataset) == 0:
-        raise ValueError(f'data set {name} is empty')
-    inputs, samples = collate([dataset[0]], name)
-    if samples is None or samples[0].get('gt_label') is None:
-        raise ValueError(f'data set {name} lacks labels (gt_label): name a labelled split')
-    preprocess(inputs, samples, preprocessor)
-
-
-def _check_order(dataset: dict, cfg: Config, channels: int) -> None:
-    """Raise if colours come in another order than in training, which nothing else notices."""
-    trained = (cfg.get('train_dataloader') or {}).get('dataset')
-    if trained and channels == 3 and is_bgr(dataset) != is_bgr(trained):
-        orders = [('RGB', 'BGR')[is_bgr(d)] for d in (dataset, trained)]
-        raise ValueError(
-            f'data set {dataset["type"]} gives {orders[0]}, but the checkpoint was trained on '
-            f'{orders[1]}: convert in its pipeline, as by NumpyToPIL and PILToNumpy'
-        )
+    def _checked(self, entry: dict) -> BaseDataset:
+        """Build a data set; raise for what its first image tells, instead of minutes later."""
+        check_dataset(entry)
+        dataset = DATASETS.build(entry)
+        name = type(dataset).__name__
+        wrong = [protocol for protocol in self.protocols if protocol not in MULTI_LABEL]
+        if multi_label_classes(dataset) and wrong:
+            raise ValueError(
+                f'data set {name} has several labels per image, which {", ".join(wrong)} '
+                f'cannot score: choose {", ".join(MULTI_LABEL)}'
+            )
+        if len(dataset) == 0:
+            raise ValueError(f'data set {name} is empty')
+        inputs, samples = collate([dataset[0]], name)
+        if samples is None or samples[0].get('gt_label') is None:
+            raise ValueError(f'data set {name} lacks labels (gt_label): name a labelled split')
+        preprocess(inputs, samples, self.preprocessor)
+        # Colours in another order than in training are something that nothing else notices.
+        trained = (self.cfg.get('train_dataloader') or {}).get('dataset')
+        if trained and inputs.shape[1] == 3 and is_bgr(entry) != is_bgr(trained):
+            orders = [('RGB', 'BGR')[is_bgr(d)] for d in (entry, trained)]
+            raise ValueError(
+                f'data set {entry["type"]} gives {orders[0]}, but the checkpoint was trained on '
+                f'{orders[1]}: convert in its pipeline, as by NumpyToPIL and PILToNumpy'
+            )
+        return dataset

@@ -39,10 +39,9 @@ def svm_score(
     its positives twice.
 
     Args:
-        train_x: (N, D), all ranks' rows.
-        train_y: (N,) int64, not negative; or (N, C): 1, 0, -1 difficult.
-        test_x: (M, D).
-        test_y: (M,), or (M, C).
+        train_x, train_y: (N, D) and (N,) int64, not negative, or (N, C): 1, 0, -1 difficult; all
+            ranks' rows.
+        test_x, test_y: (M, D) and (M,) or (M, C).
         costs: values of C of ``LinearSVC``.
         seed: of the held-out rows and of the solver.
 
@@ -83,10 +82,8 @@ def low_shot(
     those of the same draw with a larger k.
 
     Args:
-        train_x: (N, D), all ranks' rows.
-        train_y: (N,) int64, not negative.
-        test_x: (M, D).
-        test_y: (M,).
+        train_x, train_y: (N, D) and (N,) int64, not negative; all ranks' rows.
+        test_x, test_y: (M, D) and (M,).
         shots: the values of k.
         draws: how often k rows of each class are drawn.
         seed: of the draws and of the solver.
