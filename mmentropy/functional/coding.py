@@ -1,8 +1,6 @@
 r"""The coding length of MEC: :math:`\log\det(I + C)` and its Taylor series.
 
-``N`` is the number of rows, ``D`` their width. Lengths are in nats. What is
-not finite in the input is not finite in the result; nothing looks for it
-here, since the host would have to wait for the device.
+``N`` is the number of rows, ``D`` their width. Lengths are in nats.
 
 Source:
     arXiv 2210.11464, xinliu20/MEC@35045dc:main_pretrain.py#L365-L390.
@@ -22,8 +20,8 @@ from mmentropy.checks.tensors import check_matrix, check_pair, check_square
 def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
     r"""The smaller of :math:`P T^\top` (N, N) and :math:`T^\top P` (D, D).
 
-    Both have the same non-zero eigenvalues, hence the same traces of powers
-    and the same :math:`\det(I + \lambda C)` (Sylvester; eq. 4 of MEC).
+    Both have the same non-zero eigenvalues, hence the same traces of powers and the same
+    :math:`\det(I + \lambda C)` (Sylvester; eq. 4 of MEC).
 
     Args:
         pred: (N, D), rows of unit length for MEC.
@@ -31,10 +29,6 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         Square matrix of side min(N, D). Gradient flows into both arguments.
-
-    Raises:
-        TypeError: An argument is not float32 or float64.
-        ValueError: Shapes differ, or an argument is no matrix.
     """
     check_pair(pred=pred, target=target)
     if pred.size(0) <= pred.size(1):
@@ -45,8 +39,8 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 class _LogDetTaylor(torch.autograd.Function):
     """The series with its derivative f'(C) in place of a graph.
 
-    The powers of C serve the value and the derivative alike, so that order 4
-    takes two products of matrices, where autograd takes nine.
+    The powers of C serve the value and the derivative alike, so that order 4 takes two products of
+    matrices, where autograd takes nine.
     """
 
     @staticmethod
@@ -93,7 +87,6 @@ def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
         Scalar. Gradient flows, once: it cannot be differentiated again.
 
     Raises:
-        TypeError: ``c`` is not float32 or float64.
         ValueError: ``c`` is not square or ``order`` is no positive integer.
     """
     check_square('c', c)
@@ -111,10 +104,9 @@ def log_det_exact(c: Tensor) -> Tensor:
         Scalar. Gradient flows.
 
     Raises:
-        TypeError: ``c`` is not float32 or float64.
         ValueError: ``c`` is not square.
-        FloatingPointError: det(I + C) is not positive, which a spectral norm
-            of C below 1 rules out. The host waits for the device.
+        FloatingPointError: det(I + C) is not positive, which a spectral norm of C below 1 rules
+            out. The host waits for the device.
     """
     check_square('c', c)
     eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
@@ -132,8 +124,8 @@ def log_det_exact(c: Tensor) -> Tensor:
 def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
     """Estimate the largest singular value by power iteration on C^T C.
 
-    Never above the true norm; starts from a fixed vector, so it draws no
-    random numbers and is the same on every rank.
+    Never above the true norm; starts from a fixed vector, so it draws no random numbers and is the
+    same on every rank.
 
     Args:
         c: (N, N).
@@ -143,19 +135,17 @@ def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
         Scalar without gradient; 0 for a zero matrix.
 
     Raises:
-        TypeError: ``c`` is not float32 or float64.
         ValueError: ``c`` is not square or ``iterations`` not positive.
     """
     check_square('c', c)
     require(COUNT, iterations=iterations)
     tiny = torch.finfo(c.dtype).tiny
-    # Quasi-random signs and sizes are orthogonal to no structure that is met
-    # in practice. A constant vector would be orthogonal to centred features.
+    # Quasi-random signs and sizes are orthogonal to no structure that is met in practice; constant
+    # ones would be to centred features.
     v = torch.arange(1, len(c) + 1, dtype=c.dtype, device=c.device)
     v = F.normalize((v * v).cos(), dim=0)
     # The squares of huge or tiny entries would leave float32.
-    scale = torch.linalg.vector_norm(c @ v, dtype=torch.float64)
-    scale = scale.to(c.dtype).clamp_min(tiny)
+    scale = torch.linalg.vector_norm(c @ v, dtype=torch.float64).to(c.dtype).clamp_min(tiny)
     c = c / scale
     for _ in range(iterations):
         v = F.normalize(c.T @ (c @ v), dim=0, eps=tiny)
@@ -165,22 +155,18 @@ def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
 def coding_length(z: Tensor, distortion: float) -> Tensor:
     r"""Coding length of N vectors, eq. 1 of MEC.
 
-    .. math:: \frac{N + D}{2} \log\det\left(I +
-              \frac{1}{N \epsilon_d^2} Z Z^\top\right)
+    .. math:: \frac{N + D}{2} \log\det\left(I + \frac{1}{N \epsilon_d^2} Z Z^\top\right)
 
     Args:
         z: (N, D), rows of unit length.
-        distortion: Per-dimension distortion :math:`\epsilon_d^2 > 0`, which
-            is :math:`\epsilon^2 / D`.
+        distortion: Distortion per dimension :math:`\epsilon_d^2 = \epsilon^2 / D > 0`.
 
     Returns:
         Scalar in nats, >= 0. Gradient flows.
 
     Raises:
-        TypeError: ``z`` is not float32 or float64.
-        ValueError: ``z`` is no matrix or ``distortion`` not positive.
-        FloatingPointError: ``distortion`` is so small that rounding makes
-            I + C singular.
+        ValueError: ``distortion`` is not positive.
+        FloatingPointError: ``distortion`` is so small that rounding makes I + C singular.
     """
     require(POSITIVE, distortion=distortion)
     check_matrix('z', z)

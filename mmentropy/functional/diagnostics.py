@@ -1,9 +1,9 @@
 """What features tell without labels: tensors in, scalars out.
 
-Rows are images. Whatever the precision of the input, values are computed in
-float64 from products of rows, which is finer than float32 features are, and
-carry no gradient. Each function takes duplicates, constant batches and zeros;
-what is not finite raises ``FloatingPointError``.
+``z`` has shape (N, D), a row per image; ``z1`` and ``z2`` are two views, row i of both the same
+image. Whatever the precision of the input, values are computed in float64 from products of rows,
+which is finer than float32 features are, and carry no gradient. Each function takes duplicates,
+constant batches and zeros; what is not finite raises ``FloatingPointError``.
 """
 
 import math
@@ -26,8 +26,8 @@ from mmentropy.functional.sphere import (
 KAPPA = 10.0
 # The distortion in MEC's paper.
 DISTORTION = 0.06
-# The power law is fitted to these ranks of the eigenvalues, both included. They
-# are our choice; the paper's code takes them as an argument.
+# The power law is fitted to these ranks of the eigenvalues, both included. They are our choice;
+# the paper's code takes them as an argument.
 POWER_LAW_RANKS = (4, 100)
 
 
@@ -56,12 +56,8 @@ def _pair(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
 def singular_values(z: Tensor) -> Tensor:
     """Singular values by the eigenvalues of the smaller product of ``z``.
 
-    Args:
-        z: (N, D).
-
     Returns:
-        (min(N, D),) float64, falling, >= 0; below 1e-8 of the largest they
-        are rounding.
+        (min(N, D),) float64, falling, >= 0; below 1e-8 of the largest they are rounding.
     """
     z = _wide('z', z)
     # Huge or tiny features would leave float64 when squared.
@@ -72,14 +68,9 @@ def singular_values(z: Tensor) -> Tensor:
 
 
 def entropy_rank(values: Tensor, eps: float = 0.0) -> Tensor:
-    """Exponential of the entropy of values >= 0 as shares of their sum.
+    """Exponential of the entropy of (K,) values >= 0 as shares of their sum, plus ``eps`` each.
 
-    Args:
-        values: (K,).
-        eps: Added to each share.
-
-    Returns:
-        Scalar; 1 if all values are 0, and ``eps`` too.
+    It is 1 if all values are 0, and ``eps`` too.
     """
     total = values.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return torch.special.entr(values / total + eps).sum().exp()
@@ -88,12 +79,8 @@ def entropy_rank(values: Tensor, eps: float = 0.0) -> Tensor:
 def effective_rank(z: Tensor) -> Tensor:
     """Exponential of the entropy of the singular values; not centred.
 
-    Args:
-        z: (N, D).
-
     Returns:
-        Scalar, a number of dimensions in [1, min(N, D)]; 1 on a constant
-        batch.
+        Scalar, a number of dimensions in [1, min(N, D)]; 1 on a constant batch.
 
     Source:
         Roy & Vetterli, EUSIPCO 2007.
@@ -104,15 +91,12 @@ def effective_rank(z: Tensor) -> Tensor:
 def rankme(z: Tensor) -> Tensor:
     """:func:`effective_rank` with 1e-7 added to each share, as in RankMe.
 
-    So it is above it, by at most 2 in 10,000 for 100 singular values and 4 in
-    1,000 for 2048, and the shares no longer sum to 1.
-
-    Args:
-        z: (N, D).
+    So it is above it, by at most 2 in 10,000 for 100 singular values and 4 in 1,000 for 2048, and
+    the shares no longer sum to 1.
 
     Returns:
-        Scalar, a number of dimensions in [1, 1.01 min(N, D)]; 1, but for
-        the 1e-7, on a constant batch.
+        Scalar, a number of dimensions in [1, 1.01 min(N, D)]; 1, but for the 1e-7, on a constant
+        batch.
 
     Source:
         arXiv 2210.02885, eq. 1.
@@ -122,9 +106,6 @@ def rankme(z: Tensor) -> Tensor:
 
 def spectrum(z: Tensor) -> Tensor:
     """Singular values of the centred features as shares of their sum.
-
-    Args:
-        z: (N, D).
 
     Returns:
         (min(N, D),) falling, in [0, 1], sum 1; zeros on a constant batch.
@@ -137,21 +118,15 @@ def spectrum(z: Tensor) -> Tensor:
 def alpha_req(z: Tensor) -> Tensor:
     r"""Exponent of the power law of the covariance's eigenvalues.
 
-    The slope of :math:`\log \lambda_i = c - \alpha \log i` by least squares
-    with weights :math:`1 / i` over ranks 4 to 100, or to the last eigenvalue
-    that is not rounding.
-
-    Args:
-        z: (N, D).
+    The slope of :math:`\log \lambda_i = c - \alpha \log i` by least squares with weights
+    :math:`1 / i` over ranks 4 to 100, or to the last eigenvalue that is not rounding.
 
     Returns:
-        Scalar >= 0, no unit: 0 isotropic, about 1 what the paper found to
-        transfer best; inf with fewer than two eigenvalues to fit, as on a
-        constant batch.
+        Scalar >= 0, no unit: 0 isotropic, about 1 what the paper found to transfer best; inf with
+        fewer than two eigenvalues to fit, as on a constant batch.
 
     Source:
-        arXiv 2202.05808; weights
-        kumarkrishna/fastssl@2ecb27e:fastssl/utils/powerlaw.py.
+        arXiv 2202.05808; weights kumarkrishna/fastssl@2ecb27e:fastssl/utils/powerlaw.py.
     """
     return power_law(spectrum(z))
 
@@ -174,11 +149,10 @@ def power_law(shares: Tensor) -> Tensor:
 def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
     r"""Effective rank of what tells images apart from their views.
 
-    :math:`\exp` of the entropy of the eigenvalues of :math:`\Sigma_w^{-1/2}
-    \Sigma_b \Sigma_w^{-1/2}`: :math:`\Sigma_b` is the covariance of the
-    means of each image's views, :math:`\Sigma_w` that of views around their
-    mean, plus :math:`\delta I`. :math:`\delta` is absolute, so scale the
-    features alike before comparing. The paper's guard of the logarithm is
+    :math:`\exp` of the entropy of the eigenvalues of :math:`\Sigma_w^{-1/2} \Sigma_b
+    \Sigma_w^{-1/2}`: :math:`\Sigma_b` is the covariance of the means of each image's views,
+    :math:`\Sigma_w` that of views around their mean, plus :math:`\delta I`. :math:`\delta` is
+    absolute, so scale the features alike before comparing. The paper's guard of the logarithm is
     not needed.
 
     Args:
@@ -186,8 +160,8 @@ def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
         delta: > 0.
 
     Returns:
-        Scalar, a number of dimensions in [1, min(N - 1, D)]; 1 on a constant
-        batch. Views in random directions, with nothing in common, count too.
+        Scalar, a number of dimensions in [1, min(N - 1, D)]; 1 on a constant batch. Views in random
+        directions, with nothing in common, count too.
 
     Raises:
         ValueError: ``z`` is not (N, q, D), or q below 2.
@@ -220,35 +194,25 @@ def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
 
 
 def feature_std(z: Tensor) -> Tensor:
-    r"""Standard deviation of unit rows, mean over columns, times
-    :math:`\sqrt D`.
-
-    Args:
-        z: (N, D).
+    r"""Standard deviation of unit rows, mean over columns, times :math:`\sqrt D`.
 
     Returns:
-        Scalar in [0, 1], no unit: 1 if every column has mean 0 and variance
-        1 / D, 0 on a constant batch.
+        Scalar in [0, 1], no unit: 1 if every column has mean 0 and variance 1 / D, 0 on a constant
+        batch.
 
     Source:
         SimSiam, arXiv 2011.10566, figure 2, there without the factor.
     """
-    z = _unit('z', z)
-    return z.std(dim=0, correction=0).mean() * math.sqrt(z.size(1))
+    return _unit('z', z).std(dim=0, correction=0).mean() * math.sqrt(z.size(1))
 
 
 def uniformity(z: Tensor) -> Tensor:
     r"""Log of the mean Gaussian potential of pairs of unit rows, t = 2.
 
-    .. math:: \log \frac{2}{N (N - 1)} \sum_{i < j}
-              e^{-2 \|z_i - z_j\|^2}
-
-    Args:
-        z: (N, D), N >= 2.
+    .. math:: \log \frac{2}{N (N - 1)} \sum_{i < j} e^{-2 \|z_i - z_j\|^2}
 
     Returns:
-        Scalar in [-8, 0], no unit: near -4 spread out in many dimensions, 0
-        on a constant batch.
+        Scalar in [-8, 0], no unit: near -4 spread out in many dimensions, 0 on a constant batch.
 
     Raises:
         ValueError: A single row.
@@ -270,13 +234,9 @@ def uniformity(z: Tensor) -> Tensor:
 def alignment(z1: Tensor, z2: Tensor) -> Tensor:
     """Mean squared distance of the two unit rows of an image.
 
-    Args:
-        z1: (N, D).
-        z2: (N, D), row i of the same image as row i of ``z1``.
-
     Returns:
-        Scalar in [0, 4], no unit: 0 if views are mapped to one point, as on
-        a constant batch; 2 if they are orthogonal.
+        Scalar in [0, 4], no unit: 0 if views are mapped to one point, as on a constant batch; 2 if
+        they are orthogonal.
 
     Source:
         arXiv 2005.10242, eq. 1, alpha = 2.
@@ -293,33 +253,25 @@ def coding_length_per_image(z: Tensor, distortion: float = DISTORTION) -> Tensor
         distortion: Per dimension, > 0.
 
     Returns:
-        Scalar in nats per image, >= 0; on a constant batch of any direction
-        (N + D) / (2 N) log(1 + 1 / distortion).
-
-    Source:
-        MEC, arXiv 2210.11464, eq. 1.
+        Scalar in nats per image, >= 0; on a constant batch of any direction (N + D) / (2 N) log(1 +
+        1 / distortion).
     """
-    z = _unit('z', z)
-    return coding_length(z, distortion) / len(z)
+    return coding_length(_unit('z', z), distortion) / len(z)
 
 
 def entropy(z: Tensor, kappa: float = KAPPA) -> Tensor:
     """:func:`mmentropy.functional.sphere.sphere_entropy` of unit rows.
 
-    The estimator is ``'joe'``, which tends to Shannon's entropy as rows grow in number and
-    the kernel narrows; ``'plug_in'``, the losses' default, weighs rows by
-    their density and lies below it.
+    The estimator is ``'joe'``, which tends to Shannon's entropy as rows grow in number and the
+    kernel narrows; ``'plug_in'``, the losses' default, weighs rows by their density and lies below
+    it.
 
     Args:
         z: (N, D), D >= 2.
         kappa: Concentration of the kernel, > 0.
 
     Returns:
-        Scalar in nats, from :func:`point_entropy`, on a constant batch, to
-        log N above it.
-
-    Source:
-        ER, arXiv 2307.10907.
+        Scalar in nats, from :func:`point_entropy`, on a constant batch, to log N above it.
     """
     return sphere_entropy(_unit('z', z), kappa, estimator='joe')
 
@@ -332,37 +284,25 @@ def point_entropy(dim: int, kappa: float = KAPPA) -> float:
 def reconstruction(z1: Tensor, z2: Tensor, kappa: float = KAPPA) -> Tensor:
     """:func:`mmentropy.functional.sphere.sphere_reconstruction` of unit rows.
 
-    :func:`entropy` minus this is ER's lower bound on the information that
-    the views share, at most log N.
-
-    Args:
-        z1: (N, D), D >= 2.
-        z2: (N, D), row i of the same image as row i of ``z1``.
-        kappa: Concentration, > 0.
+    :func:`entropy` minus this is ER's lower bound on the information that the views share, at most
+    log N. D and ``kappa`` are as there.
 
     Returns:
-        Scalar in nats, from :func:`point_entropy`, on a constant batch, to
-        2 ``kappa`` above it.
-
-    Source:
-        ER, arXiv 2307.10907.
+        Scalar in nats, from :func:`point_entropy`, on a constant batch, to 2 ``kappa`` above it.
     """
     return sphere_reconstruction(*_pair(z1, z2), kappa)
 
 
 def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
-    """Entropy of the mean assignment as a share of the largest, log K.
+    """:func:`mmentropy.functional.simplex.discrete_entropy` as a share of the largest, log K.
 
     Args:
         logits: (N, K), K >= 2.
         temperature: Divides them, > 0.
 
     Returns:
-        Scalar in [0, 1], no unit: 1 if all classes are used alike, 0 if one
-        is. A constant batch gives the entropy of its assignment.
-
-    Source:
-        ER, arXiv 2307.10907: :func:`mmentropy.functional.simplex.discrete_entropy`.
+        Scalar in [0, 1], no unit: 1 if all classes are used alike on average, 0 if one is. A
+        constant batch gives the entropy of its assignment.
     """
     require(POSITIVE, temperature=temperature)
     probs = (_wide('logits', logits) / temperature).softmax(dim=1)
@@ -375,13 +315,13 @@ def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
 def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
     """Rows whose class is that of their neighbours, in percent.
 
-    Each of the ``k`` nearest other rows votes with weight exp(cosine / 0.07),
-    as in :func:`mmentropy.evaluation.knn_predict`.
+    The ``k`` nearest other rows, or all of them if they are fewer, vote with weight exp(cosine /
+    0.07), as in :func:`mmentropy.evaluation.knn_predict`.
 
     Args:
         z: (N, D).
         labels: (N,) int64 >= 0.
-        k: Neighbours; all others if there are fewer.
+        k: Neighbours.
 
     Returns:
         Scalar in [0, 100].
@@ -405,9 +345,9 @@ def measure(views: list[Tensor]) -> tuple[dict[str, float], Tensor]:
         views: (N, D) of one or two views of the same N >= 2 images, D >= 2.
 
     Returns:
-        Scalars by name, and the :func:`spectrum`. Of the first view, but for
-        ``entropy``, the mean over views; with two views also ``alignment``,
-        ``reconstruction``, ``er_bound`` and ``lidar``.
+        Scalars by name, and the :func:`spectrum`, all of the first view; but ``entropy`` is the
+        mean over views. With two views also ``alignment``, ``reconstruction``, ``er_bound`` and
+        ``lidar``.
     """
     z = views[0]
     values, shares = singular_values(z), spectrum(z)

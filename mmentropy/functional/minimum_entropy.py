@@ -3,8 +3,8 @@
 ``N`` is the number of rows, ``K`` the number of pseudo-classes.
 
 Source:
-    Pattern Recognition 138 (2023) 109364, written from its formulas; compared
-    with LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
+    Pattern Recognition 138 (2023) 109364, written from its formulas; compared with
+    LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
 """
 
 import math
@@ -23,23 +23,19 @@ NORMS = ('batch', 'softmax', 'l2', 'none')
 def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
     """Class of the one-hot (entropy 0) vector nearest to each row.
 
-    The rows are normalised along the batch first, which is what keeps the
-    classes in balance.
+    The rows are normalised along the batch first, which is what keeps the classes in balance.
 
     Args:
         logits: (N, K), rows of all ranks.
-        norm: ``'batch'`` (zero mean and unit variance per column, eps 1e-5),
-            ``'softmax'`` (over the rows), ``'l2'`` (unit column, or divided
-            by 1e-12 if that is longer) or ``'none'``.
+        norm: ``'batch'`` (zero mean and unit variance per column, eps 1e-5), ``'softmax'`` (over
+            the rows), ``'l2'`` (unit column, or divided by 1e-12 if that is longer) or ``'none'``.
 
     Returns:
-        (N,) int64 in [0, K), without gradient. The class of a row that is not
-        finite means nothing.
+        (N,) int64 in [0, K), without gradient. The class of a row that is not finite means nothing;
+        with a norm such an entry may make its column the class of all rows.
 
     Raises:
-        TypeError: ``logits`` is not float32 or float64.
-        ValueError: Unknown norm, ``logits`` no matrix, or a single row with
-            a norm that needs several.
+        ValueError: Unknown norm, or a single row with a norm that needs several.
     """
     check_matrix('logits', logits)
     require(one_of(NORMS), norm=norm)
@@ -64,12 +60,10 @@ def class_balance(classes: Tensor, num_classes: int) -> Tensor:
         num_classes: K >= 2.
 
     Returns:
-        Scalar in [0, 1], no unit: 1 if min(N, K) classes are used alike, 0 if
-        one is.
+        Scalar in [0, 1], no unit: 1 if min(N, K) classes are used alike, 0 if one is.
 
     Raises:
-        TypeError: ``classes`` are not int64.
-        ValueError: They are no vector, or N or K is below 2.
+        ValueError: N or K is below 2.
         IndexError: A class is outside [0, K), where the host knows.
     """
     check_classes('classes', classes)
@@ -88,16 +82,16 @@ def min_entropy_loss(g1: Tensor, g2: Tensor, target1: Tensor, target2: Tensor) -
 
     Args:
         g1: (N, K) raw logits of the first view.
-        g2: (N, K) raw logits of the second.
+        g2: (N, K) likewise, of the second.
         target1: (N,) int64 classes in [0, K) of the first view.
-        target2: (N,) int64 classes in [0, K) of the second.
+        target2: (N,) likewise, of the second.
 
     Returns:
-        Scalar in nats, >= 0, mean over rows and the two directions.
+        Scalar in nats, >= 0, mean over rows and the two directions. Gradient flows into the logits.
+        A logit of -inf is a class without probability: infinite where it is the target, otherwise
+        of a finite value and gradient.
 
     Raises:
-        TypeError: Logits are not float32 or float64, or classes not int64.
-        ValueError: Shapes differ, or the logits are no matrices.
         IndexError: A class is outside [0, K), where the host knows.
     """
     check_pair(g1=g1, g2=g2)

@@ -1,9 +1,7 @@
 r"""Distributions over K classes: entropy and reconstruction of ER.
 
-``N`` is the number of rows. Entropies are in nats. What is not finite in the
-input is not finite in the result, and rows outside of the simplex give
-numbers without a meaning; nothing looks for either here, since the host
-would have to wait for the device.
+``N`` is the number of rows. Entropies are in nats. Rows outside of the simplex give numbers without
+a meaning; nothing looks for them.
 
 Source:
     arXiv 2307.10907, written from its formulas; compared with
@@ -31,19 +29,17 @@ def discrete_entropy(probs: Tensor, estimator: str = 'plug_in', eps: float = 0.0
 
     Args:
         probs: (N, K), rows in the simplex; gradient flows into it.
-        estimator: ``'plug_in'``, the entropy of the mean row
-            :math:`\bar p`, or ``'joe'``, the released code's
-            :math:`-\frac1K \sum_c \log \bar p_c`. The latter is the cross-
-            entropy of the uniform distribution with :math:`\bar p`: at
-            least log K, and smallest where the entropy is largest.
+        estimator: ``'plug_in'``, the entropy of the mean row :math:`\bar p`, or ``'joe'``, the
+            released code's :math:`-\frac1K \sum_c \log \bar p_c`. The latter is the cross-entropy
+            of the uniform distribution with :math:`\bar p`: at least log K, and smallest where the
+            entropy is largest.
         eps: Numerical guard inside the logarithm, 1e-7 in the released code.
 
     Returns:
         Scalar in nats; for ``'plug_in'`` in [0, log K] less K ``eps``.
 
     Raises:
-        TypeError: ``probs`` is not float32 or float64.
-        ValueError: Unknown estimator, ``eps`` negative, or ``probs`` no matrix.
+        ValueError: Unknown estimator, or ``eps`` negative.
     """
     check_matrix('probs', probs)
     require(one_of(ESTIMATORS), estimator=estimator)
@@ -56,8 +52,7 @@ def discrete_entropy(probs: Tensor, estimator: str = 'plug_in', eps: float = 0.0
 def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.0) -> Tensor:
     r"""Mean cross-entropy of two assignments, averaged over directions.
 
-    .. math:: -\frac{1}{2N} \sum_i \sum_c
-              p_1 \log p_2 + p_2 \log p_1
+    .. math:: -\frac{1}{2N} \sum_i \sum_c p_1 \log p_2 + p_2 \log p_1
 
     Args:
         p1: (N, K), rows in the simplex.
@@ -65,12 +60,10 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.0) -> Tensor:
         eps: Numerical guard inside the logarithm.
 
     Returns:
-        Scalar in nats, >= 0 for ``eps`` = 0. Gradient flows into both
-        arguments.
+        Scalar in nats, >= 0 for ``eps`` = 0. Gradient flows into both arguments.
 
     Raises:
-        TypeError: An argument is not float32 or float64.
-        ValueError: Shapes differ, or ``eps`` is negative.
+        ValueError: ``eps`` is negative.
     """
     check_pair(p1=p1, p2=p2)
     cross = p1 * _log(p2, eps) + p2 * _log(p1, eps)

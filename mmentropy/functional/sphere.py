@@ -1,8 +1,6 @@
 r"""Points on the unit sphere: entropy and reconstruction of ER.
 
-``N`` is the number of rows, ``D`` their width. Entropies are in nats. What is
-not finite in the input is not finite in the result; nothing looks for it
-here, since the host would have to wait for the device.
+``N`` is the number of rows, ``D`` their width. Entropies are in nats.
 
 Source:
     arXiv 2307.10907, written from its formulas; compared with
@@ -10,6 +8,7 @@ Source:
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -52,19 +51,15 @@ class _UnitRows(torch.autograd.Function):
 def unit_rows(x: Tensor) -> Tensor:
     """Rows divided by their Euclidean norm, or by 1e-12 if that is smaller.
 
-    The same as ``F.normalize``, but in fewer passes over memory, and also
-    right for rows whose squares leave float32.
+    The same as ``F.normalize``, but in fewer passes over memory, and also right for rows whose
+    squares leave float32.
 
     Args:
         x: (N, D).
 
     Returns:
-        (N, D), rows of length 1, of zeros where ``x`` has them. Gradient
-        flows, once: it cannot be differentiated again.
-
-    Raises:
-        TypeError: ``x`` is not float32 or float64.
-        ValueError: ``x`` is no matrix.
+        (N, D), rows of length 1, of zeros where ``x`` has them. Gradient flows, once: it cannot be
+        differentiated again.
     """
     check_matrix('x', x)
     return _UnitRows.apply(x)
@@ -73,8 +68,8 @@ def unit_rows(x: Tensor) -> Tensor:
 def log_bessel_i(order: float, x: float) -> float:
     r""":math:`\log I_\nu(x)` of the modified Bessel function, first kind.
 
-    Sums the power series in log space: its terms are all positive, so there
-    is no cancellation and nothing under- or overflows.
+    Sums the power series in log space: its terms are all positive, so there is no cancellation and
+    nothing under- or overflows.
 
     Args:
         order: :math:`\nu` in [0, 2**62].
@@ -106,16 +101,16 @@ def log_sphere_area(dim: int) -> float:
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
+@lru_cache(typed=True)
 def vmf_log_normalizer(dim: int, kappa: float, authors_constant: bool = False) -> float:
-    r"""Log of :math:`C_d(\kappa)` in the vMF density
-    :math:`C_d(\kappa)\, e^{\kappa \mu^\top x}`.
+    r"""Log of :math:`C_d(\kappa)` in the vMF density :math:`C_d(\kappa)\, e^{\kappa \mu^\top x}`.
 
     Args:
         dim: d >= 2, the dimension of the space around the sphere.
         kappa: Concentration in (0, 1e6].
-        authors_constant: Add 1e-7 to the Bessel function as ER's released
-            code does. Above some 50 dimensions that is no density any more
-            (271 nats off at d = 256, kappa = 10); gradients do not change.
+        authors_constant: Add 1e-7 to the Bessel function as ER's released code does. Above some 50
+            dimensions that is no density any more (271 nats off at d = 256, kappa = 10); gradients
+            do not change.
 
     Returns:
         The logarithm in nats.
@@ -138,24 +133,21 @@ def sphere_entropy(
 ) -> Tensor:
     r"""Entropy of points on the sphere by a vMF kernel density.
 
-    :math:`\hat p(z_i) = \frac{1}{N} \sum_j C_d(\kappa)
-    e^{\kappa z_i^\top z_j}`, j = i included.
+    :math:`\hat p(z_i) = \frac{1}{N} \sum_j C_d(\kappa) e^{\kappa z_i^\top z_j}`, j = i included.
 
     Args:
         z: (N, D), rows of unit length; gradient flows through every factor.
         kappa: Concentration of the kernel, in (0, 1e6].
-        estimator: ``'joe'``, the mean of :math:`-\log \hat p(z_i)`, or
-            ``'plug_in'``, that mean weighted by :math:`\hat p(z_i)`.
+        estimator: ``'joe'``, the mean of :math:`-\log \hat p(z_i)`, or ``'plug_in'``, that mean
+            weighted by :math:`\hat p(z_i)`.
         log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
 
     Returns:
-        Scalar in nats. With ``'plug_in'`` never above
-        :func:`log_sphere_area`: sum p log p / sum p >= log mean p, and the
-        kernel is positive definite.
+        Scalar in nats. With ``'plug_in'`` never above :func:`log_sphere_area`, since sum p log p /
+        sum p >= log mean p and the kernel is positive definite.
 
     Raises:
-        TypeError: ``z`` is not float32 or float64.
-        ValueError: Unknown estimator, bad ``kappa``, or ``z`` no matrix.
+        ValueError: Unknown estimator, or a number out of range.
     """
     check_matrix('z', z)
     require(KAPPA, kappa=kappa)
@@ -173,10 +165,7 @@ def sphere_entropy(
 
 
 def sphere_reconstruction(
-    z1: Tensor,
-    z2: Tensor,
-    kappa: float = 10.0,
-    log_normalizer: float | None = None,
+    z1: Tensor, z2: Tensor, kappa: float = 10.0, log_normalizer: float | None = None
 ) -> Tensor:
     r"""Mean :math:`-\log q(z_2 | z_1)` with a vMF density around ``z1``.
 
@@ -190,8 +179,7 @@ def sphere_reconstruction(
         Scalar in nats, to be minimised. Gradient flows into both arguments.
 
     Raises:
-        TypeError: An argument is not float32 or float64.
-        ValueError: Shapes differ or ``kappa`` is out of range.
+        ValueError: A number is out of range.
     """
     check_pair(z1=z1, z2=z2)
     require(KAPPA, kappa=kappa)

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModule
 from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mmentropy.checks.arguments import Rule, is_number
+from mmentropy.checks.arguments import DICT, Rule, is_number, or_none, require
 from mmentropy.distributed import all_sum
 from mmentropy.models.ema import ForeachEMA
 from mmentropy.models.optimizer_steps import optimizer_step_begins
@@ -42,16 +44,23 @@ def check_views(model: BaseSelfSupervisor, views: Any, most: int | None = None) 
         )
 
 
-def project(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
-    """Projections (N, D) of views (N, C, H, W), which may differ in size."""
+def project(
+    model: BaseSelfSupervisor, views: list[Tensor], most: int | None = None
+) -> list[Tensor]:
+    """Projections (N, D) of views (N, C, H, W), which may differ in size.
+
+    Raises:
+        ValueError: There are fewer than two views, or more than ``most``.
+    """
+    check_views(model, views, most)
     return [model.neck(model.backbone(view))[0] for view in views]
 
 
 def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
     """Projections (N, D) by ``model.target_net``, without gradient.
 
-    The target network moves first, once per step of the optimiser. Its first
-    move copies the online network.
+    The target network moves first, once per step of the optimiser. Its first move copies the online
+    network.
     """
     if optimizer_step_begins():
         model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
@@ -60,20 +69,45 @@ def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[T
 
 
 def ema_of(model: BaseSelfSupervisor, base_momentum: float | None) -> ForeachEMA | None:
-    """An averaged copy of backbone and neck, or None if ``base_momentum`` is."""
+    """An averaged copy of backbone and neck, or None if ``base_momentum`` is.
+
+    Raises:
+        ValueError: The momentum is out of range, or the model has no neck or no head.
+    """
+    check_parts(model)
+    require(MOMENTUM, base_momentum=base_momentum)
     if base_momentum is None:
         return None
     return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
 
 
-# -- Loss modules ------------------------------------------------------------
+# -- Heads and loss modules --------------------------------------------------
+
+
+class PredictorHead(BaseModule):
+    """A loss module, and the predictor of the online branch if there is one.
+
+    Args:
+        loss: Config of the loss module.
+        predictor: Config of a neck (N, D) -> (N, D), as in BYOL; None for a symmetric network.
+    """
+
+    def __init__(self, loss: dict, predictor: dict | None = None) -> None:
+        super().__init__()
+        require(DICT, loss=loss)
+        require(or_none(DICT), predictor=predictor)
+        self.loss_module = MODELS.build(loss)
+        self.predictor = MODELS.build(predictor) if predictor else None
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Map projections (N, D) to predictions (N, D)."""
+        return z if self.predictor is None else self.predictor([z])[0]
 
 
 def in_full_precision(forward: Callable[..., dict]) -> Callable[..., dict]:
     """Let the ``forward`` of a loss compute in float32 at least.
 
-    Autocast is switched off, and tensors of half precision are converted.
-    float64 stays float64.
+    Autocast is switched off, and tensors of half precision are converted. float64 stays float64.
     """
 
     @wraps(forward)
@@ -89,18 +123,18 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.is_floating_point() and x.element_size() < 4 else x
 
 
-def warmup_left(share: float) -> float:
-    """What is left of a linear warm-up over this share of training, from 1 to 0.
+def warmed_up(start: float, end: float, share: float) -> float:
+    """What a number is that goes linearly from ``start`` to ``end`` over a share of training.
 
-    Of W iterations the first has 1 and the last, W - 1, already 0, as in
-    ``numpy.linspace(1, 0, W)``. It is a function of the iteration, so that a
-    resumed run has it right. Outside of a Runner's training it is 0.
+    Of W iterations the first has ``start`` and the last already ``end``, as in
+    ``numpy.linspace(start, end, W)``. It is a function of the iteration, so that a resumed run has
+    it right. Outside of a Runner's training it is ``end``.
     """
     hub = MessageHub.get_current_instance()
     step, total = hub.get_info('iter'), hub.get_info('max_iters')
     if step is None or not total or step >= share * total - 1:
-        return 0.0
-    return 1 - step / (share * total - 1)
+        return end
+    return end + (start - end) * (1 - step / (share * total - 1))
 
 
 # -- Terms -------------------------------------------------------------------
@@ -115,24 +149,32 @@ def mean_terms(terms: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
+def mean_over_pairs(
+    compare: Callable[[Tensor, Tensor], dict[str, Tensor]], z: list[Tensor], targets: list[Tensor]
+) -> dict[str, Tensor]:
+    """:func:`mean_terms` of each projection with the targets of the other views."""
+    return mean_terms(
+        compare(z[i], target) for j, target in enumerate(targets) for i in range(len(z)) if i != j
+    )
+
+
 def mean_over_ranks(
     method: str, terms: dict[str, Tensor], features: list[Tensor]
 ) -> dict[str, Tensor]:
     """Average each term over ranks, and raise on all of them if one is not finite.
 
-    The values become those of the whole batch; the gradient of ``loss`` stays
-    that of this rank, which DDP averages. This is the one place where an
-    iteration looks at its numbers, for which the host waits for the device.
+    The values become those of the whole batch; the gradient of ``loss`` stays that of this rank,
+    which DDP averages. This is the one place where an iteration looks at its numbers, for which the
+    host waits for the device.
 
     Args:
         method: What the message calls the algorithm.
         terms: Scalars of this rank.
-        features: What the terms were computed from, looked at only if a term
-            is not finite.
+        features: What the terms were computed from, looked at only if a term is not finite.
 
     Raises:
-        FloatingPointError: A term is not finite: which, since which rank's
-            features, and at which iteration.
+        FloatingPointError: A term is not finite: which, since which rank's features, and at which
+            iteration.
     """
     means = torch.stack([value.detach() for value in terms.values()])
     means = all_sum(means) / get_world_size()

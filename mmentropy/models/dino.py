@@ -4,15 +4,15 @@ r"""Self-distillation with prototypes (DINO), arXiv 2104.14294.
           s = \mathrm{softmax}(z / \tau_s), \quad
           t = \mathrm{softmax}((z' - c) / \tau_t)
 
-z are cosine similarities to K prototypes, by the student for one view and by
-its moving average, the teacher, for another (z'). The centre c is a running
-mean of z'. This is the baseline of DINO+ER, and with ``ERLoss`` on the
-simplex in its head DINO+ER itself.
+z are cosine similarities to K prototypes, by the student for one view and by its moving average,
+the teacher, for another (z'). The centre c is a running mean of z'. This is the baseline of
+DINO+ER, and with ``ERLoss`` on the simplex in its head DINO+ER itself.
 
 Source:
     arXiv 2104.14294; facebookresearch/dino@04c0ad9:main_dino.py.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,18 +28,15 @@ from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import all_sum
 from mmentropy.functional.simplex import discrete_entropy
 from mmentropy.models.base import (
-    MOMENTUM,
     SHARE_OF_TRAINING,
     at_least_float32,
-    check_parts,
-    check_views,
     ema_of,
     in_full_precision,
+    mean_over_pairs,
     mean_over_ranks,
-    mean_terms,
     project,
     target_projections,
-    warmup_left,
+    warmed_up,
 )
 
 
@@ -50,8 +47,7 @@ class DINOLoss(BaseModule):
     Args:
         temperature: Divides the student's logits, > 0.
         target_temperature: Divides the teacher's, > 0.
-        warmup: Share of training, in [0, 1], over which the latter rises
-            linearly to its value.
+        warmup: Share of training, in [0, 1], over which the latter rises linearly to its value.
         warmup_target_temperature: Where it starts.
     """
 
@@ -80,9 +76,8 @@ class DINOLoss(BaseModule):
         """Compare (N, K) local rows with their targets, which are detached.
 
         Returns:
-            Scalars ``loss`` and ``reconstruction``, which are equal, and
-            ``entropy`` of the mean assignment of ``z``, without gradient;
-            in nats.
+            Scalars ``loss`` and ``reconstruction``, which are equal, and ``entropy`` of the mean
+            assignment of ``z``, without gradient; in nats.
 
         Raises:
             ValueError: Shapes differ, or not ``distill``.
@@ -93,17 +88,14 @@ class DINOLoss(BaseModule):
             )
         check_pair(z=z, target=target)
         logits = z / self.temperature
-        targets = (target.detach() / self._target_temperature()).softmax(dim=1)
+        sharpening = warmed_up(self.warmup_target_temperature, self.target_temperature, self.warmup)
+        targets = (target.detach() / sharpening).softmax(dim=1)
         loss = F.cross_entropy(logits, targets)
         return dict(
             loss=loss,
             entropy=discrete_entropy(logits.detach().softmax(dim=1)),
             reconstruction=loss.detach(),
         )
-
-    def _target_temperature(self) -> float:
-        start, end = self.warmup_target_temperature, self.target_temperature
-        return end + (start - end) * warmup_left(self.warmup)
 
 
 @MODELS.register_module()
@@ -116,8 +108,7 @@ class PrototypeNeck(BaseModule):
         num_prototypes: K.
 
     Source:
-        The last layer of DINO's head, arXiv 2104.14294, its weight norm
-        fixed to 1.
+        The last layer of DINO's head, arXiv 2104.14294, its weight norm fixed to 1.
     """
 
     def __init__(self, projector: dict, in_channels: int, num_prototypes: int) -> None:
@@ -139,15 +130,14 @@ class PrototypeNeck(BaseModule):
 class DINO(BaseSelfSupervisor):
     """Self-distillation with prototypes.
 
-    Online assignments of all views against the targets of the two global
-    ones. The head is an ``ERHead`` with ``DINOLoss`` or ``ERLoss``.
+    Online assignments of all views against the targets of the two global ones. The head is an
+    ``ERHead`` with ``DINOLoss`` or ``ERLoss``.
 
     Args:
         base_momentum: See :class:`~mmentropy.models.mec.MEC`; not None.
-        center_momentum: Momentum, in [0, 1), of the running mean of the
-            targets' logits over all ranks, which is subtracted from them; 0.9
-            in the paper. None: no centring, with which ``DINOLoss``
-            collapses.
+        center_momentum: Momentum, in [0, 1), of the running mean of the targets' logits over all
+            ranks, which is subtracted from them; 0.9 in the paper. None: no centring, with which
+            ``DINOLoss`` collapses.
         kwargs: See ``BaseSelfSupervisor``; the neck is a ``PrototypeNeck``.
     """
 
@@ -155,8 +145,6 @@ class DINO(BaseSelfSupervisor):
         self, base_momentum: float = 0.004, center_momentum: float | None = 0.9, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check_parts(self)
-        require(MOMENTUM, base_momentum=base_momentum)
         require(or_none(BELOW_ONE), center_momentum=center_momentum)
         if base_momentum is None:
             raise ValueError('DINO needs a target network: base_momentum in (0, 1)')
@@ -167,29 +155,19 @@ class DINO(BaseSelfSupervisor):
             self.register_buffer('center', torch.zeros(self.neck.num_prototypes))
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss and metrics of a batch.
+        """Return ``loss``, ``entropy`` and ``reconstruction`` of a batch.
 
         Args:
-            inputs: Two global views, then any number of local crops, each
-                (N, C, H, W).
+            inputs: Two global views, then any number of local crops, each (N, C, H, W).
             data_samples: Unused.
-
-        Returns:
-            ``loss``, ``entropy`` and ``reconstruction``.
 
         Raises:
             ValueError: Fewer than two views.
             FloatingPointError: A term is not finite.
         """
-        check_views(self, inputs)
         z = project(self, inputs)
         targets = self._centred(target_projections(self, inputs[:2]))
-        terms = mean_terms(
-            self.head.loss(z[i], target, distill=True)
-            for j, target in enumerate(targets)
-            for i in range(len(z))
-            if i != j
-        )
+        terms = mean_over_pairs(partial(self.head.loss, distill=True), z, targets)
         return mean_over_ranks('DINO', terms, z + targets)
 
     @torch.no_grad()

@@ -3,16 +3,16 @@ r"""Entropy and reconstruction (ER), arXiv 2307.10907.
 .. math:: L = \underbrace{-\frac{1}{N} \sum_i \log q(z_i' | z_i)}_{
           \text{reconstruction}} - \underbrace{\hat H(Z)}_{\text{entropy}}
 
-Minus the loss is a lower bound on the mutual information of the two views z
-and z' of an image. On the sphere q is a von Mises-Fisher density around z and
-the entropy that of a kernel density of the batch; on the simplex q is the
-assignment to K classes and the entropy that of the mean assignment. In nats.
+Minus the loss is a lower bound on the mutual information of the two views z and z' of an image. On
+the sphere q is a von Mises-Fisher density around z and the entropy that of a kernel density of the
+batch; on the simplex q is the assignment to K classes and the entropy that of the mean assignment.
+In nats.
 
 Source:
-    arXiv 2307.10907;
-    apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
+    arXiv 2307.10907; apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
 """
 
+from functools import partial
 from typing import Any
 
 from mmengine.dist import get_world_size
@@ -21,7 +21,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mmentropy.checks.arguments import DICT, FLAG, POSITIVE, one_of, or_none, require
+from mmentropy.checks.arguments import FLAG, POSITIVE, one_of, or_none, require
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import all_sum, gather
 from mmentropy.functional.simplex import discrete_entropy, discrete_reconstruction
@@ -35,11 +35,10 @@ from mmentropy.functional.sphere import (
     vmf_log_normalizer,
 )
 from mmentropy.models.base import (
-    MOMENTUM,
-    check_parts,
-    check_views,
+    PredictorHead,
     ema_of,
     in_full_precision,
+    mean_over_pairs,
     mean_over_ranks,
     mean_terms,
     project,
@@ -52,21 +51,20 @@ class ERLoss(BaseModule):
     """The reconstruction error minus the entropy.
 
     Args:
-        support: ``'sphere'`` (rows are normalised; vMF kernel density and
-            vMF reconstruction) or ``'simplex'`` (rows are logits).
+        support: ``'sphere'`` (rows are normalised; vMF kernel density and vMF reconstruction) or
+            ``'simplex'`` (rows are logits).
         kappa: Concentration of the vMF density in (0, 1e6]. Sphere only.
         temperature: Divides the logits, > 0. Simplex only.
-        target_temperature: The same for a target's logits; None: equal. A
-            lower one sharpens the targets, which keeps the assignments from
-            settling on the uniform distribution. Simplex only.
-        estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the
-            first (see :func:`~mmentropy.functional.simplex.discrete_entropy`).
-        gather: Estimate the entropy from the rows of all ranks. If False, as
-            in the paper, each rank estimates it from its own rows.
-        authors_constant: Use the released code's guard of 1e-7, to compare
-            with the paper's figures. On the sphere the values are then no
-            entropies, while the gradient stays the same. On the simplex the
-            gradient differs too.
+        target_temperature: The same for a target's logits; None: equal. A lower one sharpens the
+            targets, which keeps the assignments from settling on the uniform distribution. Simplex
+            only.
+        estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the first (see
+            :func:`~mmentropy.functional.simplex.discrete_entropy`).
+        gather: Estimate the entropy from the rows of all ranks. If False, as in the paper, each
+            rank estimates it from its own rows.
+        authors_constant: Use the released code's guard of 1e-7, to compare with the paper's
+            figures. On the sphere the values are then no entropies, while the gradient stays the
+            same. On the simplex the gradient differs too.
     """
 
     def __init__(
@@ -95,7 +93,6 @@ class ERLoss(BaseModule):
         self.estimator = estimator
         self.gather = gather
         self.authors_constant = authors_constant
-        self._log_normalizers: dict[int, float] = {}
 
     @in_full_precision
     def forward(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
@@ -104,12 +101,12 @@ class ERLoss(BaseModule):
         Args:
             z1: (N, D) local rows of any length; logits on the simplex.
             z2: (N, D) likewise.
-            distill: ``z2`` is a target: it is detached, and the entropy is
-                that of ``z1`` alone, not the mean of both.
+            distill: ``z2`` is a target: it is detached, and the entropy is that of ``z1`` alone,
+                not the mean of both.
 
         Returns:
-            Scalars ``loss`` = ``reconstruction`` - ``entropy``,
-            ``entropy`` and ``reconstruction``, all with gradient.
+            Scalars ``loss`` = ``reconstruction`` - ``entropy``, ``entropy`` and ``reconstruction``,
+            all with gradient.
 
         Raises:
             ValueError: Shapes differ, or fewer than 2 rows.
@@ -129,7 +126,7 @@ class ERLoss(BaseModule):
     def _on_sphere(self, z1: Tensor, z2: Tensor, distill: bool) -> tuple[list[Tensor], Tensor]:
         """Entropies of the views, or of the first, and their reconstruction."""
         z1, z2 = unit_rows(z1), unit_rows(z2)
-        constant = self._log_normalizer(z1.size(1))
+        constant = vmf_log_normalizer(z1.size(1), self.kappa, self.authors_constant)
         entropies = [
             sphere_entropy(gather(z) if self.gather else z, self.kappa, self.estimator, constant)
             for z in ((z1,) if distill else (z1, z2))
@@ -149,85 +146,48 @@ class ERLoss(BaseModule):
             entropies.append(discrete_entropy(p, self.estimator, eps))
         return entropies, discrete_reconstruction(p1, p2, eps)
 
-    def _log_normalizer(self, dim: int) -> float:
-        if dim not in self._log_normalizers:
-            self._log_normalizers[dim] = vmf_log_normalizer(dim, self.kappa, self.authors_constant)
-        return self._log_normalizers[dim]
-
 
 @MODELS.register_module()
-class ERHead(BaseModule):
-    """Predictor, if any, and loss of ER.
-
-    Args:
-        loss: Config of the loss module.
-        predictor: Config of a neck (N, D) -> (N, D) on the online branch,
-            as in BYOL; None for SimCLR and DINO.
-    """
-
-    def __init__(self, loss: dict, predictor: dict | None = None) -> None:
-        super().__init__()
-        require(DICT, loss=loss)
-        require(or_none(DICT), predictor=predictor)
-        self.loss_module = MODELS.build(loss)
-        self.predictor = MODELS.build(predictor) if predictor else None
+class ERHead(PredictorHead):
+    """Predictor and loss of ER; the arguments are those of ``PredictorHead``."""
 
     def loss(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
         """Compare (N, D) with (N, D), which is a target if ``distill``."""
-        if self.predictor is not None:
-            z1 = self.predictor([z1])[0]
-            if not distill:
-                z2 = self.predictor([z2])[0]
-        return self.loss_module(z1, z2, distill=distill)
+        z1 = self.predict(z1)
+        return self.loss_module(z1, z2 if distill else self.predict(z2), distill=distill)
 
 
 @MODELS.register_module()
 class ER(BaseSelfSupervisor):
     """Entropy and reconstruction.
 
-    Symmetric without an EMA (SimCLR+ER); with one, online against target
-    (BYOL+ER with a predictor and the sphere, DINO+ER with prototypes and the
-    simplex).
+    Symmetric without an EMA (SimCLR+ER); with one, online against target (BYOL+ER with a predictor
+    and the sphere, DINO+ER with prototypes and the simplex).
 
     Args:
-        base_momentum: See :class:`~mmentropy.models.mec.MEC`; None for the
-            symmetric form.
+        base_momentum: See :class:`~mmentropy.models.mec.MEC`; None for the symmetric form.
         kwargs: See ``BaseSelfSupervisor``.
     """
 
     def __init__(self, base_momentum: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_parts(self)
-        require(MOMENTUM, base_momentum=base_momentum)
         self.target_net = ema_of(self, base_momentum)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss and metrics of a batch.
+        """Return ``loss``, ``entropy`` and ``reconstruction`` of a batch.
 
         Args:
-            inputs: Two views, each (N, C, H, W); with an EMA any number of
-                local crops may follow.
+            inputs: Two views, each (N, C, H, W); with an EMA any number of local crops may follow.
             data_samples: Unused.
-
-        Returns:
-            ``loss``, ``entropy`` and ``reconstruction``.
 
         Raises:
             ValueError: Wrong number of views.
             FloatingPointError: A term is not finite.
         """
         if self.target_net is None:
-            check_views(self, inputs, most=2)
-            z1, z2 = project(self, inputs)
-            terms = mean_terms([self.head.loss(z1, z2)])
-            return mean_over_ranks('ER', terms, [z1, z2])
-        check_views(self, inputs)
+            z = project(self, inputs, most=2)
+            return mean_over_ranks('ER', mean_terms([self.head.loss(*z)]), z)
         z = project(self, inputs)
         targets = target_projections(self, inputs[:2])
-        terms = mean_terms(
-            self.head.loss(z[i], target, distill=True)
-            for j, target in enumerate(targets)
-            for i in range(len(z))
-            if i != j
-        )
+        terms = mean_over_pairs(partial(self.head.loss, distill=True), z, targets)
         return mean_over_ranks('ER', terms, z + targets)

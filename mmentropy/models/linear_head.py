@@ -14,8 +14,8 @@ from mmentropy.checks.arguments import DICT, require
 class BatchNormLinearClsHead(LinearClsHead):
     """Linear classifier behind a batch norm without parameters.
 
-    The norm evens out the scales of frozen features, so that one learning
-    rate suits different backbones (MAE, arXiv:2111.06377, A.1;
+    The norm evens out the scales of frozen features, so that one learning rate suits different
+    backbones (MAE, arXiv:2111.06377, A.1;
     xinliu20/MEC@35045dc:benchmarks/linearprob/main_lincls.py).
 
     Args:

@@ -4,15 +4,14 @@ r"""Maximum entropy coding (MEC), arXiv 2210.11464.
           \frac{(-1)^{k+1}}{k} (\lambda C)^k, \quad C = P T^\top, \quad
           \lambda = \frac{1}{m \epsilon_d^2}
 
-The sum is :math:`\log\det(I + \lambda C)` cut after n terms, the coding
-length of the batch. P holds the predictions and T the targets of all m images
-as rows of unit length, :math:`\epsilon_d^2` is the distortion per dimension.
-The scale is the official code's: for n = 1 the loss is minus the mean cosine
-similarity. Batches are those of all ranks together.
+The sum is :math:`\log\det(I + \lambda C)` cut after n terms, the coding length of the batch. P
+holds the predictions and T the targets of all m images as rows of unit length, :math:`\epsilon_d^2`
+is the distortion per dimension. The scale is the official code's: for n = 1 the loss is minus the
+mean cosine similarity. Batches are those of all ranks together.
 
 Source:
-    arXiv 2210.11464, eq. 3; xinliu20/MEC@35045dc:main_pretrain.py#L337-L390,
-    where ``z`` is the prediction and ``p`` the target.
+    arXiv 2210.11464, eq. 3; xinliu20/MEC@35045dc:main_pretrain.py#L337-L390, where ``z`` is the
+    prediction and ``p`` the target.
 """
 
 import logging
@@ -25,32 +24,21 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mmentropy.checks.arguments import (
-    COUNT,
-    DICT,
-    FLAG,
-    POSITIVE,
-    Rule,
-    is_number,
-    or_none,
-    require,
-)
+from mmentropy.checks.arguments import COUNT, FLAG, POSITIVE, Rule, is_number, require
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import all_sum, gather
 from mmentropy.functional.coding import cross_gram, log_det_exact, log_det_taylor, spectral_norm
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
-    MOMENTUM,
     SHARE_OF_TRAINING,
-    check_parts,
-    check_views,
+    PredictorHead,
     ema_of,
     in_full_precision,
+    mean_over_pairs,
     mean_over_ranks,
-    mean_terms,
     project,
     target_projections,
-    warmup_left,
+    warmed_up,
 )
 
 FACTOR = Rule('a number >= 1', lambda x: is_number(x) and x >= 1)
@@ -65,8 +53,8 @@ def cross_gram_of_ranks(pred: Tensor, target: Tensor) -> Tensor:
         target: (N, D) likewise.
 
     Returns:
-        Square matrix of side min(W N, D), the same on each of the W ranks.
-        Gradient flows into both arguments.
+        Square matrix of side min(W N, D), the same on each of the W ranks. Gradient flows into both
+        arguments.
     """
     if len(pred) * get_world_size() <= pred.size(1):
         return cross_gram(gather(pred), gather(target))
@@ -77,23 +65,20 @@ def cross_gram_of_ranks(pred: Tensor, target: Tensor) -> Tensor:
 class MECLoss(BaseModule):
     r"""The loss of MEC, with a guard that keeps its series convergent.
 
-    Outside a spectral norm of :math:`\lambda C` of 1 the series diverges and
-    the loss can fall without bound through complex eigenvalues. The norm is
-    therefore estimated at every step; ``guard`` says what happens above
-    ``max_norm``.
+    Outside a spectral norm of :math:`\lambda C` of 1 the series diverges and the loss can fall
+    without bound through complex eigenvalues. The norm is therefore estimated at every step;
+    ``guard`` says what happens above ``max_norm``.
 
     Args:
-        distortion: :math:`\epsilon_d^2 > 0` per dimension; 0.06 in the paper,
-            0.03125 in the official code.
+        distortion: :math:`\epsilon_d^2 > 0` per dimension; 0.06 in the paper, 0.03125 in the
+            official code.
         taylor_order: n >= 1.
         exact: Use :math:`\log\det(I + \lambda C)` in place of the series.
-        warmup: Share of training, in [0, 1], over which :math:`1 / \lambda`
-            falls linearly from ``warmup_factor`` times its value. Outside a
-            Runner :math:`\lambda` has its final value.
+        warmup: Share of training, in [0, 1], over which :math:`1 / \lambda` falls linearly from
+            ``warmup_factor`` times its value. Outside a Runner :math:`\lambda` has its final value.
         warmup_factor: At least 1.
-        guard: ``True`` lowers :math:`\lambda` for this step as far as keeps
-            the norm at ``max_norm``, as a larger distortion would; ``False``
-            leaves the series as it is.
+        guard: ``True`` lowers :math:`\lambda` for this step as far as keeps the norm at
+            ``max_norm``, as a larger distortion would; ``False`` leaves the series as it is.
         max_norm: In (0, 1].
     """
 
@@ -132,10 +117,9 @@ class MECLoss(BaseModule):
             target: (N, D) likewise. Gradient flows into it too, so detach it.
 
         Returns:
-            Scalars, the same on every rank: ``loss``, with gradient;
-            ``coding_length``, nats per image at the lambda in force;
-            ``spectral_norm`` of lambda C before the guard; with ``guard`` also
-            ``guard_active``, 1 if it lowered lambda and 0 if it did not.
+            Scalars, the same on every rank: ``loss``, with gradient; ``coding_length``, nats per
+            image at the lambda in force; ``spectral_norm`` of lambda C before the guard; with
+            ``guard`` also ``guard_active``, 1 if it lowered lambda and 0 if it did not.
 
         Raises:
             ValueError: Shapes differ, or there is a single row in all.
@@ -164,7 +148,7 @@ class MECLoss(BaseModule):
 
     def warmup_scale(self) -> float:
         """What 1 / lambda is multiplied by at this iteration, >= 1."""
-        return 1 + (self.warmup_factor - 1) * warmup_left(self.warmup)
+        return warmed_up(self.warmup_factor, 1.0, self.warmup)
 
     def warn_of_divergence(self, ratio: Tensor) -> None:
         """Warn once, at the first ``spectral_norm`` above 1."""
@@ -185,74 +169,46 @@ class MECLoss(BaseModule):
 
 
 @MODELS.register_module()
-class MECHead(BaseModule):
-    """Predictor and loss of MEC.
-
-    Args:
-        loss: Config of the loss module.
-        predictor: Config of a neck (N, D) -> (N, D); None for a symmetric
-            network.
-    """
-
-    def __init__(self, loss: dict, predictor: dict | None = None) -> None:
-        super().__init__()
-        require(DICT, loss=loss)
-        require(or_none(DICT), predictor=predictor)
-        self.loss_module = MODELS.build(loss)
-        self.predictor = MODELS.build(predictor) if predictor else None
+class MECHead(PredictorHead):
+    """Predictor and loss of MEC; the arguments are those of ``PredictorHead``."""
 
     def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compare (N, D) projections with the (N, D) target, which is detached."""
-        if self.predictor is not None:
-            z = self.predictor([z])[0]
-        return self.loss_module(z, target.detach())
+        return self.loss_module(self.predict(z), target.detach())
 
 
 @MODELS.register_module()
 class MEC(BaseSelfSupervisor):
     """Maximum entropy coding.
 
-    Online projections of all views against the targets of the two global
-    ones, averaged over the pairs of different views.
+    Online projections of all views against the targets of the two global ones, averaged over the
+    pairs of different views.
 
     Args:
-        base_momentum: 1 - the EMA coefficient of the target network, in
-            (0, 1), annealed to 0 by a cosine (0.004: 0.996 to 1). Its
-            parameters are averaged, its batch statistics are its own. None:
-            no target network, the projections are detached instead.
+        base_momentum: 1 - the EMA coefficient of the target network, in (0, 1), annealed to 0 by a
+            cosine (0.004: 0.996 to 1). Its parameters are averaged, its batch statistics are its
+            own. None: no target network, the projections are detached instead.
         kwargs: See ``BaseSelfSupervisor``.
     """
 
     def __init__(self, base_momentum: float | None = 0.004, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_parts(self)
-        require(MOMENTUM, base_momentum=base_momentum)
         self.target_net = ema_of(self, base_momentum)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss and metrics of a batch.
+        """Return ``loss`` and the metrics of ``MECLoss``.
 
         Args:
-            inputs: Two global views, then any number of local crops, each
-                (N, C, H, W).
+            inputs: Two global views, then any number of local crops, each (N, C, H, W).
             data_samples: Unused.
-
-        Returns:
-            ``loss`` and the metrics of ``MECLoss``.
 
         Raises:
             ValueError: Fewer than two views.
             FloatingPointError: A term is not finite.
         """
-        check_views(self, inputs)
         z = project(self, inputs)
         targets = z[:2] if self.target_net is None else target_projections(self, inputs[:2])
-        terms = mean_terms(
-            self.head.loss(z[i], target)
-            for j, target in enumerate(targets)
-            for i in range(len(z))
-            if i != j
-        )
+        terms = mean_over_pairs(self.head.loss, z, targets)
         terms = mean_over_ranks('MEC', terms, z + targets)
         self.head.loss_module.warn_of_divergence(terms['spectral_norm'])
         return terms

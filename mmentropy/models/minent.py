@@ -4,14 +4,13 @@ r"""Minimum entropy (MinEnt), Pattern Recognition 138 (2023) 109364.
           \mathrm{CE}(g_i, \hat y(g_i')) + \mathrm{CE}(g_i', \hat y(g_i)),
           \quad \hat y(g) = \arg\max_k \mathrm{norm}(g)_k
 
-g and g' are the logits of two views of an image. They are normalised along
-the batch, which keeps the classes in balance; the nearest vector of entropy 0
-is then the target of the other view's raw logits. Several heads of different
-width are averaged.
+g and g' are the logits of two views of an image. They are normalised along the batch, which keeps
+the classes in balance; the nearest vector of entropy 0 is then the target of the other view's raw
+logits. Several heads of different width are averaged.
 
 Source:
-    Pattern Recognition 138 (2023) 109364, written from its formulas; compared
-    with LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
+    Pattern Recognition 138 (2023) 109364, written from its formulas; compared with
+    LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py.
 """
 
 from collections.abc import Sequence
@@ -36,7 +35,6 @@ from mmentropy.functional.minimum_entropy import (
 )
 from mmentropy.models.base import (
     check_parts,
-    check_views,
     in_full_precision,
     mean_over_ranks,
     project,
@@ -49,13 +47,12 @@ CLASSES = Rule('one or several integers >= 2', lambda x: SEVERAL.test(x) or some
 class MinEntLoss(BaseModule):
     """Cross-entropy with the other view's nearest one-hot target.
 
-    Targets are taken from the rows of all ranks, normalised along the batch;
-    the cross-entropy is that of the raw logits. Gradient flows through the
-    logits only.
+    Targets are taken from the rows of all ranks, normalised along the batch; the cross-entropy is
+    that of the raw logits. Gradient flows through the logits only.
 
     Args:
-        norm: ``'batch'``, ``'softmax'``, ``'l2'`` or ``'none'``. The last
-            collapses, and is there to show it.
+        norm: ``'batch'``, ``'softmax'``, ``'l2'`` or ``'none'``. The last collapses, and is there
+            to show it.
     """
 
     def __init__(self, norm: str = 'batch') -> None:
@@ -68,13 +65,13 @@ class MinEntLoss(BaseModule):
         """The loss and the balance of its targets, means over heads.
 
         Args:
-            heads: Two tensors (N, K) a head, the raw logits of the first and
-                of the second view, local rows; K may differ between heads.
+            heads: Two tensors (N, K) a head, the raw logits of the first and of the second view,
+                local rows; K may differ between heads.
 
         Returns:
             Scalars ``loss`` and ``target_entropy``:
-            :func:`~mmentropy.functional.minimum_entropy.class_balance` of the
-            targets of both views.
+            :func:`~mmentropy.functional.minimum_entropy.class_balance` of the targets of both
+            views.
 
         Raises:
             ValueError: Shapes differ, or there is a single row in all.
@@ -112,9 +109,8 @@ class GroupedLinear(nn.Linear):
 class ParallelProjectors(BaseModule):
     """Projectors of equal input and hidden width, layer by layer in one.
 
-    The function of one ``NonLinearNeck`` per head: a hidden layer is one
-    matrix product and one batch norm for all. An optimiser with a rate per
-    tensor, as LARS, sees one layer in them.
+    The function of one ``NonLinearNeck`` per head: a hidden layer is one matrix product and one
+    batch norm for all. An optimiser with a rate per tensor, as LARS, sees one layer in them.
 
     Args:
         in_channels: C, the width of the input.
@@ -181,12 +177,11 @@ class MinEntHead(BaseModule):
 
     Args:
         in_channels: Width of the pooled backbone feature.
-        out_channels: Number of pseudo-classes, or a list of them, one per
-            head; the loss is the mean over heads.
+        out_channels: Number of pseudo-classes, or a list of them, one per head; the loss is the
+            mean over heads.
         loss: Config of the loss module.
         hid_channels: Width of the hidden layers.
-        num_layers: Linear layers of a projector >= 2, with batch norm and
-            ReLU between them.
+        num_layers: Linear layers of a projector >= 2, with batch norm and ReLU between them.
         norm_cfg: Config of that batch norm.
     """
 
@@ -222,8 +217,7 @@ class MinEntHead(BaseModule):
 class MinEnt(BaseSelfSupervisor):
     """Minimum entropy.
 
-    The neck pools, the head projects. There is no EMA, no predictor, and
-    there are no negatives.
+    The neck pools, the head projects. There is no EMA, no predictor, and there are no negatives.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -231,19 +225,15 @@ class MinEnt(BaseSelfSupervisor):
         check_parts(self)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss and metrics of a batch.
+        """Return ``loss`` and ``target_entropy`` of a batch.
 
         Args:
             inputs: Two views, each (N, C, H, W).
             data_samples: Unused.
 
-        Returns:
-            ``loss`` and ``target_entropy``.
-
         Raises:
             ValueError: Not two views.
             FloatingPointError: A term is not finite.
         """
-        check_views(self, inputs, most=2)
-        features = project(self, inputs)
+        features = project(self, inputs, most=2)
         return mean_over_ranks('MinEnt', self.head.loss(*features), features)

@@ -11,15 +11,10 @@ from mmentropy.models.base import mean_over_ranks, mean_terms
 
 
 def two_projections(outputs: list[Tensor], rows: int) -> tuple[Tensor, Tensor]:
-    """The projections (N, D) of both views from what the neck gave.
+    """Return the projections (N, D) of both views of N = ``rows`` images.
 
-    Args:
-        outputs: One (N, D) per view, or one (2 N, D) with the views of an
-            image in neighbouring rows, as SimCLR has it.
-        rows: N.
-
-    Raises:
-        ValueError: It is neither.
+    The neck gave one (N, D) per view, or one (2 N, D) with the views of an image in neighbouring
+    rows, as SimCLR has it; anything else raises ``ValueError``.
     """
     if [len(z) for z in outputs] == [rows, rows]:
         return outputs[0], outputs[1]
@@ -63,9 +58,8 @@ class _Regularized:
 def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs: Any) -> BaseSelfSupervisor:
     """An algorithm of mmpretrain with MEC of its projections as regulariser.
 
-    ``loss_main`` is the algorithm's own loss, ``loss_mec`` the weighted
-    term; gradient flows into the projections of both views. State dict and
-    all else are the algorithm's.
+    ``loss_main`` is the algorithm's own loss, ``loss_mec`` the weighted term; gradient flows into
+    the projections of both views. State dict and all else are the algorithm's.
 
     Args:
         algorithm: Registered name: SimCLR, SimSiam, BYOL, BarlowTwins, ...
@@ -74,8 +68,8 @@ def WithMEC(algorithm: str, mec: dict, weight: float = 1.0, **kwargs: Any) -> Ba
         kwargs: Arguments of the algorithm.
 
     Raises:
-        ValueError: Unknown algorithm, or one that does not project two views
-            by its neck; ``weight`` out of range.
+        ValueError: Unknown algorithm, or one that does not project two views by its neck;
+            ``weight`` out of range.
 
     Source:
         arXiv 2210.11464, section 3.4, figure 5.
