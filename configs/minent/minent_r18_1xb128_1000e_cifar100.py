@@ -14,7 +14,29 @@ max_epochs = 1000
 norm_cfg = dict(type='GlobalBN')
 model = dict(
     type='MinEnt',
-    backbone=dict(type='ResNet_CIFAR', depth=18, norm_cfg=norm_cfg),
+    backbone=dict(
+        type='ResNet_CIFAR',
+        depth=18,
+        norm_cfg=norm_cfg,
+        # torchvision's initialisation, but torch's own of the 3 x 3 stem, which the authors put
+        # into torchvision's network.
+        zero_init_residual=False,
+        init_cfg=[
+            dict(
+                type='Kaiming',
+                layer='Conv2d',
+                override=dict(
+                    type='Kaiming',
+                    name='conv1',
+                    a=5**0.5,
+                    mode='fan_in',
+                    nonlinearity='leaky_relu',
+                    distribution='uniform',
+                ),
+            ),
+            dict(type='Constant', val=1, layer='_BatchNorm'),
+        ],
+    ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='MinEntHead',
@@ -81,7 +103,7 @@ eval_datasets = dict(
 # Optimiser and schedule
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-6))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=500),
+    dict(type='LinearLR', start_factor=1 / 500, by_epoch=False, end=500),
     dict(type='MultiStepLR', milestones=[max_epochs - 50, max_epochs - 25], gamma=0.2),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

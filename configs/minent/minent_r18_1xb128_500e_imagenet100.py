@@ -14,7 +14,8 @@ max_epochs = 500
 norm_cfg = dict(type='GlobalBN')
 model = dict(
     type='MinEnt',
-    backbone=dict(type='ResNet', depth=18, norm_cfg=norm_cfg),
+    # torchvision's initialisation leaves the last batch norm of a block at 1.
+    backbone=dict(type='ResNet', depth=18, norm_cfg=norm_cfg, zero_init_residual=False),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='MinEntHead',
@@ -92,7 +93,7 @@ eval_datasets = dict(
 # Optimiser and schedule
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-6))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=500),
+    dict(type='LinearLR', start_factor=1 / 500, by_epoch=False, end=500),
     dict(type='MultiStepLR', milestones=[max_epochs - 50, max_epochs - 25], gamma=0.2),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
