@@ -1,11 +1,13 @@
 """The weights of a backbone in a checkpoint, and how they get into a model."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmentropy.checks.arguments import one_of, require
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
 State = dict[str, Tensor]
@@ -17,50 +19,52 @@ def backbone_state_dict(path: PathLike, branch: str = 'student') -> State:
     """Return the weights of the backbone in a checkpoint, on the CPU.
 
     Args:
-        path: a checkpoint of mmengine, or a plain state dict; there, and for
-            the student only, the keys may be those of a bare backbone.
-        branch: 'student' (``backbone.*``) or 'teacher', the EMA target of
-            BYOL-like models (``target_net.module.0.*``).
+        path: a checkpoint of mmengine, or a plain state dict; there, and for the student only, the
+            keys may be those of a bare backbone.
+        branch: 'student' (``backbone.*``) or 'teacher', the EMA target of BYOL-like models
+            (``target_net.module.0.*``).
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
         ValueError: the file is unreadable, unsafe, or without such weights; one line.
     """
-    if branch not in _PREFIXES:
-        raise ValueError(f'branch must be one of {tuple(_PREFIXES)}, got {branch!r}')
+    require(one_of(_PREFIXES), branch=branch)
     checkpoint = read_checkpoint(path)
     state = checkpoint.get('state_dict', checkpoint)
-    state = state if isinstance(state, dict) else {}
-    weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    weights = tensors_in(state) if isinstance(state, dict) else {}
     if not weights:
         raise ValueError(f'{path} holds no weights; its keys are {_first_keys(checkpoint)}')
     prefix = _PREFIXES[branch]
-    found = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-    if found:
-        return found
-    if branch == 'teacher':
+    found = below(prefix, weights)
+    if not found and branch == 'teacher':
         raise ValueError(
             f'{path} has no teacher: none of {len(weights)} keys '
             f'starts with {prefix!r}, e.g. {_first_keys(weights)}'
         )
-    return weights
+    return found or weights
+
+
+def tensors_in(state: dict) -> State:
+    """Return the entries that are tensors."""
+    return {k: v for k, v in state.items() if isinstance(v, Tensor)}
+
+
+def below(prefix: str, state: State) -> State:
+    """Return the weights whose names start with a prefix, without it."""
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
 
 
 def load_backbone(
     backbone: nn.Module, path: PathLike, branch: str = 'student', min_match: float = 0.95
 ) -> list[str]:
-    """Load a backbone from a checkpoint, all or nothing.
+    """Load a backbone from a checkpoint; if an error is raised, the backbone is not changed.
 
-    A key matches if name and shape are equal. Position embeddings of another
-    image size are interpolated as the backbone does itself. One line is
-    logged, a warning if keys differ.
+    A key matches if name and shape are equal. Position embeddings of another image size are
+    interpolated as the backbone does itself. One line is logged, a warning if keys differ.
 
     Args:
-        backbone: is changed only if no error is raised.
-        path: see :func:`backbone_state_dict`.
-        branch: see :func:`backbone_state_dict`.
-        min_match: lowest accepted share, in (0, 1], of matched keys among
-            the keys of either side.
+        path: see :func:`backbone_state_dict`, also for ``branch``.
+        min_match: lowest accepted share, in (0, 1], of matched keys among the keys of either side.
 
     Returns:
         Keys of the backbone that were not loaded.
@@ -78,21 +82,26 @@ def load_backbone(
     missing = [k for k in expected if k not in matched]
     unused = [k for k in found if k not in matched]
     total = len(expected.keys() | found.keys())
+    unfit = f'{path} does not fit {type(backbone).__name__}'
+    count = f'{len(matched)} of {total} keys match'
     if len(matched) < min_match * total or not matched:
         raise ValueError(
-            f'{path} does not fit {type(backbone).__name__}: {len(matched)} '
-            f'of {total} keys match, {len(expected)} expected, e.g. '
+            f'{unfit}: {count}, {len(expected)} expected, e.g. '
             f'{_first_keys(missing or expected)}, and {len(found)} found, e.g. '
             f'{_first_keys(unused or found)}; likely cause: {_likely_cause(expected, found)}'
         )
     if 'pos_embed' in missing and 'pos_embed' in found:
         raise ValueError(
-            f'{path} does not fit {type(backbone).__name__}: its position '
-            f'embedding {tuple(found["pos_embed"].shape)} cannot be brought '
-            f'to {tuple(expected["pos_embed"].shape)}: set img_size and '
-            'patch_size of the backbone to those of pre-training'
+            f'{unfit}: its position embedding {tuple(found["pos_embed"].shape)} cannot be brought '
+            f'to {tuple(expected["pos_embed"].shape)}: set img_size and patch_size of the backbone '
+            'to those of pre-training'
         )
-    _log_match(f'{path}: {len(matched)} of {total} keys match', missing, unused, resized)
+    line = f'{path}: {count}, {len(missing)} missing, {len(unused)} unexpected{resized}'
+    if missing or unused:
+        line += f'; not loaded into the backbone: {missing or "none"}'
+        line += f'; not used from the checkpoint: {unused or "none"}'
+    level = logging.WARNING if missing or unused else logging.INFO
+    print_log(line, logger='current', level=level)
     backbone.load_state_dict(matched, strict=False)
     return missing
 
@@ -116,33 +125,15 @@ def _resize_pos_embed(backbone: nn.Module, found: State) -> str:
     mmpretrain's ViTs do it when a state dict is loaded, which is after keys
     are compared.
     """
-    key = 'pos_embed'
     prepare = getattr(backbone, '_prepare_pos_embed', None)
-    if prepare is None or key not in found:
+    if prepare is None or 'pos_embed' not in found:
         return ''
-    before = found[key]
-    try:
+    before = tuple(found['pos_embed'].shape)
+    # It fails if the embedding is no square grid, or has another number of extra tokens.
+    with suppress(AssertionError, RuntimeError):
         prepare(found, '')
-    except (AssertionError, RuntimeError):
-        # The embedding is no square grid, or has another number of extra tokens.
-        return ''
-    if found[key].shape == before.shape:
-        return ''
-    return f'; {key} resized from {tuple(before.shape)} to {tuple(found[key].shape)}'
-
-
-def _log_match(summary: str, missing: list[str], unused: list[str], resized: str) -> None:
-    differ = ''
-    if missing or unused:
-        differ = (
-            f'; not loaded into the backbone: {missing or "none"}; not '
-            f'used from the checkpoint: {unused or "none"}'
-        )
-    print_log(
-        f'{summary}, {len(missing)} missing, {len(unused)} unexpected{resized}{differ}',
-        logger='current',
-        level=logging.WARNING if differ else logging.INFO,
-    )
+    after = tuple(found['pos_embed'].shape)
+    return f'; pos_embed resized from {before} to {after}' if after != before else ''
 
 
 def _likely_cause(expected: State, found: State) -> str:
@@ -153,31 +144,22 @@ def _likely_cause(expected: State, found: State) -> str:
     prefix = _prefix(found, expected)
     if prefix:
         return f'wrong prefix, the checkpoint lacks {prefix!r}'
-    same = [k for k in expected if k in found]
-    other = [k for k in same if expected[k].shape != found[k].shape]
+    same = {k: v for k, v in expected.items() if k in found}
+    other = {k: v for k, v in same.items() if v.shape != found[k].shape}
     if len(other) > len(same) / 2:
-        key = other[0]
-        return (
-            f'other shapes (width or variant), {key} is '
-            f'{tuple(found[key].shape)} instead of '
-            f'{tuple(expected[key].shape)}'
-        )
-    if same:
-        return 'wrong depth or variant of the architecture'
-    return 'another architecture'
+        return f'other shapes (width or variant), {first_difference(found, other)}'
+    return 'wrong depth or variant of the architecture' if same else 'another architecture'
 
 
 def _prefix(short: State, long: State) -> str:
     """Return what has to precede most keys of ``short`` to find them in ``long``."""
     key = next(iter(short))
-    for other in long:
-        if other.endswith('.' + key):
-            prefix = other[: -len(key)]
-            if sum(prefix + k in long for k in short) > len(short) / 2:
-                return prefix
+    for prefix in [other.removesuffix(key) for other in long if other.endswith(f'.{key}')]:
+        if sum(prefix + k in long for k in short) > len(short) / 2:
+            return prefix
     return ''
 
 
-def _first_keys(keys: Mapping | Sequence) -> str:
+def _first_keys(keys: Iterable) -> str:
     names = list(map(str, keys))
     return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')

@@ -1,9 +1,8 @@
 """The check that a checkpoint is as it was written.
 
-torch writes checkpoints as zip files, in which every member carries the CRC-32
-of its content; torch itself does not look at it. Any other damage of such a
-file changes nothing that is read, or makes torch fail, with one exception:
-torch reads nothing from a member that is marked as a folder.
+torch writes checkpoints as zip files, in which every member carries the CRC-32 of its content;
+torch itself does not look at it. Any other damage of such a file changes nothing that is read, or
+makes torch fail, with one exception: torch reads nothing from a member that is marked as a folder.
 """
 
 import os
@@ -17,8 +16,8 @@ _FOLDER = 0x10
 def check_file(path: str | os.PathLike) -> None:
     """Check that there is a file, and its checksums if it carries any.
 
-    Files of torch before 1.6, which are no zip files, carry none, and neither
-    do those written after ``torch.serialization.set_crc32_options(False)``.
+    Files of torch before 1.6, which are no zip files, carry none, and neither do those written
+    after ``torch.serialization.set_crc32_options(False)``.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.

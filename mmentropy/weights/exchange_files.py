@@ -6,9 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import Tensor
 
-from mmentropy.weights.backbone import State
+from mmentropy.weights.backbone import State, tensors_in
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
 
@@ -25,23 +24,18 @@ def load_weights(path: PathLike) -> tuple[State, dict]:
     """
     if not str(path).endswith('.safetensors') or not os.path.isfile(path):
         checkpoint = read_checkpoint(path)
-        state = checkpoint
-        for key in ('state_dict', 'model'):
-            if isinstance(checkpoint.get(key), dict):
-                state = checkpoint[key]
-                break
-        meta = checkpoint.get('meta')
-        weights = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-        return weights, meta if isinstance(meta, dict) else {}
+        dicts = {key: value for key, value in checkpoint.items() if isinstance(value, dict)}
+        state = dicts.get('state_dict', dicts.get('model', checkpoint))
+        return tensors_in(state), dicts.get('meta', {})
     safetensors = safetensors_package()
     try:
         with safetensors.safe_open(path, 'pt') as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}
             return weights, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(
-            f'{path} is no file of safetensors, or a damaged one ({str(error).splitlines()[0]})'
-        ) from error
+        reason = str(error).splitlines()[0]
+        message = f'{path} is no file of safetensors, or a damaged one ({reason})'
+        raise ValueError(message) from error
 
 
 def save_weights(state: State, meta: dict[str, str], out: Path) -> None:
@@ -53,11 +47,7 @@ def save_weights(state: State, meta: dict[str, str], out: Path) -> None:
 
 
 def check_place(out: Path, source: PathLike) -> None:
-    """Check that a file can be written without replacing the one that is read.
-
-    Raises:
-        ValueError: ``out`` has no folder, or is the file ``source``.
-    """
+    """Raise a ValueError if ``out`` has no folder to be in, or is the file that is read."""
     if not out.absolute().parent.is_dir():
         raise ValueError(f'no folder {out.parent} to write {out.name} to')
     if out.exists() and os.path.exists(source) and out.samefile(source):
@@ -76,11 +66,7 @@ def sha256(state: State) -> str:
 
 
 def safetensors_package() -> ModuleType:
-    """Import safetensors, which is an optional dependency.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+    """Import safetensors, an optional dependency, or raise an ImportError that says what to do."""
     try:
         import safetensors
         import safetensors.torch  # noqa: F401

@@ -37,17 +37,13 @@ def export_backbone(
     """Write a checkpoint's backbone as another library loads it.
 
     Args:
-        path: see :func:`mmentropy.weights.backbone.backbone_state_dict`.
+        path: see :func:`mmentropy.weights.backbone.backbone_state_dict`, also for ``branch``.
         target: one of ``TARGETS``.
-        out: a .pth, ``dict(state_dict=..., meta=...)``; a .safetensors with
-            the meta in its header (not for mmpretrain and mmdet, which read
-            none); for huggingface a folder of config.json,
-            model.safetensors and, if the config has its mean and std,
-            preprocessor_config.json, complete or not there. ``meta`` maps
-            strings to strings: target, branch, cfg, metrics (JSON) and
-            sha256 of the tensors.
+        out: a .pth, ``dict(state_dict=..., meta=...)``; a .safetensors with the meta in its header
+            (not for mmpretrain and mmdet, which read none); for huggingface a folder, see
+            :func:`mmentropy.weights.huggingface_folder.save_folder`. ``meta`` maps strings to
+            strings: target, branch, cfg, metrics (JSON) and sha256 of the tensors.
         cfg: config with ``model.backbone``; default: the checkpoint's.
-        branch: 'student' or 'teacher'.
         metrics: stored as JSON.
 
     Returns:
@@ -55,9 +51,8 @@ def export_backbone(
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such checkpoint.
-        ValueError: the checkpoint is unreadable, or not every key fits the
-            config, or the target has no such network, or ``out`` is wrong;
-            one line, and nothing is written.
+        ValueError: the checkpoint is unreadable, or not every key fits the config, or the target
+            has no such network, or ``out`` is wrong; one line, and nothing is written.
         ImportError: safetensors is needed and not installed.
     """
     out = Path(out)
@@ -71,13 +66,8 @@ def export_backbone(
     backbone = _build(cfg)
     load_backbone(backbone, path, branch, min_match=1.0)
     state = convert(backbone, target)
-    meta = dict(
-        target=target,
-        branch=branch,
-        cfg=cfg.pretty_text,
-        metrics=json.dumps(metrics),
-        sha256=sha256(state),
-    )
+    meta = dict(target=target, branch=branch, cfg=cfg.pretty_text)
+    meta |= dict(metrics=json.dumps(metrics), sha256=sha256(state))
     if target == 'huggingface':
         save_folder(backbone, state, meta, cfg, out)
     else:
@@ -89,11 +79,10 @@ def convert(backbone: BaseModule, target: str) -> State:
     """Return the backbone's weights under the names of another library.
 
     Args:
-        backbone: a model of mmpretrain; for 'torchvision' and 'mmdet' a
-            ResNet, for 'timm' and 'huggingface' a ResNet or VisionTransformer
-            (so MoCoV3ViT), of any depth, with nothing unlike the plain ones.
-        target: one of ``TARGETS``. The ViT of 'huggingface' gets a pooler
-            that returns the class token as it is.
+        backbone: a model of mmpretrain; for 'torchvision' and 'mmdet' a ResNet, for 'timm' and
+            'huggingface' a ResNet or VisionTransformer (so MoCoV3ViT), of any depth, with nothing
+            unlike the plain ones.
+        target: one of ``TARGETS``.
 
     Raises:
         ValueError: the target has no network that computes the same.
@@ -113,9 +102,7 @@ def _check_form(out: Path, target: str) -> None:
     if target == 'huggingface':
         check_folder(out)
         return
-    endings = ['.pth', '.safetensors']
-    if target in ('mmpretrain', 'mmdet'):
-        endings = ['.pth']
+    endings = ['.pth'] if target in ('mmpretrain', 'mmdet') else ['.pth', '.safetensors']
     if out.suffix not in endings or out.is_dir():
         raise ValueError(f'{target} is written to a file *{" or *".join(endings)}, got {out}')
 
@@ -131,15 +118,12 @@ def _build(cfg: Config) -> BaseModule:
 def _check_plain(backbone: BaseModule, target: str) -> None:
     """Check that the target's network computes the same with the same weights."""
     name = type(backbone).__name__
-    vit = isinstance(backbone, VisionTransformer)
-    if not vit and not isinstance(backbone, ResNet):
-        raise ValueError(
-            f'{target} gets a ResNet or VisionTransformer, not {name}: use --to mmpretrain'
-        )
-    if vit and target in ('torchvision', 'mmdet'):
-        raise ValueError(
-            f'{target} gets a ResNet, not {name}: use --to mmpretrain, timm or huggingface'
-        )
+    if not isinstance(backbone, (ResNet, VisionTransformer)):
+        kinds = 'ResNet or VisionTransformer'
+        raise ValueError(f'{target} gets a {kinds}, not {name}: use --to mmpretrain')
+    if isinstance(backbone, VisionTransformer) and target in ('torchvision', 'mmdet'):
+        others = 'mmpretrain, timm or huggingface'
+        raise ValueError(f'{target} gets a ResNet, not {name}: use --to {others}')
     plain, image = _plain_network(backbone)
     differ = first_difference(backbone.state_dict(), plain.state_dict())
     if not differ:
@@ -154,10 +138,8 @@ def _check_plain(backbone: BaseModule, target: str) -> None:
             if not all(torch.equal(a, b) for a, b in pairs):
                 differ = 'with the same weights its outputs are others'
     if differ:
-        raise ValueError(
-            f'{target} has no such {name}, it differs from the '
-            f'plain one: {differ}; use --to mmpretrain'
-        )
+        differ = f'it differs from the plain one: {differ}'
+        raise ValueError(f'{target} has no such {name}, {differ}; use --to mmpretrain')
 
 
 def _plain_network(backbone: BaseModule) -> tuple[BaseModule, Tensor]:
@@ -189,12 +171,11 @@ def _how_to_load(backbone: BaseModule, target: str, out: Path) -> str:
             network = f"'resnet{backbone.depth}'"
         else:
             arch = backbone.arch_settings
-            ratio = arch['feedforward_channels'] / arch['embed_dims']
+            width, patch = arch['embed_dims'], backbone.patch_embed.projection.kernel_size
             network = (
-                f"'vit_base_patch16_224', img_size={backbone.img_size}, "
-                f'patch_size={backbone.patch_embed.projection.kernel_size}, '
-                f'embed_dim={arch["embed_dims"]}, depth={arch["num_layers"]}, '
-                f'num_heads={arch["num_heads"]}, mlp_ratio={ratio}'
+                f"'vit_base_patch16_224', img_size={backbone.img_size}, patch_size={patch}, "
+                f'embed_dim={width}, depth={arch["num_layers"]}, num_heads={arch["num_heads"]}, '
+                f'mlp_ratio={arch["feedforward_channels"] / width}'
             )
         return f'timm.create_model({network}, num_classes=0, checkpoint_path={file!r})'
     load = f'safetensors.torch.load_file({file!r})'

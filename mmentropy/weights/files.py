@@ -18,17 +18,10 @@ PART = '.part'
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Make a folder that becomes ``path`` when the block ends without an error.
+    """Yield a new folder, which becomes ``path`` when the block ends without an error.
 
-    Several processes may do so at once, and any may be killed: one of them
-    wins, and nothing half-written has that name.
-
-    Args:
-        path: not there, or made by another process meanwhile. Its parents
-            are made.
-
-    Yields:
-        A new folder beside ``path`` to write into.
+    Several processes may do so at once, and any may be killed: one of them wins, and nothing
+    half-written has that name. The parents of ``path`` are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
@@ -77,11 +70,7 @@ def save_whole(value: Any, path: str | os.PathLike) -> None:
 
 
 class WholeFiles(LocalBackend):
-    """mmengine's local files, each written by :func:`put_whole`.
-
-    A hook or function of mmengine uses it if it is given
-    ``backend_args=dict(backend='whole')``.
-    """
+    """mmengine's local files by :func:`put_whole`, for ``backend_args=dict(backend='whole')``."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         put_whole(obj, filepath)

@@ -16,11 +16,7 @@ _FILES = {_WEIGHTS, _CONFIG, _PREPROCESSOR}
 
 
 def check_folder(out: Path) -> None:
-    """Check that ``out`` names a new folder, or one that holds nothing but an earlier export.
-
-    Raises:
-        ValueError: ``out`` is or looks like a file, or holds something else, which would be lost.
-    """
+    """Raise a ValueError unless ``out`` is a new folder, or holds nothing but an earlier export."""
     if out.is_file() or out.suffix in ('.pth', '.safetensors'):
         raise ValueError(f'huggingface is written to a folder, got {out}')
     others = sorted({p.name for p in out.glob('*')} - _FILES)
@@ -33,11 +29,12 @@ def save_folder(
 ) -> None:
     """Write all files or none, in place of those of an earlier export.
 
+    They are config.json, model.safetensors with ``meta`` in its header and, if ``cfg`` has mean and
+    std of the images, preprocessor_config.json.
+
     Args:
-        backbone: the ResNet or VisionTransformer that config.json describes.
+        backbone: a ResNet or VisionTransformer.
         state: its weights under the names of transformers.
-        meta: stored in the header of the weights.
-        cfg: without mean and std of the images in it there is no preprocessor_config.json.
         out: a folder that :func:`check_folder` accepts.
     """
     contents = {_CONFIG: _model_config(backbone), _PREPROCESSOR: _image_config(backbone, cfg)}
@@ -90,8 +87,7 @@ def _side(size: tuple[int, int]) -> int | list[int]:
 def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
     """Return preprocessor_config.json, or None if the config has no mean and std.
 
-    The short side is resized to 224 pixels, or to the image size of the ViT, and the centre is
-    cropped.
+    The short side becomes 224 pixels, or the image size of the ViT, and the centre is cropped.
     """
     images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if not images or not images.get('mean') or not images.get('std'):

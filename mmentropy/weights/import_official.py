@@ -8,8 +8,8 @@ import torch
 from mmpretrain.models import ResNet
 from mmpretrain.registry import MODELS
 
-from mmentropy.weights.backbone import State, first_difference
-from mmentropy.weights.exchange_files import check_place, load_weights, sha256
+from mmentropy.weights.backbone import State, below, first_difference
+from mmentropy.weights.exchange_files import check_place, load_weights, save_weights, sha256
 from mmentropy.weights.key_tables import OFFICIAL_LAYOUTS, STEMS, TIMM_VIT, renamed
 from mmentropy.weights.reader import PathLike
 
@@ -18,9 +18,9 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
     """Write another library's backbone as mmpretrain's.
 
     Args:
-        path: .pth of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or
-            VICReg, of mmselfsup or mmpretrain, or a bare ResNet or ViT of
-            torchvision or timm; a .safetensors of the latter.
+        path: .pth of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or VICReg, of mmselfsup or
+            mmpretrain, or a bare ResNet or ViT of torchvision or timm; a .safetensors of the
+            latter.
         out: .pth with ``backbone.*`` and a config of the backbone.
         branch: 'student' or 'teacher', the EMA network.
 
@@ -29,9 +29,8 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such checkpoint.
-        ValueError: the checkpoint is unreadable, unsafe, changed since its
-            sha256, of an unknown layout, or not exactly a ResNet or ViT; one
-            line, and nothing is written.
+        ValueError: the checkpoint is unreadable, unsafe, changed since its sha256, of an unknown
+            layout, or not exactly a ResNet or ViT; one line, and nothing is written.
         ImportError: safetensors is needed and not installed.
     """
     out = Path(out)
@@ -42,9 +41,8 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
     check_place(out, path)
     weights, meta = load_weights(path)
     if 'sha256' in meta and meta['sha256'] != sha256(weights):
-        raise ValueError(
-            f'{path} was changed: its tensors do not have the sha256 that it states; get it again'
-        )
+        why = 'its tensors do not have the sha256 that it states'
+        raise ValueError(f'{path} was changed: {why}; get it again')
     name, found = _recognised(path, weights, branch)
     state = {k: v for k, v in found.items() if not k.startswith(('fc.', 'head.', 'projector.'))}
     if 'patch_embed.proj.weight' in state:
@@ -54,18 +52,14 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
     if differ:
         raise ValueError(f'{path} ({name}) is no plain {_describe(entry)}: {differ}')
     cfg = meta.get('cfg')
-    heads = ''
+    what = _describe(entry)
     if not isinstance(cfg, str):
         cfg = f'model = {dict(backbone=entry)!r}\n'
         if 'arch' in entry:
-            heads = f', {entry["arch"]["num_heads"]} heads assumed'
-    torch.save(
-        dict(state_dict={f'backbone.{k}': v for k, v in state.items()}, meta=dict(cfg=cfg)), out
-    )
-    return (
-        f'{path}: {name}, {branch}, {_describe(entry)}{heads}; '
-        f'{len(state)} tensors taken, {len(weights) - len(state)} left'
-    )
+            what += f', {entry["arch"]["num_heads"]} heads assumed'
+    save_weights({f'backbone.{k}': v for k, v in state.items()}, dict(cfg=cfg), out)
+    left = len(weights) - len(state)
+    return f'{path}: {name}, {branch}, {what}; {len(state)} tensors taken, {left} left'
 
 
 def _recognised(path: PathLike, weights: State, branch: str) -> tuple[str, State]:
@@ -83,25 +77,17 @@ def _recognised(path: PathLike, weights: State, branch: str) -> tuple[str, State
             prefix = next(filter(has_backbone, layout.teachers), None)
         if prefix is None:
             raise ValueError(f'{path} ({layout.name}) has no teacher: take the student')
-        found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-        return layout.name, found
+        return layout.name, below(prefix, state)
     known = ', '.join(f'{n.name} ({n.student}*)' for n in OFFICIAL_LAYOUTS if n.student)
     keys = ', '.join(list(weights)[:3]) or 'none'
     raise ValueError(
-        f'{path} is of no known layout: its first keys are {keys}; known are '
-        f'{known}, and bare ResNets and ViTs of torchvision, timm and '
-        'mmpretrain'
+        f'{path} is of no known layout: its first keys are {keys}; known are {known}, '
+        'and bare ResNets and ViTs of torchvision, timm and mmpretrain'
     )
 
 
 def _entry(state: State, layout: str, where: str) -> dict:
-    """Return the config of the ResNet or ViT that has these weights, judged by their shapes.
-
-    Args:
-        state: keys are mmpretrain's.
-        layout: name of the layout that the weights come from.
-        where: file and layout, for messages.
-    """
+    """Return the config of the ResNet or ViT that has these weights, judged by their shapes."""
     if 'conv1.weight' in state:
         return _resnet_entry(state, where)
     dims, channels, patch, _ = _shape(state, 'patch_embed.projection.weight', 4, where)
@@ -126,25 +112,20 @@ def _entry(state: State, layout: str, where: str) -> dict:
 def _resnet_entry(state: State, where: str) -> dict:
     stages = tuple(_count_blocks(state, f'layer{i}') for i in range(1, 5))
     block = 'Bottleneck' if 'layer1.0.conv3.weight' in state else 'BasicBlock'
-    depths = [
-        depth
-        for depth, (kind, expected) in ResNet.arch_settings.items()
-        if expected == stages and kind.__name__ == block
-    ]
-    if not depths:
+    known = {(kind.__name__, sizes): depth for depth, (kind, sizes) in ResNet.arch_settings.items()}
+    if (block, stages) not in known:
         raise ValueError(
             f'{where} has {stages} blocks, which is no ResNet of '
             f'depth {", ".join(map(str, ResNet.arch_settings))}'
         )
     width, channels, kernel, _ = _shape(state, 'conv1.weight', 4, where)
-    plain = dict(in_channels=3, stem_channels=64, base_channels=64)
-    sizes = dict(
+    return dict(
+        type='ResNet_CIFAR' if kernel == 3 else 'ResNet',
+        depth=known[block, stages],
         in_channels=channels,
         stem_channels=width,
         base_channels=_shape(state, 'layer1.0.conv1.weight', 4, where)[0],
     )
-    entry = dict(type='ResNet_CIFAR' if kernel == 3 else 'ResNet', depth=depths[0])
-    return entry | {k: v for k, v in sizes.items() if v != plain[k]}
 
 
 def _count_blocks(state: State, start: str) -> int:
@@ -155,12 +136,11 @@ def _count_blocks(state: State, start: str) -> int:
 def _shape(state: State, key: str, ndim: int, where: str) -> torch.Size:
     if key not in state:
         raise ValueError(f'{where} is incomplete: {key} is missing')
-    if state[key].ndim != ndim:
-        raise ValueError(
-            f'{where} is no plain network: {key} is {tuple(state[key].shape)}, '
-            f'which are not {ndim} dimensions'
-        )
-    return state[key].shape
+    shape = state[key].shape
+    if len(shape) != ndim:
+        found = f'{tuple(shape)}, which are not {ndim} dimensions'
+        raise ValueError(f'{where} is no plain network: {key} is {found}')
+    return shape
 
 
 def _describe(entry: dict) -> str:

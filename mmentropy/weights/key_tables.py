@@ -43,12 +43,8 @@ _TRANSFORMERS_STEM = {
     'bn1.': 'embedder.embedder.normalization.',
 }
 _TRANSFORMERS_BLOCK = {
-    'conv1': 'layer.0.convolution',
-    'bn1': 'layer.0.normalization',
-    'conv2': 'layer.1.convolution',
-    'bn2': 'layer.1.normalization',
-    'conv3': 'layer.2.convolution',
-    'bn3': 'layer.2.normalization',
+    **{f'conv{i + 1}': f'layer.{i}.convolution' for i in range(3)},
+    **{f'bn{i + 1}': f'layer.{i}.normalization' for i in range(3)},
     'downsample.0': 'shortcut.convolution',
     'downsample.1': 'shortcut.normalization',
 }
@@ -63,7 +59,6 @@ class OfficialLayout(NamedTuple):
     """Where the checkpoints of a code keep the backbone, without DDP's ``module.``.
 
     Attributes:
-        name: as users read it.
         student: prefix of the backbone in the online network.
         teachers: prefixes that the backbone in the EMA network may have.
         sign: prefix of a key that has to be there, too, for the layout to be this one.
@@ -95,13 +90,10 @@ OFFICIAL_LAYOUTS = (
     OfficialLayout(
         'mmpretrain or mmselfsup',
         'backbone.',
-        (
-            'target_net.module.0.',
-            'target_net.0.',
-            'momentum_encoder.module.0.',
-            'momentum_encoder.0.',
-            'encoder_k.module.0.',
-            'encoder_k.0.',
+        tuple(
+            f'{network}.{wrapper}0.'
+            for network in ('target_net', 'momentum_encoder', 'encoder_k')
+            for wrapper in ('module.', '')
         ),
     ),
     OfficialLayout('a bare backbone', ''),

@@ -14,18 +14,9 @@ class PretrainedBackbone:
 
     ``backbone=dict(..., init_cfg=dict(type='PretrainedBackbone',
     checkpoint='epoch_100.pth'))``; in a list of initialisers it comes last.
-    Unlike mmengine's 'Pretrained' it refuses a checkpoint that does not fit.
-
-    Args:
-        checkpoint: see :func:`mmentropy.weights.backbone.backbone_state_dict`.
-        branch: 'student' or 'teacher', see there.
-        min_match: see :func:`mmentropy.weights.backbone.load_backbone`.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is no such file when the
-            weights are initialised.
-        ValueError: no checkpoint is named when the weights are initialised, or
-            :func:`mmentropy.weights.backbone.load_backbone` refuses it.
+    Unlike mmengine's 'Pretrained' it refuses a checkpoint that does not fit: when the weights are
+    initialised it raises the errors of :func:`mmentropy.weights.backbone.load_backbone`, which
+    explains the arguments, and a ValueError if no checkpoint is named.
     """
 
     def __init__(
@@ -39,9 +30,8 @@ class PretrainedBackbone:
         """Load the weights and call off what mmengine and the module would do next."""
         if not self.checkpoint:
             raise ValueError(
-                f'PretrainedBackbone of {type(module).__name__} has no '
-                'checkpoint: add --cfg-options '
-                'model.backbone.init_cfg.checkpoint=PATH'
+                f'PretrainedBackbone of {type(module).__name__} has no checkpoint: '
+                'add --cfg-options model.backbone.init_cfg.checkpoint=PATH'
             )
         # mmengine initialises the submodules after this call. Do it now, for
         # keys that the checkpoint lacks, and keep it from doing it again.

@@ -9,18 +9,13 @@ real ``getattr``, the real numpy functions and the real classes of mmengine
 are never given to the file.
 """
 
+import inspect
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    MethodDescriptorType,
-    MethodType,
-)
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -31,8 +26,6 @@ from torch import Tensor
 from mmentropy.weights.checksum import check_file
 
 PathLike = str | os.PathLike
-
-_CODE = (type, FunctionType, BuiltinFunctionType, MethodDescriptorType, MethodType)
 
 
 class _Refused(Exception):
@@ -67,16 +60,16 @@ class _DType(_Record):
         # The letters are those of numbers, booleans and texts. Objects and structures are no data.
         if not re.fullmatch(r'[biufcSU]\d{1,6}', kind):
             raise _Refused(f'numpy.dtype {kind!r}')
-        order = self.state[1] if self.state else '='
-        return np.dtype(kind).newbyteorder(order)
+        return np.dtype(kind).newbyteorder(self.state[1] if self.state else '=')
 
 
 class _Array(_Record):
     def value(self, restored: Callable[[Any], Any]) -> np.ndarray:
         _, shape, dtype, by_column, data = self.state
-        order: Literal['F', 'C'] = 'F' if by_column else 'C'
         # numpy raises an error if the data are too short for the shape.
-        array: np.ndarray = np.ndarray(shape, restored(dtype), restored(data), order=order)
+        array: np.ndarray = np.ndarray(
+            shape, restored(dtype), restored(data), order='F' if by_column else 'C'
+        )
         return array.copy()
 
 
@@ -105,16 +98,18 @@ class _Slice(_Record):
 
 class _History(_Record):
     def value(self, restored: Callable[[Any], Any]) -> HistoryBuffer:
-        values = restored(self.state['_log_history'])
-        counts = restored(self.state['_count_history'])
+        arrays = [restored(self.state[name]) for name in ('_log_history', '_count_history')]
         length = self.state['max_length']
-        numbers = (
-            isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in 'biuf'
-            for array in (values, counts)
-        )
-        if not all(numbers) or type(length) is not int:
-            raise _Refused('a HistoryBuffer of something else than numbers')
-        return HistoryBuffer(values, counts, length)
+        for array in arrays:
+            if (
+                not isinstance(array, np.ndarray)
+                or array.ndim != 1
+                or array.dtype.kind not in 'biuf'
+            ):
+                raise _Refused('a HistoryBuffer of something else than numbers')
+        if type(length) is not int:
+            raise _Refused('a HistoryBuffer of no known length')
+        return HistoryBuffer(*arrays, length)
 
 
 class _OneCycle(_Record):
@@ -209,7 +204,7 @@ def restored(content: Any) -> Any:
                 return value.value(walk)
             except (AttributeError, LookupError, TypeError, ValueError) as error:
                 raise _Refused(f'a malformed {type(value).__name__}') from error
-        if isinstance(value, _CODE):
+        if inspect.isclass(value) or inspect.isroutine(value):
             raise _Refused(getattr(value, '__qualname__', 'a function'))
         if isinstance(value, OrderedDict) and vars(value).keys() - {'_metadata'}:
             raise _Refused('an OrderedDict with attributes')
@@ -234,10 +229,6 @@ def restored(content: Any) -> Any:
 def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
     """Return what ``torch.save`` wrote; nothing in the file is executed.
 
-    Args:
-        path: a file, or one that is open for reading.
-        map_location: see ``torch.load``.
-
     Raises:
         ValueError: the file is none of torch, is damaged, or holds more than
             weights, plain values and what mmengine writes; one line.
@@ -252,14 +243,7 @@ def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
 
 
 def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> dict:
-    """Read a checkpoint and check that it is as it was written.
-
-    Nothing in the file is executed. Its content is compared to the checksums
-    that it carries, and read to its end.
-
-    Args:
-        path: a file that ``torch.save`` or mmengine wrote.
-        map_location: see ``torch.load``.
+    """Read a checkpoint by :func:`load`, and check that it is as it was written.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -274,19 +258,14 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> dict:
 
 def refused(path: PathLike | BinaryIO, error: Exception) -> ValueError:
     """Return an error that says in one line why a checkpoint was not read."""
-    text = str(error)
-    name = ''
-    if isinstance(error, _Refused):
-        name = text
-    elif 'Unsupported global' in text or 'Trying to load' in text:
-        name = text.split('GLOBAL ')[-1].split(' ')[0]
-    if name:
-        return ValueError(
-            f'{path} refused: it holds {name}, which is neither a weight nor '
-            'written by mmengine, and could run anything when it is read. If '
-            'you trust its source, write its weights anew, torch.save('
-            "torch.load(FILE, weights_only=False)['state_dict'], NEW)"
-        )
+    name = str(error)
+    if not isinstance(error, _Refused):
+        if 'Unsupported global' not in name and 'Trying to load' not in name:
+            kind = type(error).__name__
+            return ValueError(f'{path} is no checkpoint of torch, or a damaged one ({kind})')
+        name = name.split('GLOBAL ')[-1].split(' ')[0]
     return ValueError(
-        f'{path} is no checkpoint of torch, or a damaged one ({type(error).__name__})'
+        f'{path} refused: it holds {name}, which is neither a weight nor written by mmengine, and '
+        'could run anything when it is read. If you trust its source, write its weights anew, '
+        "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
     )

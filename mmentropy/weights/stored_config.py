@@ -13,8 +13,7 @@ def config_of(path: PathLike) -> Config:
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
-        ValueError: the file is unreadable, unsafe, or without a config of
-            plain values; one line.
+        ValueError: the file is unreadable, unsafe, or without a config of plain values; one line.
         ImportError: a module of ``custom_imports`` is not installed.
     """
     meta = read_checkpoint(path).get('meta')
@@ -25,13 +24,13 @@ def config_of(path: PathLike) -> Config:
     # A text that mmengine wrote consists of literals.
     try:
         values: dict[str, object] = {}
-        for line in ast.parse(text).body:
+        for line in _LiteralDicts().visit(ast.parse(text)).body:
             if not isinstance(line, ast.Assign):
                 raise ValueError(f'line {line.lineno} is no assignment')
             # A target that is no plain name raises an AttributeError.
-            values.update({t.id: _value(line.value) for t in line.targets})  # type: ignore[attr-defined]
+            values.update({t.id: ast.literal_eval(line.value) for t in line.targets})  # type: ignore[attr-defined]
         cfg = Config(values, cfg_text=text)
-    except (SyntaxError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (SyntaxError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f'the config in {path} is not made of plain values and is not '
             f'run: pass a config file ({str(error).splitlines()[0]})'
@@ -41,21 +40,13 @@ def config_of(path: PathLike) -> Config:
     return cfg
 
 
-def _value(node: ast.expr) -> object:
-    """Return the value of a literal as ast.literal_eval does; ``dict(a=1)`` counts as one."""
-    if isinstance(node, ast.Dict):
-        # A key of None, which stands for ``**``, is refused by literal_eval.
-        items = zip(node.keys, node.values, strict=True)
-        return {_value(k): _value(v) for k, v in items}  # type: ignore[arg-type]
-    if isinstance(node, ast.List):
-        return [_value(item) for item in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(_value(item) for item in node.elts)
-    if (
-        isinstance(node, ast.Call)
-        and not node.args
-        and getattr(node.func, 'id', None) == 'dict'
-        and all(k.arg for k in node.keywords)
-    ):
-        return {k.arg: _value(k.value) for k in node.keywords}
-    return ast.literal_eval(node)
+class _LiteralDicts(ast.NodeTransformer):
+    """Writes ``dict(a=1)`` as ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        # A call that stays, and a key of None, are refused by literal_eval.
+        if node.args or not isinstance(node.func, ast.Name) or node.func.id != 'dict':
+            return node
+        keys: list = [ast.Constant(k.arg) if k.arg else None for k in node.keywords]
+        return ast.Dict(keys, [k.value for k in node.keywords])
