@@ -27,6 +27,25 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
+def aligned(rows: list[list[str]]) -> str:
+    """Rows as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:])]
+        lines.append('  '.join([first.ljust(widths[0]), *cells]))
+    return '\n'.join(lines)
+
+
+def score_table(results: dict[str, dict[str, float]]) -> str:
+    """Scores with the columns of the first row; '-' where another row has none."""
+    names = list(next(iter(results.values())))
+    rows = [['', *names]]
+    for row, scores in results.items():
+        rows.append([row, *(f'{scores[n]:.2f}' if n in scores else '-' for n in names)])
+    return aligned(rows)
+
+
 def commit() -> str:
     """The commit of mmentropy, with '-dirty' if it was changed; '' outside of git."""
     try:

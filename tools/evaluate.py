@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import torch
-from cli import checkpoint_parser, errors_in_one_line
+from cli import checkpoint_parser, errors_in_one_line, score_table
 from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_main_process
 
@@ -36,21 +36,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
     return parser.parse_args()
-
-
-def table(results: dict[str, dict[str, float]]) -> str:
-    """Return a table with the columns of the first row; '-' where another row has none."""
-    names = list(next(iter(results.values())))
-    widths = [max(7, len(name)) for name in names]
-    lines = [['', *names]]
-    for row, scores in results.items():
-        cells = [scores.get(name) for name in names]
-        lines.append([row, *('-' if c is None else f'{c:.2f}' for c in cells)])
-    width = max(map(len, results))
-    return '\n'.join(
-        ' '.join([f'{first:<{width}}'] + [f'{c:>{w}}' for c, w in zip(cells, widths, strict=True)])
-        for first, *cells in lines
-    )
 
 
 def main() -> None:
@@ -83,7 +68,7 @@ def main() -> None:
     )
     if not is_main_process():
         return
-    print(table(results))
+    print(score_table(results))
     if args.out:
         Path(args.out).write_text(json.dumps(results, indent=2) + '\n')
 

@@ -4,20 +4,18 @@ python tools/propagate.py CHECKPOINT --data data/DAVIS --layer layer3
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from cli import checkpoint_parser, errors_in_one_line
-from evaluate import table
+from cli import checkpoint_parser, errors_in_one_line, score_table
 from mmengine.config import Config
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
-from mmentropy.evaluation.davis import Clip, Scores, read_davis, read_ids, save_ids, score_clip
+from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, score_clip
 from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.evaluation.label_propagation import LAYERS, dense_layer, segment_clip
 from mmentropy.weights.backbone import load_backbone
@@ -71,25 +69,11 @@ def read_frame(path: Path, order: str) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def segment(
-    backbone: nn.Module, preprocessor: nn.Module, clip: Clip, truth: list[np.ndarray], order: str
-) -> Iterator[np.ndarray]:
-    frames = (read_frame(path, order) for path in clip.images)
-    return segment_clip(backbone, preprocessor, frames, truth[0])
-
-
 def row(scores: list[Scores]) -> dict[str, float]:
     """Return the means over objects in percent, in the columns of DAVIS's own table."""
     j, f = np.mean(scores, axis=0) * 100
-    return {
-        'J&F': (j[0] + f[0]) / 2,
-        'J-mean': j[0],
-        'J-recall': j[1],
-        'J-decay': j[2],
-        'F-mean': f[0],
-        'F-recall': f[1],
-        'F-decay': f[2],
-    }
+    names = ('J-mean', 'J-recall', 'J-decay', 'F-mean', 'F-recall', 'F-decay')
+    return {'J&F': (j[0] + f[0]) / 2} | dict(zip(names, [*j, *f]))
 
 
 def main() -> None:
@@ -110,7 +94,8 @@ def main() -> None:
             with Image.open(clip.images[0]) as image:
                 size = image.size[::-1]
             truth = [read_ids(path, size) for path in clip.masks]
-            found = list(segment(backbone, preprocessor, clip, truth, order))
+            frames = (read_frame(path, order) for path in clip.images)
+            found = list(segment_clip(backbone, preprocessor, frames, truth[0]))
             scores = score_clip(truth, found)
             rows[clip.name] = row(scores)
             objects += scores
@@ -122,7 +107,7 @@ def main() -> None:
         # DAVIS takes the mean over all objects, not over the means of clips.
         rows['mean'] = row(objects)
         print(f'{name}, {args.layer}')
-        print(table(rows))
+        print(score_table(rows))
 
 
 if __name__ == '__main__':

@@ -13,45 +13,30 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cli import errors_in_one_line
+from cli import aligned, errors_in_one_line
 from scipy.stats import kendalltau, spearmanr
 
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.report.runs import Run, read_run
 
-# Each function turns a metric into a score that is larger for better features.
-ORDER: dict[str, Callable[[float], float]] = dict(
-    rankme=float,
-    lidar=float,
-    er_bound=float,
-    effective_rank=float,
-    # Its paper found that about 1 transfers best.
-    alpha_req=lambda value: -abs(value - 1),
-    coding_length=float,
-    entropy=float,
-    feature_std=float,
-    # It is 0 at a single point and falls as rows spread.
-    uniformity=lambda value: -value,
-)
-# Columns of the table. Those left out tell little more: effective_rank nearly equals rankme.
+# Columns of the table. The other two metrics tell little more: effective_rank nearly equals rankme.
 COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length', 'entropy', 'feature_std')
+METRICS = (*COLUMNS, 'effective_rank', 'uniformity')
 
 
 @dataclass
 class Choice:
-    """A run at one measurement.
+    """A run at the iteration ``step`` of a measurement.
 
-    Attributes:
-        step: Iteration of the measurement.
-        checkpoint: The saved file nearest to it, '' if there is none, ``offset`` iterations later.
-        metrics: Values of the part of the network that was chosen.
-        accuracy: Percent by protocol, as far as it is known.
-        settings: What was measured; see :func:`settings`.
-        notes: What of the run's files could not be read.
+    ``checkpoint`` is the saved file nearest to it, '' if there is none, ``offset`` iterations
+    later. ``metrics`` are those of the chosen part of the network, ``accuracy`` is in percent by
+    protocol, as far as it is known, ``settings`` say what was measured, and ``notes`` what of the
+    run's files could not be read.
     """
 
     name: str
@@ -64,9 +49,13 @@ class Choice:
     settings: dict[str, str]
     notes: list[str]
 
-    def score(self, key: str) -> float:
+    def score(self, metric: str) -> float:
         """The metric, turned so that larger is better; -inf if it is unknown."""
-        return ORDER[key](self.metrics[key]) if key in self.metrics else -math.inf
+        if metric not in self.metrics:
+            return -math.inf
+        value = self.metrics[metric]
+        # About 1 transferred best in the paper of alpha-ReQ; uniformity falls as rows spread.
+        return {'alpha_req': -abs(value - 1), 'uniformity': -value}.get(metric, value)
 
 
 def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
@@ -77,11 +66,11 @@ def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
     """
     run = read_run(work_dir)
     prefix = f'monitor/{args.part}/'
-    found: dict[int, dict[str, float]] = {}
+    found: dict[int, dict[str, float]] = defaultdict(dict)
     for key in run.curves:
         if key.startswith(prefix):
             for at, value in run.points(key):
-                found.setdefault(at, {})[key.removeprefix(prefix)] = value
+                found[at][key.removeprefix(prefix)] = value
     if not found:
         raise ValueError(
             f'{work_dir} logged no {prefix}*: train with '
@@ -91,12 +80,12 @@ def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
     knn = dict(run.points('knn/top1'))
 
     def at_step(step: int) -> Choice:
-        name = min(saved, key=lambda name: abs(saved[name] - step), default='')
+        file = min(saved, key=lambda file: abs(saved[file] - step), default='')
         return Choice(
             name=str(work_dir),
             step=step,
-            checkpoint=name,
-            offset=saved[name] - step if name else 0,
+            checkpoint=file,
+            offset=saved[file] - step if file else 0,
             metrics=found[step],
             accuracy={'knn': knn[nearest(knn, step)]} if knn else {},
             alarms=run.alarms,
@@ -141,8 +130,7 @@ def settings(run: Run, part: str) -> dict[str, str]:
         raise ValueError(f'{run.path}: the config has no EntropyMonitorHook')
     defaults = inspect.signature(EntropyMonitorHook).parameters
     train = run.get('train_dataloader', 'dataset') or {}
-    data = dict(run.get('eval_datasets', 'test') or train)
-    data.pop('pipeline', None)
+    data = dict(run.get('eval_datasets', 'test') or train, pipeline=None)
     found = dict(
         images=hooks[0].get('images', defaults['images'].default),
         data=data,
@@ -159,73 +147,56 @@ def check_comparable(choices: list[Choice]) -> list[str]:
     Raises:
         ValueError: the monitors measured different numbers of images, or other images.
     """
-    groups: dict[str, dict[str, list[str]]] = {}
+    names: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for choice in choices:
         for key, value in choice.settings.items():
-            groups.setdefault(key, {}).setdefault(value, []).append(choice.name)
+            names[key][value].append(choice.name)
     for key in ('images', 'data'):
-        if len(groups[key]) > 1:
+        if len(names[key]) > 1:
             found = '; '.join(
-                f'{value} in {", ".join(names[:3])}'
-                + f' and {len(names) - 3} more' * (names[3:] != [])
-                for value, names in groups[key].items()
+                f'{value} in {", ".join(some[:3])}' + f' and {len(some) - 3} more' * (len(some) > 3)
+                for value, some in names[key].items()
             )
             raise ValueError(f"not comparable, the monitor's {key} differ: {found}")
-    count = {key: len(values) for key, values in groups.items()}
     notes = dict(
-        interval=f"the monitor's interval differs ({', '.join(groups['interval'])}): with --best, "
+        interval=f"the monitor's interval differs ({', '.join(names['interval'])}): with --best, "
         'more measurements find a better best',
-        views=f'runs have {count["views"]} different views, and all metrics are of views, lidar '
-        'and er_bound most',
-        network=f'runs have {count["network"]} different networks: where widths differ, do not '
-        'compare entropy, coding_length and er_bound',
+        views=f'runs have {len(names["views"])} different views, and all metrics are of views, '
+        'lidar and er_bound most',
+        network=f'runs have {len(names["network"])} different networks: where widths differ, do '
+        'not compare entropy, coding_length and er_bound',
     )
-    return [text for key, text in notes.items() if count[key] > 1]
+    return [text for key, text in notes.items() if len(names[key]) > 1]
 
 
 def correlations(choices: list[Choice]) -> list[dict]:
-    """Rank correlation of each metric with each accuracy.
+    """Rank correlation of each metric with each accuracy that three runs or more know.
 
     It is positive where the better metric has the better accuracy. p is Kendall's, exact for few
-    runs; it takes them for independent, which seeds of one method are not.
-
-    Returns:
-        A row for each pair that three runs or more know and that is not the same in all of them.
+    runs; it takes them for independent, which seeds of one method are not. What is the same in all
+    runs is left out.
     """
     found = []
-    for accuracy in sorted({key for c in choices for key in c.accuracy}):
-        for metric in ORDER:
+    for accuracy in sorted({key for choice in choices for key in choice.accuracy}):
+        for metric in METRICS:
             known = [c for c in choices if metric in c.metrics and accuracy in c.accuracy]
-            x = [c.score(metric) for c in known]
-            y = [c.accuracy[accuracy] for c in known]
-            if len(known) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
-                continue
-            tau = kendalltau(x, y)
-            row = dict(accuracy=accuracy, metric=metric, runs=len(known))
-            row |= dict(spearman=float(spearmanr(x, y).statistic), kendall=float(tau.statistic))
-            found.append(row | dict(p=float(tau.pvalue)))
+            x, y = [c.score(metric) for c in known], [c.accuracy[accuracy] for c in known]
+            if len(known) > 2 and len(set(x)) > 1 and len(set(y)) > 1:
+                tau, rho = kendalltau(x, y), spearmanr(x, y)
+                row = dict(accuracy=accuracy, metric=metric, runs=len(known))
+                row |= dict(spearman=float(rho.statistic), kendall=float(tau.statistic))
+                found.append(row | dict(p=float(tau.pvalue)))
     return found
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Rows as lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, cells)) for cells in zip(*rows)]
-    return '\n'.join(
-        '  '.join(
-            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    )
 
 
 def runs_table(choices: list[Choice], by: str) -> str:
     """The runs in the order given, and the alarms of those that are marked by '!'."""
-    metrics = [by, *(key for key in COLUMNS if key != by)]
-    accuracy = sorted({key for c in choices for key in c.accuracy})
+    metrics = [by, *(metric for metric in COLUMNS if metric != by)]
+    accuracy = sorted({key for choice in choices for key in choice.accuracy})
     rows = [['run', 'iter', *metrics, *accuracy, 'checkpoint']]
     alarms = ''
     for c in choices:
-        values = [c.metrics.get(key) for key in metrics] + [c.accuracy.get(key) for key in accuracy]
+        values = [*map(c.metrics.get, metrics), *map(c.accuracy.get, accuracy)]
         cells = ['-' if value is None else f'{value:.2f}' for value in values]
         file = c.checkpoint + (f' ({c.offset:+d})' if c.offset else '')
         rows.append([c.name + '!' * bool(c.alarms), str(c.step), *cells, file or '-'])
@@ -248,13 +219,8 @@ def correlations_table(title: str, found: list[dict]) -> str:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('work_dirs', nargs='+', type=Path)
-    parser.add_argument(
-        '--by',
-        choices=ORDER,
-        default='rankme',
-        metavar='METRIC',
-        help=f'one of {", ".join(ORDER)}; default rankme',
-    )
+    metrics = f'one of {", ".join(METRICS)}; default rankme'
+    parser.add_argument('--by', choices=METRICS, default='rankme', metavar='METRIC', help=metrics)
     parser.add_argument('--part', choices=['backbone', 'projector'], default='backbone')
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -283,28 +249,27 @@ def read_choices(args: argparse.Namespace) -> list[Choice]:
             print(f'left out: {str(error).splitlines()[0]}', file=sys.stderr)
     if not choices:
         raise ValueError(f'none of {len(args.work_dirs)} work directories can be ranked')
-    unread = [f'{c.name}: {note}' for c in choices for note in c.notes]
+    unread = [f'{choice.name}: {note}' for choice in choices for note in choice.notes]
     for note in unread + check_comparable(choices):
         print(f'note: {note}', file=sys.stderr)
-    short = {Path(c.name).name for c in choices}
-    if len(short) == len(choices):
+    if len({Path(choice.name).name for choice in choices}) == len(choices):
         for choice in choices:
             choice.name = Path(choice.name).name
-    return sorted(choices, key=lambda c: c.score(args.by), reverse=True)
+    return sorted(choices, key=lambda choice: choice.score(args.by), reverse=True)
 
 
 def main() -> None:
     args = parse_args()
     choices = read_choices(args)
     print(f'{args.part}, by {args.by}\n{runs_table(choices, args.by)}')
-    sound = [c for c in choices if not c.alarms]
+    sound = [choice for choice in choices if not choice.alarms]
     everything, healthy = correlations(choices), correlations(sound)
     if everything:
         print(correlations_table('all runs', everything))
     if healthy and len(sound) < len(choices):
         print(correlations_table('runs without alarms', healthy))
     if args.json:
-        found = dict(by=args.by, part=args.part, runs=[asdict(c) for c in choices])
+        found = dict(by=args.by, part=args.part, runs=[asdict(choice) for choice in choices])
         found |= dict(correlations=everything, correlations_without_alarms=healthy)
         args.json.write_text(json.dumps(found, indent=2) + '\n')
 
