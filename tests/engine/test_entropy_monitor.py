@@ -565,7 +565,14 @@ def test_neighbours_of_labelled_images(tmp_path):
     """Percent of held-out images that look like others of their class."""
     data = dict(test=dict(type='LabelledStripes', size=40))
     runner = train(
-        tmp_path, 'simsiam', 'knn', hook(images=40), log_level='INFO', eval_datasets=data
+        tmp_path,
+        'simsiam',
+        'knn',
+        hook(images=40),
+        log_level='INFO',
+        eval_datasets=data,
+        # So low a rate that steps do not amplify rounding, which differs between machines.
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-6)),
     )
     found = logged(runner)[4]
     monitored = the_hook(runner)
@@ -577,7 +584,10 @@ def test_neighbours_of_labelled_images(tmp_path):
         assert found[f'monitor/{part}/knn'] == pytest.approx(
             float(leave_one_out_knn(rows[0], labels)), abs=2.6
         )
-    assert found['monitor/backbone/knn'] > 55
+    # The labels of other images would give 50 % or a little less: of 39 neighbours 19 are of the
+    # class. The network, which is as good as fresh, tells 92.5 % of the images, 37 of 40. The bound
+    # lies between, ten images from the one and seven from the other.
+    assert found['monitor/backbone/knn'] > 75
     assert 'monitor_train/backbone/knn' not in found
     log = next(Path(runner.log_dir).glob('*.log')).read_text()
     line = next(line for line in log.splitlines() if 'monitor at iteration 4' in line)
