@@ -9,33 +9,12 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
+from official_steps import cosine_scheduler, lamda_scheduler, min_ent_lr
 from repository import REPOSITORY
 from torch import nn
 
 from mmentropy.models.base import target_projections
 from mmentropy.models.ema import ForeachEMA
-
-
-def cosine_scheduler(base, final, epochs, length, warmup_epochs=0):
-    """xinliu20/MEC@35045dc:main_pretrain.py#L474-L485."""
-    warmup = np.linspace(0, base, warmup_epochs * length)
-    rest = np.arange((epochs - warmup_epochs) * length)
-    return [*warmup, *final + 0.5 * (base - final) * (1 + np.cos(np.pi * rest / len(rest)))]
-
-
-def lambda_inv_schedule(factor, epochs, length, warmup_epochs):
-    """xinliu20/MEC@35045dc:main_pretrain.py#L488-L497, as a multiple of the end value."""
-    warmup = np.linspace(factor, 1, warmup_epochs * length)
-    return [*warmup, *np.ones((epochs - warmup_epochs) * length)]
-
-
-def min_ent_lr(base, epochs, length):
-    """LiShuo1001/MinEnt@d17ed2f:MinEnt/runner.py: 500 iterations, then two drops to a fifth."""
-    rates = []
-    for it in range(epochs * length):
-        drops = (it // length >= epochs - 50) + (it // length >= epochs - 25)
-        rates.append(base * min(1, (it + 1) / 500) * 0.2**drops)
-    return rates
 
 
 class Probe(BaseModel):
@@ -113,7 +92,7 @@ def test_mec_on_imagenet_follows_the_authors(name, epochs, lr, tmp_path):
     expected = cosine_scheduler(lr, 0, epochs, length, warmup_epochs=10)
     np.testing.assert_allclose(record.rates, expected, rtol=1e-9, atol=2e-12 * lr)
     assert record.rates[0] > expected[0] == 0
-    expected = lambda_inv_schedule(8, epochs, length, warmup_epochs=10)
+    expected = lamda_scheduler(8, 1, epochs, length, warmup_epochs=10)
     np.testing.assert_allclose(probe.scales, expected, rtol=1e-9)
     momenta = cosine_scheduler(0.996, 1, epochs, length)
     target = probe.targets[0]
@@ -126,4 +105,4 @@ def test_mec_on_imagenet_follows_the_authors(name, epochs, lr, tmp_path):
 def test_the_learning_rate_of_minent_follows_the_authors(tmp_path):
     cfg = Config.fromfile(REPOSITORY / 'configs/minent/minent_r18_1xb128_500e_imagenet100.py')
     _, record = followed(cfg, 3, tmp_path)
-    np.testing.assert_allclose(record.rates, min_ent_lr(1e-3, 500, 3), rtol=1e-9)
+    np.testing.assert_allclose(record.rates, min_ent_lr(500, 3), rtol=1e-9)
