@@ -68,6 +68,8 @@ def followed(cfg, length, tmp_path, momentum=0.004, loss=None):
         default_hooks=dict(logger=None, checkpoint=None, timer=None),
         custom_hooks=[record],
         experiment_name=tmp_path.name,
+        # Without it the Runner would leave mmengine's scope to the tests that follow.
+        default_scope='mmpretrain',
     )
     runner.train()
     return probe, record
