@@ -83,7 +83,7 @@ def config(folder, epochs=3, hooks=(), algorithm='MEC', **dataset):
         checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1),
         draws=dict(type='ExactResumeHook'),
         numbers=dict(type='NonFiniteHook', patience=3, keep=2),
-        ranks=dict(type='RanksHook', patience=20),
+        ranks=dict(type='RanksHook'),
         signals=dict(type='SignalHook', interval=1),
     )
     cfg.custom_hooks = list(hooks)

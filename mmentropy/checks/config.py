@@ -6,14 +6,15 @@ refuse wrong values when they are built.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib import import_module
 from numbers import Number
 from os.path import commonprefix
-from typing import Any, NamedTuple, TypeGuard
+from reprlib import repr as short
+from typing import Any, NamedTuple
 
 from mmengine import registry as roots
 from mmengine.config import Config
@@ -21,35 +22,27 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmentropy.checks.arguments import NOT_NEGATIVE
+from mmentropy.checks.arguments import COUNT, DICT, INDEX, NOT_NEGATIVE, Rule, or_none, some
 
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # The registry of the dicts in each section.
-SECTIONS = dict(
-    model=roots.MODELS,
-    data_preprocessor=roots.MODELS,
-    train_dataloader=roots.DATASETS,
-    val_dataloader=roots.DATASETS,
-    test_dataloader=roots.DATASETS,
-    eval_datasets=roots.DATASETS,
-    train_cfg=roots.LOOPS,
-    val_cfg=roots.LOOPS,
-    test_cfg=roots.LOOPS,
-    optim_wrapper=roots.OPTIM_WRAPPERS,
-    param_scheduler=roots.PARAM_SCHEDULERS,
-    default_hooks=roots.HOOKS,
-    custom_hooks=roots.HOOKS,
-    val_evaluator=roots.METRICS,
-    test_evaluator=roots.METRICS,
-    visualizer=roots.VISUALIZERS,
-    log_processor=roots.LOG_PROCESSORS,
-)
+SECTIONS = {
+    **dict.fromkeys(('model', 'data_preprocessor'), roots.MODELS),
+    **dict.fromkeys((*LOADERS, 'eval_datasets'), roots.DATASETS),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), roots.LOOPS),
+    **dict.fromkeys(('default_hooks', 'custom_hooks'), roots.HOOKS),
+    **dict.fromkeys(('val_evaluator', 'test_evaluator'), roots.METRICS),
+    'optim_wrapper': roots.OPTIM_WRAPPERS,
+    'param_scheduler': roots.PARAM_SCHEDULERS,
+    'visualizer': roots.VISUALIZERS,
+    'log_processor': roots.LOG_PROCESSORS,
+}
+# The sections that may be lists of dicts.
+LISTS = ('custom_hooks', 'param_scheduler', 'val_evaluator', 'test_evaluator')
 # The keys below which the dicts are of another registry, by the registry around them.
 INNER = {
     roots.DATASETS: dict(
-        transforms=roots.TRANSFORMS,
-        sampler=roots.DATA_SAMPLERS,
-        batch_sampler=roots.DATA_SAMPLERS,
-        collate_fn=roots.FUNCTIONS,
+        sampler=roots.DATA_SAMPLERS, batch_sampler=roots.DATA_SAMPLERS, collate_fn=roots.FUNCTIONS
     ),
     roots.HOOKS: dict(train=roots.DATASETS, test=roots.DATASETS),
     roots.MODELS: dict(init_cfg=roots.WEIGHT_INITIALIZERS),
@@ -60,78 +53,38 @@ INNER = {
 # parts get arguments from the part around them, which may build them by itself.
 TYPED_PARTS = ('model', 'backbone', 'neck', 'head', 'predictor', 'projector', 'loss', 'mec')
 COMPLETE_PARTS = (*TYPED_PARTS, 'data_preprocessor', 'norm_cfg')
+TYPED_DATA = ('dataset', 'train', 'test', 'pipeline', 'transforms', 'sampler', 'collate_fn')
 # Dicts under these keys say their type.
-TYPED = (
-    *TYPED_PARTS,
-    'pipeline',
-    'transforms',
-    'dataset',
-    'sampler',
-    'collate_fn',
-    'optimizer',
-    'custom_hooks',
-    'train',
-    'test',
-)
-# Transforms whose parts another package builds.
-FOREIGN = ('Albu', 'Albumentations')
-# Arguments that are added when the types of a registry are built.
-ADDED = {
+TYPED = (*TYPED_PARTS, *TYPED_DATA, 'optimizer', 'custom_hooks')
+# Arguments that are added or taken out when the types of a registry are built.
+OF_BUILDER = {
     roots.OPTIMIZERS: ('params',),
-    roots.OPTIM_WRAPPERS: ('optimizer',),
-    roots.PARAM_SCHEDULERS: ('optimizer',),
-    roots.LOOPS: ('runner', 'dataloader', 'evaluator'),
+    roots.OPTIM_WRAPPERS: ('optimizer', 'constructor', 'paramwise_cfg'),
+    roots.PARAM_SCHEDULERS: ('optimizer', 'convert_to_iter_based'),
+    roots.LOOPS: ('runner', 'dataloader', 'evaluator', 'by_epoch'),
     roots.DATA_SAMPLERS: ('dataset', 'sampler', 'batch_size'),
-    roots.METRICS: ('metrics',),
-    roots.VISBACKENDS: ('save_dir',),
-    roots.MODELS: ('num_features', 'num_channels', 'normalized_shape'),
-}
-# Keys that are taken out before the types of a registry are built.
-TAKEN = {
     roots.TRANSFORMS: ('magnitude_key', 'magnitude_range'),
     roots.HOOKS: ('priority',),
-    roots.OPTIM_WRAPPERS: ('constructor', 'paramwise_cfg'),
-    roots.PARAM_SCHEDULERS: ('convert_to_iter_based',),
-    roots.LOOPS: ('by_epoch',),
+    roots.METRICS: ('metrics',),
+    roots.VISBACKENDS: ('save_dir',),
     roots.WEIGHT_INITIALIZERS: ('layer', 'override'),
-    roots.MODELS: ('requires_grad',),
+    roots.MODELS: ('num_features', 'num_channels', 'normalized_shape', 'requires_grad'),
 }
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Keys of sections that are the arguments of no class, and of the data loaders.
+# mmengine takes these out before it builds a DataLoader.
+OF_LOADER = ('num_batch_per_epoch', 'disable_subprocess_warning')
+LOADER_KEYS = dict.fromkeys((*inspect.signature(DataLoader).parameters, *OF_LOADER), False)
+# The keys of sections that are no arguments of a class, and whether each is needed.
 PLAIN = dict(
-    eval_datasets=('train', 'test'),
-    custom_imports=('imports', 'allow_failed_imports'),
-    auto_scale_lr=('base_batch_size', 'enable'),
-    randomness=('seed', 'diff_rank_seed', 'deterministic'),
-    env_cfg=('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
-    **dict.fromkeys(
-        LOADERS,
-        (
-            *inspect.signature(DataLoader).parameters,
-            'num_batch_per_epoch',
-            'disable_subprocess_warning',
-        ),
-    ),
+    eval_datasets=dict(train=True, test=True),
+    custom_imports=dict(imports=False, allow_failed_imports=False),
+    auto_scale_lr=dict(base_batch_size=False, enable=False),
+    randomness=dict(seed=False, diff_rank_seed=False, deterministic=False),
+    env_cfg=dict(cudnn_benchmark=False, mp_cfg=False, dist_cfg=False, resource_limit=False),
+    **dict.fromkeys(LOADERS, dict(LOADER_KEYS, dataset=True, sampler=True)),
 )
-NEEDED = dict(
-    eval_datasets=('train', 'test'),
-    train_dataloader=('dataset', 'sampler'),
-    val_dataloader=('dataset', 'sampler'),
-    test_dataloader=('dataset', 'sampler'),
-)
-HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-    'draws',
-    'bad_images',
-    'numbers',
-    'ranks',
-    'signals',
-)
+# The default hooks of mmengine, and ours.
+HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+OUR_HOOKS = ('draws', 'bad_images', 'numbers', 'ranks', 'signals')
 # Their last stage has base_channels * 2**stage * expansion channels.
 RESNETS = ('ResNet', 'ResNet_CIFAR', 'ResNet_CIFAR_Pool')
 # The images of these data sets have one channel.
@@ -149,44 +102,52 @@ def check_config(cfg: Config) -> None:
     Raises:
         ValueError: in one line, which begins with the path of the key: the
             key or its type is unknown, with the nearest known name; an
-            argument is missing; a schedule begins after its end; a neck does
-            not take as many channels as a ResNet gives.
+            argument is missing; a section is no dict; a schedule begins after
+            its end; a neck does not take as many channels as a ResNet gives.
     """
     top = dict(cfg)
     trains = bool(top.get('train_cfg'))
     scope = top.get('default_scope') or ('mmengine' if trains else 'mmpretrain')
-    check_sections(top, trains)
+    check_sections(top)
     for name, registry in SECTIONS.items():
         check_part(top.get(name), name, name, registry, scope)
+    # Files of data sets alone are configs too.
     if trains:
-        if not {'optimizer', 'constructor'} & {*top['optim_wrapper']}:
-            raise ValueError('optim_wrapper.optimizer: is missing')
         check_schedule(top)
-        check_gray_images(top)
-        check_widths(top['model'])
+        check_resnet(top)
 
 
-def check_sections(top: dict, trains: bool) -> None:
+def check_sections(top: dict) -> None:
     """Check the names at the top of a config, and the sections without a type."""
-    known = {*inspect.signature(Runner).parameters, *SECTIONS, *PLAIN} - {'cfg'}
+    sections = {*SECTIONS, *PLAIN}
+    others = {*inspect.signature(Runner).parameters} - {*sections, 'cfg'}
     for name, value in top.items():
+        may_be_list = name in LISTS and isinstance(value, (list, tuple))
+        if name in sections and value is not None and not may_be_list:
+            check_value(value, name, DICT)
         # A user's own `models` or `model2` beside `model` is another model.
         numbered = name[-1] in 's0123456789' and name[:-1] in top
-        if name not in known and not numbered:
+        if name not in {*sections, *others} and not numbered:
             is_section = isinstance(value, (dict, list, tuple))
-            refuse_slip(name, name, [k for k in known if is_section == (k in {*SECTIONS, *PLAIN})])
-        if name in SECTIONS and value is not None and not isinstance(value, (dict, list, tuple)):
-            raise ValueError(f'{name}: must be a dict, got {value!r}')
-    # Files of data sets alone are configs too.
-    for name in ('model', 'train_dataloader', 'optim_wrapper') if trains else ():
-        if top.get(name) is None:
-            raise ValueError(f'{name}: is missing, and train_cfg says to train')
-    for name, keys in PLAIN.items():
-        if isinstance(top.get(name), dict):
-            check_keys(top[name], name, Arguments(name, keys, NEEDED.get(name, ()), True))
+            refuse_slip(name, name, sections if is_section else others)
+    for name, known in PLAIN.items():
+        if top.get(name) is not None:
+            check_keys(top[name], name, Arguments(name, known, True))
     for name in top.get('default_hooks') or ():
-        if name not in HOOKS:
-            refuse_slip(name, f'default_hooks.{name}', HOOKS)
+        if name not in {*HOOKS, *OUR_HOOKS}:
+            refuse_slip(name, f'default_hooks.{name}', (*HOOKS, *OUR_HOOKS))
+    if top.get('train_cfg'):
+        for name in ('model', 'train_dataloader', 'optim_wrapper'):
+            if top.get(name) is None:
+                raise ValueError(f'{name}: is missing, and train_cfg says to train')
+        if not {'optimizer', 'constructor'} & {*top['optim_wrapper']}:
+            raise ValueError('optim_wrapper.optimizer: is missing')
+
+
+def check_value(value: Any, path: str, rule: Rule) -> None:
+    """Check that a value of a config keeps a rule."""
+    if not rule.test(value):
+        raise ValueError(f'{path}: must be {rule.text}, got {short(value)}')
 
 
 def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) -> None:
@@ -201,26 +162,31 @@ def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) 
     """
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
+            # Parts of a model may be None; entries of a list may not.
+            if key in (*TYPED, 'param_scheduler') and isinstance(item, (str, Number, type(None))):
+                check_value(item, f'{path}[{i}]', DICT)
             check_part(item, f'{path}[{i}]', key, registry, scope)
     if not isinstance(value, dict):
-        # Parts of a model may be None; entries of a list may not.
-        entry = path.endswith(']') and key in (*TYPED, 'param_scheduler')
-        if entry and isinstance(value, (str, Number, type(None))):
-            raise ValueError(f'{path}: must be a dict, got {value!r}')
         return
     scope = value.get('_scope_') or scope
+    # Such a part may get arguments from the part around it, or be built by it.
+    depends = registry is roots.MODELS and key not in COMPLETE_PARTS
     if 'type' in value:
-        check_type(value, path, key, registry, scope)
+        found = arguments_of(value['type'], path, registry, scope, depends)
+        # A data set of the host's without a pipeline builds, and gives no images.
+        if key in ('dataset', 'train', 'test') and 'pipeline' in found.known:
+            found = found._replace(known=found.known | dict(pipeline=True))
+        check_keys(value, path, found)
     elif key in TYPED or path == 'train_cfg' and 'by_epoch' not in value:
         raise ValueError(f'{path}.type: is missing')
     else:
         for name in value:
-            refuse_slip(name, f'{path}.{name}', ['type'])
-    if value.get('type') in FOREIGN:
+            refuse_slip(str(name), f'{path}.{name}', ['type'])
+    # Another package builds the parts of its transforms.
+    if value.get('type') in ('Albu', 'Albumentations'):
         return
-    depends = depends_on_parent(key, registry)
     for name, item in value.items():
-        at = roots.TRANSFORMS if name.endswith('pipeline') else registry
+        at = roots.TRANSFORMS if str(name).endswith('pipeline') else registry
         at = INNER.get(registry, {}).get(name, at)
         # The keys of paramwise_cfg are patterns of parameters' names.
         if name != 'paramwise_cfg':
@@ -228,48 +194,38 @@ def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) 
             check_part(item, f'{path}.{name}', below, at, scope)
 
 
-def depends_on_parent(key: str, registry: Registry) -> bool:
-    """Return whether a part may get arguments from the part around it, or be built by it."""
-    return registry is roots.FUNCTIONS or registry is roots.MODELS and key not in COMPLETE_PARTS
-
-
-def check_type(value: dict, path: str, key: str, registry: Registry, scope: str) -> None:
-    """Check that the type of a dict exists and takes the other keys."""
-    kind = value['type']
-    target = find_type(kind, registry, scope)
-    depends = depends_on_parent(key, registry)
-    if target is None and registry is roots.MODELS and depends:
-        return
-    if target is None:
-        names = {*registry.module_dict, *registry_of(registry, scope).module_dict}
-        scopes = [s for s, child in registry.children.items() if str(kind) in child.module_dict]
-        hint = f'; set default_scope={scopes[0]!r}' if scopes else nearest_name(str(kind), names)
-        raise ValueError(f'{path}.type: {kind!r} is not registered{hint}')
-    found = arguments(target)
-    if depends:
-        found = found._replace(required=(), complete=False)
-    required = [name for name in found.required if name not in ADDED.get(registry, ())]
-    # A data set of the host's without a pipeline builds, and gives no images.
-    if key in ('dataset', 'train', 'test') and 'pipeline' in found.known:
-        required.append('pipeline')
-    known = (*found.known, *TAKEN.get(registry, ()))
-    check_keys(value, path, found._replace(known=known, required=required))
-
-
 class Arguments(NamedTuple):
     """The arguments that a class or function takes.
 
     Args:
         owner: the name of the class or function.
-        known: the names of its arguments.
-        required: the names of those without a default.
+        known: the names of its arguments, and whether each is needed.
         complete: whether it takes no others.
     """
 
     owner: str
-    known: Iterable[str]
-    required: Iterable[str]
+    known: dict[str, bool]
     complete: bool
+
+
+def arguments_of(kind: Any, path: str, registry: Registry, scope: str, depends: bool) -> Arguments:
+    """Return the arguments that a dict with this type may give.
+
+    Raises:
+        ValueError: there is no such type, and the part does not depend on another.
+    """
+    target = find_type(kind, registry, scope)
+    if target is None and depends:
+        return Arguments(str(kind), {}, complete=False)
+    if target is None:
+        names = {*registry.module_dict, *registry_of(registry, scope).module_dict}
+        scopes = [s for s, child in registry.children.items() if str(kind) in child.module_dict]
+        hint = f'; set default_scope={scopes[0]!r}' if scopes else nearest_name(str(kind), names)
+        raise ValueError(f'{path}.type: {kind!r} is not registered{hint}')
+    owner, known, complete = arguments(target)
+    if depends or registry is roots.FUNCTIONS:
+        known, complete = dict.fromkeys(known, False), False
+    return Arguments(owner, known | dict.fromkeys(OF_BUILDER.get(registry, ()), False), complete)
 
 
 @cache
@@ -283,39 +239,35 @@ def arguments(target: Callable) -> Arguments:
     wrapped = isinstance(target, partial)
     if isinstance(target, partial):
         target = target.keywords.get('transform', target.func)
-    functions: Iterator[Callable] = iter([target])
+    owner = getattr(target, '__name__', str(target))
+    functions = [target]
     if inspect.isclass(target):
-        functions = (vars(c)['__init__'] for c in target.__mro__ if '__init__' in vars(c))
+        functions = [vars(c)['__init__'] for c in target.__mro__ if '__init__' in vars(c)]
     known: dict[str, bool] = {}
-    complete, first = False, True
-    for function in functions:
+    for i, function in enumerate(functions):
         try:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):
             break
         for p in parameters:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != 'self':
-                needed = first and not wrapped and p.default is p.empty
-                known.setdefault(p.name, needed)
+                known.setdefault(p.name, i == 0 and not wrapped and p.default is p.empty)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            complete = first
-            break
-        first = False
-    required = [name for name, needed in known.items() if needed]
-    return Arguments(getattr(target, '__name__', str(target)), known, required, complete)
+            return Arguments(owner, known, complete=i == 0)
+    return Arguments(owner, known, complete=False)
 
 
 def check_keys(value: dict, path: str, found: Arguments) -> None:
     """Check the keys of a dict against the arguments that its type takes."""
-    for key in value:
+    for key in map(str, value):
         if key in found.known or key in ('type', '_scope_'):
             continue
         if found.complete:
             hint = nearest_name(key, found.known)
             raise ValueError(f'{path}.{key}: {found.owner} has no argument {key!r}{hint}')
         refuse_slip(key, f'{path}.{key}', found.known)
-    for key in found.required:
-        if key not in value:
+    for key, needed in found.known.items():
+        if needed and key not in value:
             raise ValueError(f'{path}.{key}: {found.owner} needs this argument')
 
 
@@ -326,59 +278,52 @@ def check_schedule(top: dict) -> None:
         # One scheduler, or the schedulers of several optimisers by their names.
         schedulers = [schedulers] if 'type' in schedulers else ()
     for i, item in enumerate(schedulers):
+        path = f'param_scheduler[{i}]'
+        check_value(item, path, DICT)
         limit = 'max_epochs' if item.get('by_epoch', True) else 'max_iters'
         begin, end, length = item.get('begin', 0), item.get('end'), top['train_cfg'].get(limit)
-        named = {
-            f'param_scheduler[{i}].begin': begin,
-            f'param_scheduler[{i}].end': end,
-            f'train_cfg.{limit}': length,
-        }
-        for path, value in named.items():
-            if value is not None and not NOT_NEGATIVE.test(value):
-                raise ValueError(f'{path}: must be {NOT_NEGATIVE.text}, got {value!r}')
+        check_value(begin, f'{path}.begin', NOT_NEGATIVE)
+        check_value(end, f'{path}.end', or_none(NOT_NEGATIVE))
+        check_value(length, f'train_cfg.{limit}', or_none(NOT_NEGATIVE))
         if end is not None and begin >= end:
-            raise ValueError(f'param_scheduler[{i}].begin: {begin} must be below its end, {end}')
+            raise ValueError(f'{path}.begin: {begin} must be below its end, {end}')
         if end is None and length is not None and begin >= length:
             raise ValueError(
-                f'param_scheduler[{i}].begin: {begin} must be below train_cfg.{limit}, {length}: '
+                f'{path}.begin: {begin} must be below train_cfg.{limit}, {length}: '
                 'shorten the warm-up or train longer'
             )
 
 
-def check_gray_images(top: dict) -> None:
-    """Refuse a ResNet for colours where images and statistics have one channel."""
-    backbone = top['model'].get('backbone')
-    dataset = top['train_dataloader']['dataset']
+def check_resnet(top: dict) -> None:
+    """Refuse a ResNet whose images have other channels, or whose neck takes other features."""
+    model, dataset = top['model'], top['train_dataloader']['dataset']
+    backbone, neck = model.get('backbone'), model.get('neck')
+    if not isinstance(backbone, dict) or backbone.get('type') not in RESNETS:
+        return
     # One mean alone may also be the mean of all channels.
     mean = (top.get('data_preprocessor') or {}).get('mean')
-    gray = isinstance(dataset, dict) and dataset.get('type') in GRAY and len(mean or ()) == 1
-    if gray and is_resnet(backbone) and 'in_channels' not in backbone:
+    one_mean = isinstance(mean, (list, tuple)) and len(mean) == 1
+    gray = one_mean and isinstance(dataset, dict) and dataset.get('type') in GRAY
+    if gray and 'in_channels' not in backbone:
         raise ValueError(
             'model.backbone.in_channels: is missing; it is 3 by default, but '
             f'{dataset["type"]} and data_preprocessor.mean have one channel'
         )
-
-
-def check_widths(model: dict) -> None:
-    """Refuse a neck, or its projector, that takes other features than a ResNet gives."""
-    backbone, neck = model.get('backbone'), model.get('neck')
-    if not is_resnet(backbone) or not isinstance(neck, dict):
-        return
-    base, stage = backbone.get('base_channels', 64), max(backbone.get('out_indices', (3,)))
-    width = base * 2**stage * backbone.get('expansion', 1 if backbone['depth'] < 50 else 4)
-    for path, part in {'neck': neck, 'neck.projector': neck.get('projector')}.items():
+    base, depth = backbone.get('base_channels', 64), backbone['depth']
+    stages = backbone.get('out_indices', (3,))
+    check_value(base, 'model.backbone.base_channels', COUNT)
+    check_value(depth, 'model.backbone.depth', COUNT)
+    check_value(stages, 'model.backbone.out_indices', some(INDEX))
+    width = base * 2 ** max(stages) * (backbone.get('expansion') or (1 if depth < 50 else 4))
+    projector = neck.get('projector') if isinstance(neck, dict) else None
+    for path, part in {'neck': neck, 'neck.projector': projector}.items():
         if not isinstance(part, dict) or part['type'] != 'NonLinearNeck':
             continue
         if part['in_channels'] != width:
             raise ValueError(
                 f'model.{path}.in_channels: {part["in_channels"]}, but model.backbone gives '
-                f'{width} channels: base_channels {base} in stage {stage} of out_indices'
+                f'{width} channels: base_channels {base} in stage {max(stages)} of out_indices'
             )
-
-
-def is_resnet(backbone: Any) -> TypeGuard[dict]:
-    """Return whether a part of a config is a ResNet of mmpretrain's."""
-    return isinstance(backbone, dict) and backbone.get('type') in RESNETS
 
 
 def registry_of(registry: Registry, scope: str) -> Registry:

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 from ranks import on_ranks
-from safe_runs import DrawnViews, config, train
+from safe_runs import DrawnViews, config, log_of, train
 from small import on_rank
 
 from mmentropy.engine.hooks.compare_ranks import leaves
@@ -39,3 +39,11 @@ def test_ranks_that_differ(what, words, tmp_path):
 
 def test_leaves():
     assert dict(leaves(dict(a=dict(b=1), c=[2, dict(d=3)]))) == {'a.b': 1, 'c.0': 2, 'c.1.d': 3}
+
+
+def test_a_patience_without_effect_is_logged(tmp_path):
+    cfg = config(tmp_path / 'old', epochs=1)
+    assert 'has no effect' not in log_of(train(cfg))
+    cfg.default_hooks.ranks.patience = 30.0
+    cfg.experiment_name += '_with'
+    assert log_of(train(cfg)).count('patience=30.0 has no effect') == 1

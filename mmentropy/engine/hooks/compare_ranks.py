@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 import mmentropy
-from mmentropy.checks.arguments import POSITIVE, require
+from mmentropy.checks.arguments import POSITIVE, or_none, require
 
 
 @HOOKS.register_module()
@@ -23,8 +23,8 @@ class RanksHook(Hook):
     or of Python.
 
     Args:
-        patience: It has no effect, and is accepted for configs of version 0.1. A rank that stops
-            without ending is left to the timeout of the process group.
+        patience: It has no effect, which is logged, and is accepted for configs of version 0.1. A
+            rank that stops without ending is left to the timeout of the process group.
 
     Raises:
         ValueError: Before the first step, on all ranks.
@@ -32,10 +32,16 @@ class RanksHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, patience: float = 60.0) -> None:
-        require(POSITIVE, patience=patience)
+    def __init__(self, patience: float | None = None) -> None:
+        require(or_none(POSITIVE), patience=patience)
+        self.patience = patience
 
     def before_train(self, runner: Runner) -> None:
+        if self.patience is not None:
+            runner.logger.warning(
+                f'RanksHook: patience={self.patience} has no effect any more; a rank that '
+                'hangs is left to env_cfg.dist_cfg.timeout'
+            )
         if get_world_size() == 1:
             return
         ranks = all_gather_object(facts_of(runner))
