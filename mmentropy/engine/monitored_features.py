@@ -7,6 +7,7 @@ where there is one, of the projector.
 
 import copy
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,21 +60,13 @@ def projections(model: BaseSelfSupervisor, feats: Any) -> Tensor:
 
 
 def pooled(outputs: Any, backbone: nn.Module, count: int) -> Tensor:
-    """Return rows (N, D) float32 of what a backbone gave, in memory of their own.
+    """Return rows (N, D) float32 of what a backbone gave for ``count`` images, in own memory.
 
     A masked backbone gives its mask as well; the rows are those of the tokens.
-
-    Args:
-        outputs: What the backbone gave.
-        backbone: The backbone.
-        count: N.
     """
     if isinstance(outputs, (tuple, list)):
-        tensors = [
-            x
-            for x in outputs
-            if isinstance(x, Tensor) and x.is_floating_point() and x.dim() and len(x) == count
-        ]
+        tensors = [x for x in outputs if isinstance(x, Tensor) and x.is_floating_point()]
+        tensors = [x for x in tensors if x.dim() and len(x) == count]
         most = max((x.dim() for x in tensors), default=0)
         outputs = [x for x in tensors if x.dim() == most]
     return pool(outputs, backbone).detach().to(torch.float32, copy=True)
@@ -167,19 +160,18 @@ def two_views(
 def encode(model: BaseSelfSupervisor, views: list[Tensor], project: bool) -> Features:
     """Return the features of views, in eval mode, without gradient."""
     device = next(model.parameters()).device
-    rows: Features = dict(backbone=[], projector=[])
+    rows: Features = defaultdict(list)
     with eval_mode(model), torch.no_grad():
         for view in views:
-            backbone, projector = [], []
+            chunks: Features = defaultdict(list)
             for x in view.split(CHUNK):
                 feats = model.extract_feat(x.to(device))
-                backbone.append(pooled(feats, model.backbone, len(x)))
+                chunks['backbone'].append(pooled(feats, model.backbone, len(x)))
                 if project:
-                    projector.append(projections(model, feats))
-            rows['backbone'].append(torch.cat(backbone))
-            if project:
-                rows['projector'].append(torch.cat(projector))
-    return {part: found for part, found in rows.items() if found}
+                    chunks['projector'].append(projections(model, feats))
+            for part, found in chunks.items():
+                rows[part].append(torch.cat(found))
+    return rows
 
 
 class TrainingFeatures:
@@ -192,7 +184,7 @@ class TrainingFeatures:
     def __init__(self, model: BaseSelfSupervisor) -> None:
         self.views: list[Tensor] = []
         self.interleaved = False
-        self.rows: Features = dict(backbone=[], projector=[])
+        self.rows: Features = defaultdict(list)
         self.handles = [
             model.data_preprocessor.register_forward_hook(self._see_views),
             model.backbone.register_forward_hook(self._see_backbone, with_kwargs=True),
@@ -210,20 +202,16 @@ class TrainingFeatures:
     def features(self, images: int) -> Features:
         """Return the features of the first ``images`` images, each view (N, D)."""
         count = len(self.views[0]) if self.views else 0
-        return {
-            part: self._split(torch.cat(rows), count, images)
-            for part, rows in self.rows.items()
-            if rows
-        }
-
-    def _split(self, rows: Tensor, count: int, images: int) -> list[Tensor]:
-        if len(self.views) < 2 or len(rows) < 2 * count:
-            return [rows[:count][:images]]
-        if self.interleaved:
-            pair = rows[0::2], rows[1::2]
-        else:
-            pair = rows[:count], rows[count : 2 * count]
-        return [view[:images] for view in pair]
+        found = {}
+        for part, passed in self.rows.items():
+            rows = torch.cat(passed)
+            views = [rows[:count], rows[count : 2 * count]]
+            if len(self.views) < 2 or len(rows) < 2 * count:
+                views = [rows[:count]]
+            elif self.interleaved:
+                views = [rows[0::2], rows[1::2]]
+            found[part] = [view[:images] for view in views]
+        return found
 
     def _see_views(self, module: nn.Module, args: tuple, output: dict) -> None:
         self.views = views_of(module, output)

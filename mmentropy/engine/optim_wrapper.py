@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS
-from torch import Tensor, nn
+from torch import nn
 
 from mmentropy.distributed import unwrapped
 
@@ -28,7 +28,7 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
-class FiniteGradientsOptimWrapper(OptimWrapper):
+class FiniteGradients:
     """Another optimiser wrapper, whose step is refused if a gradient is not finite.
 
     A training loop hands it to ``train_step`` in the place of the other one.
@@ -38,33 +38,15 @@ class FiniteGradientsOptimWrapper(OptimWrapper):
         model: The model that is trained.
     """
 
+    # It calls the methods below.
+    update_params: Any = OptimWrapper.update_params
+
     def __init__(self, wrapper: OptimWrapper, model: nn.Module) -> None:
-        # The base class would set up a state of its own; every state is that of ``wrapper``.
         self.wrapper = wrapper
         self.model = model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.wrapper, name)
-
-    def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Compute the gradients."""
-        self.wrapper.backward(loss, **kwargs)
-
-    def zero_grad(self, **kwargs: Any) -> None:
-        """Clear the gradients."""
-        self.wrapper.zero_grad(**kwargs)
-
-    def optim_context(self, model: nn.Module) -> Any:
-        """Return the context of the forward pass."""
-        return self.wrapper.optim_context(model)
-
-    def should_update(self) -> bool:
-        """Return whether the iteration just done ends in a step."""
-        return self.wrapper.should_update()
-
-    def scale_loss(self, loss: Tensor) -> Tensor:
-        """Return the share of a loss in the step."""
-        return self.wrapper.scale_loss(loss)
 
     def step(self, **kwargs: Any) -> None:
         """Step, if all gradients are finite.

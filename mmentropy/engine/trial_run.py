@@ -5,8 +5,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
 
 from mmentropy.distributed import unwrapped
 
@@ -41,31 +39,20 @@ def try_run(runner: Runner, folder: Path) -> list[str]:
     trial = TrialHook()
     runner.register_hook(trial)
     runner.register_hook(RestartHook(trial))
-    with nothing_saved(runner):
-        try:
-            runner.train()
-        except _Enough:
-            runner.call_hook('after_train')
-    lines = [
+    savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    as_configured = [copy(hook) for hook in savers]
+    for hook in savers:
+        hook.interval, hook.save_last = -1, False
+    try:
+        runner.train()
+    except _Enough:
+        runner.call_hook('after_train')
+    return [
         *data_lines(runner),
         *time_lines(runner, trial),
         *network_lines(runner),
+        *checkpoint_lines(runner, folder, as_configured),
     ]
-    return lines + checkpoint_lines(runner, folder, checkpoint_size(runner))
-
-
-@contextmanager
-def nothing_saved(runner: Runner) -> Iterator[None]:
-    """Let the checkpoint hooks save nothing within the block."""
-    hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
-    before = [(hook, hook.interval, hook.save_last) for hook in hooks]
-    for hook in hooks:
-        hook.interval, hook.save_last = -1, False
-    try:
-        yield
-    finally:
-        for hook, interval, last in before:
-            hook.interval, hook.save_last = interval, last
 
 
 class _Enough(Exception):
@@ -127,30 +114,21 @@ class RestartHook(Hook):
         self.trial.lap()
 
 
-def checkpoint_size(runner: Runner) -> int:
-    """Return the size of a checkpoint in bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        runner.save_checkpoint(folder, 'trial.pth')
-        return sum(f.stat().st_size for f in Path(folder).glob('trial.pth'))
-
-
 def data_lines(runner: Runner) -> list[str]:
     """Tell how many images and batches there are, and for which batch the config is meant."""
     loader, ranks = runner.train_dataloader, get_world_size()
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
     batch = size * ranks
     lines = [
-        f'data: {len(loader.dataset):,} images, {ranks} '
-        f'process{"es" if ranks > 1 else ""} x batch {size} = '
-        f'{batch}, {len(loader):,} iterations an epoch'
+        f'data: {len(loader.dataset):,} images, {ranks} process{"es" if ranks > 1 else ""} '
+        f'x batch {size} = {batch}, {len(loader):,} iterations an epoch'
     ]
     scale = runner.cfg.get('auto_scale_lr') or {}
     base = scale.get('base_batch_size')
     if base and base != batch:
+        scaled = 'scaled' if scale.get('enable') else 'not scaled: add --auto-scale-lr'
         lines.append(
-            f'batch: the config is meant for {base}, this is {batch}; the '
-            'learning rate is '
-            + ('scaled' if scale.get('enable') else 'not scaled: add --auto-scale-lr')
+            f'batch: the config is meant for {base}, this is {batch}; the learning rate is {scaled}'
         )
     return lines
 
@@ -158,30 +136,32 @@ def data_lines(runner: Runner) -> list[str]:
 def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
     """Tell how long training takes, as far as a few iterations can tell."""
     loop = runner.train_loop
-    what = f'{loop.max_iters:,} iterations'
+    lines = [f'training: {loop.max_iters:,} iterations']
     if isinstance(loop, EpochBasedTrainLoop):
-        what = f'{loop.max_epochs} epochs = {what}'
+        lines = [f'training: {loop.max_epochs} epochs = {loop.max_iters:,} iterations']
     left = loop.max_iters - trial.start
     if trial.start:
-        what += f', {left:,} of them left'
-    if not trial.steps:
-        return [f'training: {what}']
-    # The first iteration starts loader processes and chooses algorithms.
-    loading, step = (min(times[1:] or times) for times in (trial.loading, trial.steps))
-    # Loader processes work while the network trains.
-    workers = runner.train_dataloader.num_workers
-    each = max(step, loading / max(1, workers)) if workers else step + loading
-    return [
-        f'training: {what}',
-        f'time: {step:.3g} s a step, {loading:.3g} s waiting for a batch '
-        f'({workers} loader processes): about '
-        f'{timedelta(seconds=round(each * left))} without measuring',
-    ]
+        lines[0] += f', {left:,} of them left'
+    if trial.steps:
+        # The first iteration starts loader processes and chooses algorithms.
+        loading, step = (min(times[1:] or times) for times in (trial.loading, trial.steps))
+        # Loader processes work while the network trains.
+        workers = runner.train_dataloader.num_workers
+        each = max(step, loading / workers) if workers else step + loading
+        lines.append(
+            f'time: {step:.3g} s a step, {loading:.3g} s waiting for a batch ({workers} loader '
+            f'processes): about {timedelta(seconds=round(each * left))} without measuring'
+        )
+    return lines
 
 
 def network_lines(runner: Runner) -> list[str]:
     """Tell how large the network is, and how much memory it takes."""
-    count = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    model = unwrapped(runner.model)
+    name = type(model).__name__
+    if hasattr(model, 'backbone'):
+        name += f' of {type(model.backbone).__name__}'
+    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if torch.cuda.is_available():
         device = f'GPU {torch.cuda.get_device_name()}'
         used = torch.cuda.max_memory_allocated()
@@ -189,49 +169,42 @@ def network_lines(runner: Runner) -> list[str]:
         device = f'CPU, {torch.get_num_threads()} threads'
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
-        f'network: {name_of(runner.model)}, {count:,} parameters are trained',
+        f'network: {name}, {count:,} parameters are trained',
         f'memory: {readable_size(used)} at most on {device}',
     ]
 
 
-def checkpoint_lines(runner: Runner, folder: Path, size: int) -> list[str]:
+def checkpoint_lines(runner: Runner, folder: Path, hooks: list[CheckpointHook]) -> list[str]:
     """Tell what is saved where, and how much room it takes.
 
     Raises:
         OSError: There is not enough room.
     """
-    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
-    if hook is None:
+    if not hooks:
         return ['checkpoints: none, default_hooks.checkpoint is missing']
-    loop = runner.train_loop
+    hook, loop = hooks[0], runner.train_loop
+    with tempfile.TemporaryDirectory() as trial:
+        runner.save_checkpoint(trial, 'trial.pth')
+        # The first rank alone has written it.
+        size = sum(file.stat().st_size for file in Path(trial).glob('trial.pth'))
     unit, total = ('epochs', loop.max_epochs) if hook.by_epoch else ('iterations', loop.max_iters)
     saves = max(0, total // hook.interval if hook.interval > 0 else 0)
     saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
     # There is one more while it is written.
     kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
     needed = size * (kept + 1 + len(hook.save_best or []))
-    free = shutil.disk_usage(existing(folder)).free
-    lines = [
-        f'checkpoints: {readable_size(size)} each in {folder}, every '
-        f'{hook.interval} {unit}, {kept} kept',
-        f'disk: {readable_size(needed)} needed, {readable_size(free)} free',
-    ]
+    folder = folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    room = f'{readable_size(needed)} needed, {readable_size(free)} free'
+    saved = f'checkpoints: {readable_size(size)} each in {folder}, every {hook.interval} {unit}'
     if needed > free:
         raise OSError(
-            f'{lines[0]}: {readable_size(needed)} needed, {readable_size(free)} free; '
+            f'{saved}, {kept} kept: {room}; '
             'make room, or lower default_hooks.checkpoint.max_keep_ckpts'
         )
-    if hook.save_best:
-        lines.append(f'best: by {", ".join(hook.key_indicators)}')
-    return lines
-
-
-def existing(path: Path) -> Path:
-    """Return the nearest folder above a path that exists."""
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path
+    best = [f'best: by {", ".join(hook.key_indicators)}'] if hook.save_best else []
+    return [f'{saved}, {kept} kept', f'disk: {room}', *best]
 
 
 def readable_size(count: float) -> str:
@@ -241,11 +214,3 @@ def readable_size(count: float) -> str:
             return f'{count:.3g} {unit}'
         count /= 1024
     return f'{count:.3g} GiB'
-
-
-def name_of(model: nn.Module) -> str:
-    """Return the name of the algorithm and of its backbone."""
-    model = unwrapped(model)
-    backbone: nn.Module | None = getattr(model, 'backbone', None)
-    inside = f' of {type(backbone).__name__}' if backbone is not None else ''
-    return type(model).__name__ + inside

@@ -46,24 +46,21 @@ class EntropyMonitorHook(Hook):
     """Measure ranks, entropies and spectra of the features of any algorithm.
 
     Every ``interval`` iterations it measures, by
-    :func:`mmentropy.functional.diagnostics.measure`, the pooled backbone features and, where the
-    neck projects to (N, D) rows by parameters of its own or the head has MinEnt's projectors, the
-    projections (several ones side by side), of
+    :func:`mmentropy.functional.diagnostics.measure`, the pooled backbone features and the
+    projections of a neck with parameters, or of MinEnt's projectors side by side. It does so for
 
     - a held-out batch, ``monitor/{backbone,projector}/{metric}``: two views by the training
       pipeline of ``images`` images, evenly spaced, of the config's ``eval_datasets.test``, or,
-      without it, of the training set, drawn once, when training starts; the network is in eval
-      mode;
+      without it, of the training set, drawn once, when training starts; in eval mode;
     - the batch just trained on, ``monitor_train/...``: its first ``images`` images in the first two
       views, seen as they pass through the network.
 
-    Both are of all ranks together. A neck with prototypes adds ``assignment_entropy``, MinEnt
-    ``monitor/head{i}/target_entropy`` as its loss defines it, labels of the held-out images, if
-    there are several and ten of a class, ``knn`` in percent. Scalars go to the visualizer and the
-    message hub, warnings and the largest 64 values of the held-out spectra to
-    ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "alarms": [...], "spectrum": {"backbone":
-    [...], ...}, "width": {"backbone": D, ...}}``, a line to the log. Metrics that are not finite
-    are left out.
+    Both are of all ranks together. Prototypes add ``assignment_entropy``, MinEnt
+    ``head{i}_target_entropy`` as its loss defines it, and labels of the held-out images ``knn`` in
+    percent, if there are several and ten of a class. Scalars go to the visualizer and the message
+    hub, unless they are not finite, a line to the log, warnings and the largest 64 values of the
+    held-out spectra to ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "alarms": [...],
+    "spectrum": {"backbone": [...], ...}, "width": {"backbone": D, ...}}``.
 
     Training goes on as if the hook were not there. A collapse, or a number that is not finite, is
     reported once, as a warning with what helps.
@@ -142,21 +139,16 @@ class EntropyMonitorHook(Hook):
                 encode(unwrapped(runner.model), self._held_out, 'projector' in trained)
             )
         # One rank measures, so that all agree on whether to stop.
-        alarmed = rank == 0 and self._report(runner, held_out, trained, start)
+        warnings = self._report(runner, held_out, trained, start) if rank == 0 else []
         if self.stop:
-            flag = torch.tensor(float(alarmed), device=next(runner.model.parameters()).device)
+            flag = torch.tensor(len(warnings), device=next(runner.model.parameters()).device)
             all_reduce(flag)
             runner.train_loop.stop_training |= bool(flag)
 
-    def _report(self, runner: Runner, held_out: Features, trained: Features, start: float) -> bool:
-        """Measure features and write it down; return whether an alarm was given.
-
-        Args:
-            runner: The run.
-            held_out: The features of the held-out batch, of all ranks.
-            trained: The features of the training batch, of all ranks.
-            start: When the measurement began, by ``time.perf_counter``.
-        """
+    def _report(
+        self, runner: Runner, held_out: Features, trained: Features, start: float
+    ) -> list[str]:
+        """Measure the features of all ranks since ``start``, and write it down; return alarms."""
         model = unwrapped(runner.model)
         scalars, spectra = self._measure(model, 'monitor', held_out)
         scalars |= self._measure(model, 'monitor_train', trained)[0]
@@ -166,36 +158,24 @@ class EntropyMonitorHook(Hook):
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
         warnings = self.alarms.given()
-        widths = {part: views[0].shape[1] for part, views in held_out.items()}
-        append_line(
-            runner,
-            dict(
-                iter=runner.iter + 1,
-                epoch=runner.epoch + 1,
-                alarms=warnings,
-                spectrum=spectra,
-                width=widths,
-            ),
-        )
+        line: dict[str, Any] = dict(iter=runner.iter + 1, epoch=runner.epoch + 1, alarms=warnings)
+        line['spectrum'] = spectra
+        line['width'] = {part: views[0].shape[1] for part, views in held_out.items()}
+        append_line(runner, line)
         log = f'monitor at iteration {runner.iter + 1}: '
-        runner.logger.info(
-            f'{log}{progress(runner)}{summary(scalars, held_out)} '
-            f'({time.perf_counter() - start:.2f} s)'
-        )
+        seconds = time.perf_counter() - start
+        runner.logger.info(f'{log}{summary(runner, scalars, held_out)} ({seconds:.2f} s)')
         for warning in warnings:
             runner.logger.warning(log + warning)
         save_best(runner, scalars)
-        return bool(warnings)
+        return warnings
 
     def _measure(
         self, model: BaseSelfSupervisor, batch: str, features: Features
     ) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Return the scalars of a batch by name, and its spectra by part; note signs of alarms.
 
-        Args:
-            model: The algorithm.
-            batch: 'monitor' for the held-out batch, 'monitor_train' for that of training.
-            features: Its features.
+        The batch is 'monitor', the held-out one, or 'monitor_train', that of training.
         """
         scalars: dict[str, float] = {}
         spectra: dict[str, list[float]] = {}
@@ -230,14 +210,10 @@ def append_line(runner: Runner, line: dict) -> None:
 
 
 def class_entropies(model: BaseSelfSupervisor, rows: Tensor) -> dict[str, float]:
-    """Return how evenly rows (N, D) of the projector use classes, where it has any.
-
-    That is ``assignment_entropy`` for prototypes, ``head{i}_target_entropy`` for MinEnt's heads.
-    """
+    """Return how evenly rows (N, D) of the projector use classes: prototypes or MinEnt's heads."""
     head = model.head
     if hasattr(model.neck, 'num_prototypes'):
-        loss = getattr(head, 'loss_module', None)
-        temperature = getattr(loss, 'temperature', 0.1)
+        temperature = getattr(getattr(head, 'loss_module', None), 'temperature', 0.1)
         return dict(assignment_entropy=float(assignment_entropy(rows, temperature)))
     if not has_class_heads(model):
         return {}
@@ -250,26 +226,22 @@ def class_entropies(model: BaseSelfSupervisor, rows: Tensor) -> dict[str, float]
     }
 
 
-def progress(runner: Runner) -> str:
-    """Return loss and time left, as far as they are known yet, to go on with a sentence."""
+def summary(runner: Runner, scalars: dict[str, float], features: Features) -> str:
+    """Return the loss, the time left and the metrics of the held-out features in a line."""
     losses = runner.message_hub.log_scalars.get('train/loss')
     eta = runner.message_hub.get_info('eta')
-    text = f'loss {losses.mean(10):.4f}; ' if losses else ''
-    return text if eta is None else f'{text}eta {timedelta(seconds=int(eta))}; '
-
-
-def summary(scalars: dict[str, float], features: Features) -> str:
-    """Return the metrics of the held-out features in a line."""
-    parts = []
+    # They are not known yet in the first iterations.
+    parts = [f'loss {losses.mean(10):.4f}'] if losses else []
+    if eta is not None:
+        parts.append(f'eta {timedelta(seconds=int(eta))}')
     for part, views in features.items():
-        name = f'monitor/{part}'
-        if f'{name}/rankme' not in scalars:
-            continue
-        knn = scalars.get(f'{name}/knn')
-        neighbours = '' if knn is None else f'kNN {knn:.1f} %, '
-        parts.append(
-            f'{part} {neighbours}RankMe {scalars[f"{name}/rankme"]:.1f} of '
-            f'{min(views[0].shape)}, entropy {scalars[f"{name}/entropy"]:.2f} and ER bound '
-            f'{scalars[f"{name}/er_bound"]:.2f} nats, std {scalars[f"{name}/feature_std"]:.3f}'
-        )
+        start = f'monitor/{part}/'
+        found = {k.removeprefix(start): v for k, v in scalars.items() if k.startswith(start)}
+        if 'rankme' in found:
+            knn = f'kNN {found["knn"]:.1f} %, ' if 'knn' in found else ''
+            parts.append(
+                f'{part} {knn}RankMe {found["rankme"]:.1f} of {min(views[0].shape)}, '
+                f'entropy {found["entropy"]:.2f} and ER bound {found["er_bound"]:.2f} nats, '
+                f'std {found["feature_std"]:.3f}'
+            )
     return '; '.join(parts)

@@ -10,11 +10,11 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.compat.mmengine_optim_wrapper import set_iteration_count
-from mmentropy.engine.optim_wrapper import FiniteGradientsOptimWrapper, has_stepped
+from mmentropy.engine.optim_wrapper import FiniteGradients, has_stepped
 from mmentropy.engine.train_loop import plain_train_step, require_train_loop
 from mmentropy.weights.files import save_whole
 
@@ -65,7 +65,12 @@ class NonFiniteHook(Hook):
         if runner.iter > 0:
             self.total = runner.message_hub.get_info(STATE, 0)
         self._runner = runner
-        self._buffers = BufferCopies(runner.model)
+        kinds: dict[Any, list[Tensor]] = defaultdict(list)
+        for buffer in runner.model.buffers():
+            kinds[buffer.dtype, buffer.device].append(buffer)
+        # A forward pass may change them.
+        self._buffers = list(kinds.values())
+        self._copies = [[torch.empty_like(buffer) for buffer in kind] for kind in self._buffers]
         runner.train_loop.train_step = self.train_step
 
     def after_train(self, runner: Runner) -> None:
@@ -77,10 +82,16 @@ class NonFiniteHook(Hook):
         Returns:
             What the model logs, or an empty dict for an iteration that was left out.
         """
-        self._buffers.keep()
+        copy_all(self._buffers, self._copies)
         scaled = hasattr(wrapper, 'loss_scaler')
+        # A wrapper with an ``update_params`` of its own decides itself when to step.
+        plain = not scaled and type(wrapper).update_params is OptimWrapper.update_params
         try:
-            outputs = checked_train_step(model, batch, wrapper, scaled)
+            outputs = model.train_step(
+                batch, optim_wrapper=FiniteGradients(wrapper, model) if plain else wrapper
+            )
+            if scaled or not has_stepped(wrapper):
+                check_loss(outputs)
         except FloatingPointError as error:
             self._leave_out(wrapper, batch, error)
             return {}
@@ -93,7 +104,7 @@ class NonFiniteHook(Hook):
     def _leave_out(self, wrapper: Any, batch: Any, error: FloatingPointError) -> None:
         """Put back what the iteration has changed, and report it."""
         wrapper.zero_grad()
-        self._buffers.put_back()
+        copy_all(self._copies, self._buffers)
         iteration = self._runner.iter + 1
         # A wrapper counts iterations in its backward pass, which may not have been reached.
         set_iteration_count(wrapper, iteration)
@@ -125,49 +136,11 @@ class NonFiniteHook(Hook):
         return f', its images are in {name}'
 
 
-class BufferCopies:
-    """Copies of all buffers of a model, which a forward pass may change."""
-
-    def __init__(self, model: nn.Module) -> None:
-        kinds: dict[Any, list[Tensor]] = defaultdict(list)
-        for buffer in model.buffers():
-            kinds[buffer.dtype, buffer.device].append(buffer)
-        self.pairs = [
-            (buffers, [torch.empty_like(b) for b in buffers]) for buffers in kinds.values()
-        ]
-
-    @torch.no_grad()
-    def keep(self) -> None:
-        """Copy the buffers."""
-        for buffers, copies in self.pairs:
-            torch._foreach_copy_(copies, buffers)
-
-    @torch.no_grad()
-    def put_back(self) -> None:
-        """Give the buffers the values that they had when they were copied."""
-        for buffers, copies in self.pairs:
-            torch._foreach_copy_(buffers, copies)
-
-
-def checked_train_step(model: Any, batch: Any, wrapper: Any, scaled: bool) -> dict:
-    """Train on a batch, and look at the gradients before a step, or else at the loss.
-
-    Args:
-        model: The model.
-        batch: What the loader gave.
-        wrapper: The optimiser wrapper.
-        scaled: Whether it has a loss scaler, which looks at the gradients itself.
-
-    Raises:
-        FloatingPointError: On all ranks, if a number is not finite; the optimiser did not step.
-    """
-    # A wrapper with an ``update_params`` of its own decides itself when to step.
-    plain = not scaled and type(wrapper).update_params is OptimWrapper.update_params
-    stepping = FiniteGradientsOptimWrapper(wrapper, model) if plain else wrapper
-    outputs = model.train_step(batch, optim_wrapper=stepping)
-    if scaled or not has_stepped(wrapper):
-        check_loss(outputs)
-    return outputs
+@torch.no_grad()
+def copy_all(sources: list[list[Tensor]], targets: list[list[Tensor]]) -> None:
+    """Copy lists of tensors, each list of one type on one device, into others."""
+    for source, target in zip(sources, targets):
+        torch._foreach_copy_(target, source)
 
 
 def check_scale(scaler: Any) -> None:
@@ -203,12 +176,6 @@ def images_of(batch: Any) -> dict:
     """Return the images of a batch, with texts and numbers that say where they are from."""
     if not isinstance(batch, dict):
         return {}
-    samples = [
-        {
-            key: value
-            for key, value in getattr(sample, 'metainfo', {}).items()
-            if isinstance(value, (str, int))
-        }
-        for sample in batch.get('data_samples') or []
-    ]
+    infos = [getattr(sample, 'metainfo', {}) for sample in batch.get('data_samples') or []]
+    samples = [{k: v for k, v in info.items() if isinstance(v, (str, int))} for info in infos]
     return dict(inputs=batch.get('inputs'), shapes=batch.get('shapes'), samples=samples)
