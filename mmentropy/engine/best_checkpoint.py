@@ -29,12 +29,11 @@ def check_save_best(runner: Runner) -> None:
     hook = _checkpoint_hook(runner)
     if hook is None:
         return
-    offered = [
-        name
-        for other in runner.hooks
-        if hasattr(other, 'scalar_names')
-        for name in other.scalar_names(runner)
-    ]
+    measuring = [other for other in runner.hooks if hasattr(other, 'scalar_names')]
+    offered = [name for other in measuring for name in other.scalar_names(runner)]
+    choice = "add custom_hooks=[dict(type='EntropyMonitorHook')]"
+    if offered:
+        choice = f'choose from {", ".join(offered)}'
     for key in hook.key_indicators:
         if runner.val_loop is not None and key in offered:
             raise ValueError(
@@ -42,14 +41,7 @@ def check_save_best(runner: Runner) -> None:
                 'val_cfg, val_dataloader and val_evaluator to None'
             )
         if runner.val_loop is None and key not in offered:
-            raise ValueError(
-                f'save_best={key!r} is measured by no hook: '
-                + (
-                    f'choose from {", ".join(offered)}'
-                    if offered
-                    else "add custom_hooks=[dict(type='EntropyMonitorHook')]"
-                )
-            )
+            raise ValueError(f'save_best={key!r} is measured by no hook: {choice}')
 
 
 @master_only
@@ -58,8 +50,8 @@ def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False)
 
     It is saved as mmengine does after validation: ``best_{key}_iter_{n}.pth`` without the state of
     the optimiser, a line in the log, ``best_score`` and ``best_ckpt`` in the message hub. But the
-    previous one is removed only after that. A hook calls this before the CheckpointHook runs, so
-    that its checkpoint knows of it. Ranks other than the first may call it or not.
+    previous one is removed after that. A hook calls this before the CheckpointHook runs, whose
+    checkpoint then knows of it. Ranks other than the first may call it or not.
 
     Args:
         runner: The run.
@@ -100,9 +92,8 @@ def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False)
                 f'The best checkpoint with {score:0.4f} {key} at {step} {unit} is saved to {name}.'
             )
             # A run that was resumed from another folder leaves the best one there.
-            if previous not in (None, path) and previous == hook.file_backend.join_path(
-                hook.out_dir, Path(previous).name
-            ):
+            here = hook.file_backend.join_path(hook.out_dir, Path(previous or path).name)
+            if previous not in (None, path) and previous == here:
                 hook.file_backend.remove(previous)
 
 

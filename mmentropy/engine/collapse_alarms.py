@@ -55,8 +55,34 @@ class Alarms:
 
     def look(self, name: str, found: dict[str, float], dim: int) -> None:
         """Look at the metrics ``found`` of features ``name`` of width ``dim``."""
-        self._look_at_spread(name, found['feature_std'], found['rankme'])
-        self._look_at_entropy(name, found['entropy'] - point_entropy(dim))
+        std, rank = found['feature_std'], found['rankme']
+        self._sign(
+            name,
+            'collapse',
+            std < COLLAPSED_STD,
+            f'total collapse: feature_std of {name} is {std:.4f} (1 is isotropic, 0 one point, '
+            f'alarm below {COLLAPSED_STD}); check that the target is detached and the predictor '
+            'there, raise the batch, lower the learning rate',
+        )
+        best = self._highest(f'{name} rank', rank)
+        self._sign(
+            name,
+            'rank',
+            rank < RANK_SHARE * best,
+            f'dimensional collapse: RankMe of {name} fell from {best:.1f} to {rank:.1f} (alarm '
+            f'below {RANK_SHARE:g} of the highest); lower the learning rate or weight decay, '
+            'weaken the augmentation, widen the projector',
+        )
+        excess = found['entropy'] - point_entropy(dim)
+        best = self._highest(f'{name} entropy', excess)
+        self._sign(
+            name,
+            'entropy',
+            0 < best and excess < ENTROPY_SHARE * best,
+            f'falling entropy: {name} has {excess:.2f} nats more than one point, at best '
+            f'{best:.2f} (alarm below {ENTROPY_SHARE:g} of it); weigh the entropy term more or '
+            'raise the batch',
+        )
         self._look_at_classes(name, found)
 
     def look_at_log(self, runner: Runner, model: nn.Module, window: int) -> None:
@@ -91,36 +117,6 @@ class Alarms:
             'or replace fp16 by bf16',
         )
 
-    def _look_at_spread(self, name: str, std: float, rank: float) -> None:
-        self._sign(
-            name,
-            'collapse',
-            std < COLLAPSED_STD,
-            f'total collapse: feature_std of {name} is {std:.4f} (1 is isotropic, 0 one point, '
-            f'alarm below {COLLAPSED_STD}); check that the target is detached and the predictor '
-            'there, raise the batch, lower the learning rate',
-        )
-        best = self._highest(f'{name} rank', rank)
-        self._sign(
-            name,
-            'rank',
-            rank < RANK_SHARE * best,
-            f'dimensional collapse: RankMe of {name} fell from {best:.1f} to {rank:.1f} (alarm '
-            f'below {RANK_SHARE:g} of the highest); lower the learning rate or weight decay, '
-            'weaken the augmentation, widen the projector',
-        )
-
-    def _look_at_entropy(self, name: str, excess: float) -> None:
-        best = self._highest(f'{name} entropy', excess)
-        self._sign(
-            name,
-            'entropy',
-            0 < best and excess < ENTROPY_SHARE * best,
-            f'falling entropy: {name} has {excess:.2f} nats more than one point, at best '
-            f'{best:.2f} (alarm below {ENTROPY_SHARE:g} of it); weigh the entropy term more or '
-            'raise the batch',
-        )
-
     def _look_at_classes(self, name: str, found: dict[str, float]) -> None:
         used = found.get('assignment_entropy', 1.0)
         self._sign(
@@ -131,13 +127,9 @@ class Alarms:
             f'below {DEAD_PROTOTYPES:g}); centre the targets, take ERLoss in place of DINOLoss, '
             'or lower the learning rate',
         )
-        heads = {
-            key.split('_')[0]: value
-            for key, value in found.items()
-            if key.endswith('_target_entropy')
-        }
+        heads = {key: value for key, value in found.items() if key.endswith('_target_entropy')}
         dead = {key: value for key, value in heads.items() if value < DEAD_TARGETS}
-        numbers = ', '.join(f'{value:.3f} of {key}' for key, value in dead.items())
+        numbers = ', '.join(f'{value:.3f} of {key.split("_")[0]}' for key, value in dead.items())
         self._sign(
             name,
             'heads',

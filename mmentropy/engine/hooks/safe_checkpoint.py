@@ -37,8 +37,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     Args:
         args: Positional arguments of ``CheckpointHook``.
-        kwargs: Its other arguments. With ``backend_args`` other than the default, that back end
-            decides how files are written.
+        kwargs: Its other arguments. A back end in ``backend_args`` decides how files are written.
     """
 
     # mmengine sets these without a type.
@@ -93,16 +92,13 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         name = self.filename_tmpl.format(step)
-        outdated: list[int] = []
         with self.or_go_on(runner, name):
             if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
-                ids = [*self.keep_ckpt_ids, step]
-                outdated = ids[: -self.max_keep_ckpts]
-                self.keep_ckpt_ids = deque(ids[-self.max_keep_ckpts :])
+                if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                    self._remove(self.filename_tmpl.format(self.keep_ckpt_ids.popleft()))
+                self.keep_ckpt_ids.append(step)
                 runner.message_hub.update_info('keep_ckpt_ids', [*self.keep_ckpt_ids])
             self._save(runner, name, meta)
-            for old in outdated:
-                self._remove(self.filename_tmpl.format(old))
 
     def _save(self, runner: Runner, name: str, meta: dict) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -131,16 +127,8 @@ class SafeCheckpointHook(CheckpointHook):
                     path.unlink()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        # mmengine would remove the previous one before it saves the new one.
-        backend = self.file_backend
-        self.file_backend = later = RemovesLater(backend)
-        try:
-            with self.or_go_on(runner, 'the best checkpoint'):
-                super()._save_best_checkpoint(runner, metrics)
-                for path in later.noted:
-                    backend.remove(path)
-        finally:
-            self.file_backend = backend
+        with self.or_go_on(runner, 'the best checkpoint'):
+            super()._save_best_checkpoint(runner, metrics)
 
     def _remove(self, name: str) -> None:
         path = self.file_backend.join_path(self.out_dir, name)
@@ -149,12 +137,20 @@ class SafeCheckpointHook(CheckpointHook):
 
     @contextmanager
     def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
-        """Report a file that could not be written, and forget that it was tried."""
+        """Remove older files when the block has ended, after the newer ones were written.
+
+        If one could not be written, that is reported, nothing is removed, and that it was tried is
+        forgotten.
+        """
         info = runner.message_hub.runtime_info
         before = dict(info)
         saved = {key: copy(getattr(self, key)) for key in SAVED if hasattr(self, key)}
+        backend = self.file_backend
+        self.file_backend = later = RemovesLater(backend)
         try:
             yield
+            for path in later.noted:
+                backend.remove(path)
         except OSError as error:
             runner.logger.error(
                 f'{name} was not saved to {self.out_dir}: {error}. Training goes on, older '
@@ -165,6 +161,8 @@ class SafeCheckpointHook(CheckpointHook):
             info.update(before)
             for key, value in saved.items():
                 setattr(self, key, value)
+        finally:
+            self.file_backend = backend
 
 
 class RemovesLater:
