@@ -6,6 +6,7 @@ before the data set is asked for that row. The draws then depend neither on the 
 processes nor on other images.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,19 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.engine.random_state import image_seeds, seed_host
 
-# The settings that make a DataLoader like another one.
-SETTINGS = (
-    'collate_fn',
-    'generator',
-    'in_order',
-    'multiprocessing_context',
-    'num_workers',
-    'persistent_workers',
-    'pin_memory',
-    'prefetch_factor',
-    'timeout',
-    'worker_init_fn',
-)
+# What a loader of seeded rows sets itself; it has all other settings of the loader it is made from.
+OWN = {'dataset', 'batch_size', 'shuffle', 'sampler', 'batch_sampler', 'drop_last'}
 
 
 class SeededIndex(int):
@@ -114,7 +104,8 @@ class SeededLoader:
 
     def __iter__(self) -> Iterator[Any]:
         if self._seeded is None:
-            settings = {name: getattr(self, name) for name in SETTINGS if hasattr(self, name)}
+            names = inspect.signature(DataLoader).parameters.keys() - OWN
+            settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
             batches: Sequence[Any] = self.batch_sampler  # type: ignore[assignment]
             self._seeded = DataLoader(
                 SeededDataset(self.loader.dataset), batch_sampler=batches, **settings

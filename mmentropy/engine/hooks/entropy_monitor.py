@@ -106,13 +106,13 @@ class EntropyMonitorHook(Hook):
         with random_state_kept():
             dataset = held_out_dataset(runner)
             chosen = evenly(len(dataset), self.images)
-            rows = len(chosen) // world_size
-            if rows < 2:
+            if len(chosen) < 2 * world_size:
                 raise ValueError(
                     f'EntropyMonitorHook: {len(chosen)} images are too few for {world_size} ranks: '
                     'raise images'
                 )
-            of_ranks = [chosen[r : rows * world_size : world_size] for r in range(world_size)]
+            end = len(chosen) // world_size * world_size
+            of_ranks = [chosen[r:end:world_size] for r in range(world_size)]
             collate = runner.train_dataloader.collate_fn
             self._held_out = two_views(dataset, of_ranks[rank], collate, preprocessor)
         # Ranks are gathered in this order.
@@ -124,9 +124,7 @@ class EntropyMonitorHook(Hook):
         if (runner.iter + 1) % self.interval == 0:
             self._training = TrainingFeatures(unwrapped(runner.model))
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         if self._training is None:
             return
         start = time.perf_counter()

@@ -50,14 +50,9 @@ class ExactResumeHook(Hook):
         # A loader without rows cannot be seeded, and one that trained before is seeded already.
         has_rows = loader.batch_sampler and not isinstance(loader.dataset, IterableDataset)
         if has_rows and not isinstance(loader.batch_sampler, SeededBatches):
-            by_epoch = isinstance(loop, EpochBasedTrainLoop)
-            batches = SeededBatches(
-                loader.batch_sampler,
-                runner.seed,
-                first_iteration(runner),
-                done,
-                runner if by_epoch else None,
-            )
+            first = first_iteration(runner)
+            where = runner if isinstance(loop, EpochBasedTrainLoop) else None
+            batches = SeededBatches(loader.batch_sampler, runner.seed, first, done, where)
             replace_dataloader(loop, SeededLoader(loader, batches))
         if done:
             loop.batches_done = done
@@ -99,9 +94,8 @@ def batches_done(runner: Runner) -> int:
         return 0
     batches = len(runner.train_dataloader)
     done = runner.iter - runner.epoch * batches
-    before = batches
-    if runner.iter > 0:
-        before = runner.message_hub.get_info(STATE, {}).get('batches', batches)
+    state = runner.message_hub.get_info(STATE, {}) if runner.iter > 0 else {}
+    before = state.get('batches', batches)
     if before != batches or not 0 <= done <= batches:
         raise ValueError(
             f'the checkpoint, of epoch {runner.epoch} and iteration {runner.iter}, is not of a run '

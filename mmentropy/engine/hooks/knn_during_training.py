@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
 
-from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, or_none, require
+from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, one_of, or_none, require
 from mmentropy.distributed import unwrapped
 from mmentropy.engine.best_checkpoint import check_save_best, save_best
 from mmentropy.engine.random_state import random_state_kept
@@ -30,9 +30,9 @@ class KNNHook(Hook):
         test: The config of the labelled queries, likewise.
         interval: The number of epochs between two measurements, or of iterations if not
             ``by_epoch``.
-        k: The number of neighbours, see :func:`mmentropy.evaluation.knn_predict`.
-        metric: The metric, see there.
-        temperature: The temperature, see there.
+        k: See :func:`mmentropy.evaluation.knn_predict`.
+        metric: See there.
+        temperature: See there.
         batch_size: The number of images per rank and step.
         by_epoch: Whether to count epochs; False where training counts iterations.
         num_workers: The number of loader processes per rank.
@@ -59,8 +59,7 @@ class KNNHook(Hook):
         require(INDEX, num_workers=num_workers)
         require(FLAG, by_epoch=by_epoch)
         require(or_none(DICT), train=train, test=test)
-        if metric not in METRICS:
-            raise ValueError(f'metric must be one of {METRICS}, got {metric!r}')
+        require(one_of(METRICS), metric=metric)
         self.train = train
         self.test = test
         self.interval = interval
@@ -80,17 +79,16 @@ class KNNHook(Hook):
                 'KNNHook counts epochs, but training counts iterations: set by_epoch=False'
             )
         if not self.datasets:
+            train, test = self.train, self.test
+            if train is None or test is None:
+                defaults = eval_datasets(runner.cfg)
+                train, test = train or defaults[0], test or defaults[1]
             with random_state_kept():
-                train, test = self.train, self.test
-                if train is None or test is None:
-                    defaults = eval_datasets(runner.cfg)
-                    train, test = train or defaults[0], test or defaults[1]
                 self.datasets = [DATASETS.build(cfg) for cfg in (train, test)]
-        if not 1 <= self.knn['k'] <= len(self.datasets[0]):
+        rows = len(self.datasets[0])
+        if self.knn['k'] > rows:
             raise ValueError(
-                f'KNNHook: k must be in 1..'
-                f'{len(self.datasets[0])} (the rows of train), '
-                f'got {self.knn["k"]}'
+                f'KNNHook: k must be in 1..{rows} (the rows of train), got {self.knn["k"]}'
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -99,13 +97,7 @@ class KNNHook(Hook):
         ):
             self._evaluate(runner, 'epoch', runner.epoch + 1)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         if not self.by_epoch and (
             self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
         ):
@@ -131,7 +123,7 @@ class KNNHook(Hook):
         runner.visualizer.add_scalar('knn/top1', top1, step)
         runner.logger.info(
             f'kNN after {unit} {step}: top-1 {top1:.2f} % '
-            f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train_y)} + '
-            f'{len(test_y)} rows, {time.perf_counter() - start:.1f} s)'
+            f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train_y)} + {len(test_y)} rows, '
+            f'{time.perf_counter() - start:.1f} s)'
         )
         save_best(runner, {'knn/top1': top1}, self.by_epoch)

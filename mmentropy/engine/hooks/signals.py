@@ -21,7 +21,7 @@ from mmentropy.engine.optim_wrapper import has_stepped
 # EX_TEMPFAIL of sysexits.h asks to try again.
 INTERRUPTED_STATUS = 75
 # SLURM sends the signal that --signal names ahead of the time limit; SIGUSR1 in our script.
-SIGNALS = ('SIGTERM', 'SIGINT', 'SIGUSR1')
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 @HOOKS.register_module()
@@ -51,10 +51,7 @@ class SignalHook(Hook):
     def before_train(self, runner: Runner) -> None:
         # Python lets only the main thread set handlers.
         if threading.current_thread() is threading.main_thread():
-            for name in SIGNALS:
-                number = getattr(signal, name, None)
-                if number is not None:
-                    self._before[number] = signal.signal(number, self._note)
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loader = loop.dataloader
@@ -65,9 +62,7 @@ class SignalHook(Hook):
             signal.signal(number, handler)
         self._before = {}
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         self.agreed = self.agreed or self._told(runner)
         if not self.agreed or not has_stepped(runner.optim_wrapper):
             return
@@ -112,8 +107,7 @@ def leave_with_parent(init: Callable[[int], None] | None, worker: int) -> None:
     """
     os.setpgid(0, 0)
     # torch has a handler of its own for SIGTERM, by which the parent ends a loader process.
-    for name in ('SIGINT', 'SIGUSR1'):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     if init:
         init(worker)
