@@ -42,11 +42,11 @@ class ForeachLARS(LARS):
         # mmengine makes a group of each parameter as soon as one differs.
         alike: dict[tuple, list[Tensor]] = defaultdict(list)
         for group in self.param_groups:
-            settings = {k: v for k, v in group.items() if k in _SETTINGS}
-            alike[tuple(settings.items())] += [p for p in group['params'] if p.grad is not None]
-        for key, params in alike.items():
+            settings = tuple(group.get(name, False) for name in _SETTINGS)
+            alike[settings] += [p for p in group['params'] if p.grad is not None]
+        for settings, params in alike.items():
             if params:
-                self._step(params, **dict(key))
+                self._step(params, *settings)
         return loss
 
     def _step(
@@ -58,7 +58,7 @@ class ForeachLARS(LARS):
         weight_decay: float,
         nesterov: bool,
         eta: float,
-        lars_exclude: bool = False,
+        lars_exclude: bool,
     ) -> None:
         grads = [p.grad for p in params if p.grad is not None]
         moves = list(torch._foreach_add(grads, params, alpha=weight_decay))
@@ -71,24 +71,14 @@ class ForeachLARS(LARS):
             rate = rate.where((weight != 0) & (grad != 0), 1.0)
             torch._foreach_mul_(moves, list((lr * rate).unbind()))
         if momentum:
-            moves = self._with_momentum(params, moves, momentum, dampening, nesterov)
+            for p, move in zip(params, moves):
+                if 'momentum_buffer' not in self.state[p]:
+                    # The first step is the move itself, without dampening.
+                    self.state[p]['momentum_buffer'] = move * (dampening / momentum)
+            buffers = [self.state[p]['momentum_buffer'] for p in params]
+            torch._foreach_mul_(buffers, momentum)
+            torch._foreach_add_(buffers, moves, alpha=1 - dampening)
+            moves = (
+                list(torch._foreach_add(moves, buffers, alpha=momentum)) if nesterov else buffers
+            )
         torch._foreach_sub_(params, moves)
-
-    def _with_momentum(
-        self,
-        params: list[Tensor],
-        moves: list[Tensor],
-        momentum: float,
-        dampening: float,
-        nesterov: bool,
-    ) -> list[Tensor]:
-        for p, move in zip(params, moves):
-            if 'momentum_buffer' not in self.state[p]:
-                # The first step is the move itself, without dampening.
-                self.state[p]['momentum_buffer'] = move * (dampening / momentum)
-        buffers = [self.state[p]['momentum_buffer'] for p in params]
-        torch._foreach_mul_(buffers, momentum)
-        torch._foreach_add_(buffers, moves, alpha=1 - dampening)
-        if nesterov:
-            return list(torch._foreach_add(moves, buffers, alpha=momentum))
-        return buffers

@@ -18,9 +18,7 @@ INTERRUPTED = 'interrupted'
 
 
 def choose_checkpoint(cfg: Config, otherwise: str | None = None) -> None:
-    """Set ``load_from`` of a config to a checkpoint that can be read.
-
-    The checkpoint is read here, and handed over to mmengine.
+    """Set ``load_from`` of a config to a checkpoint that was read, and is handed over to mmengine.
 
     Args:
         cfg: A config with a ``work_dir``. If it resumes and has no ``load_from``, a checkpoint is
@@ -33,13 +31,10 @@ def choose_checkpoint(cfg: Config, otherwise: str | None = None) -> None:
     """
     folder = folder_of(cfg)
     if not cfg.get('load_from') and cfg.get('resume') and folder is not None:
-        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        template = _checkpoint_hook_of(cfg).get('filename_tmpl') or ''
         last = Path(cfg.work_dir, 'last_checkpoint')
-        path = newest_checkpoint(
-            folder,
-            hook.get('filename_tmpl') or '',
-            Path(last.read_text().strip()).name if last.is_file() else '',
-        )
+        last_name = Path(last.read_text().strip()).name if last.is_file() else ''
+        path = newest_checkpoint(folder, template, last_name)
         if path is None:
             begin = f', from {otherwise}' if otherwise else ''
             print_log(f'no checkpoint in {folder}: training begins anew{begin}', logger='current')
@@ -53,10 +48,13 @@ def choose_checkpoint(cfg: Config, otherwise: str | None = None) -> None:
             hand_over(cfg.load_from, read_checkpoint(cfg.load_from))
 
 
+def _checkpoint_hook_of(cfg: Config) -> dict:
+    return (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+
+
 def folder_of(cfg: Config) -> Path | None:
     """Return where the CheckpointHook saves; None if only mmengine can look there."""
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    out_dir = hook.get('out_dir')
+    out_dir = _checkpoint_hook_of(cfg).get('out_dir')
     # mmengine compares the two in the same way.
     if out_dir is None or out_dir == os.path.abspath(cfg.work_dir):
         return Path(cfg.work_dir)
@@ -66,19 +64,15 @@ def folder_of(cfg: Config) -> Path | None:
 
 
 def newest_checkpoint(folder: str | Path, template: str = '', last: str = '') -> Path | None:
-    """Return the newest checkpoint of a run that is as it was written.
+    """Return the newest checkpoint of a run that is as it was written; None if there is none.
 
-    Its content is handed over to mmengine. Each checkpoint that cannot be read is reported by a
-    warning.
+    Its content is handed over to mmengine. One that cannot be read is reported by a warning.
 
     Args:
         folder: It holds ``epoch_{n}.pth``, ``iter_{n}.pth`` and ``interrupted_{n}.pth``.
         template: Another name that checkpoints may have, with {} for the number.
         last: The name of the one that was saved last, which is taken if it is good. Without it the
             one of most iterations is the newest, which an earlier attempt may have left.
-
-    Returns:
-        The path, or None if there is no checkpoint at all.
 
     Raises:
         ValueError: There are some, but none can be read.
@@ -107,18 +101,16 @@ def _newest_first(folder: Path, template: str) -> list[Path]:
     """Return the files of a folder with names by a template, those of high numbers first."""
     before, _, after = template.partition('{}')
     pattern = re.compile(rf'{re.escape(before)}(\d+){re.escape(after)}')
-    numbers = {
-        path: int(match[1]) for path in folder.glob('*') if (match := pattern.fullmatch(path.name))
-    }
-    return sorted(numbers, key=numbers.__getitem__, reverse=True)
+    found = [(pattern.fullmatch(path.name), path) for path in folder.glob('*')]
+    numbered = sorted((int(match[1]), path) for match, path in found if match)
+    return [path for _, path in reversed(numbered)]
 
 
 def _first_readable(paths: Iterable[Path], damaged: set[Path]) -> tuple[float, Path, dict] | None:
     """Return the iteration, path and content of the first checkpoint that can be read.
 
-    Args:
-        paths: Checkpoints, of which absent ones are passed over.
-        damaged: The paths that were reported already. Those found here are added.
+    Absent ones are passed over, and so are ``damaged`` ones, which were reported already; those
+    found here are added.
     """
     for path in paths:
         if path in damaged or not path.is_file():
@@ -127,10 +119,9 @@ def _first_readable(paths: Iterable[Path], damaged: set[Path]) -> tuple[float, P
             checkpoint = read_checkpoint(path)
         except (OSError, ValueError) as error:
             damaged.add(path)
-            print_log(
-                f'{error}; an older one is looked for', logger='current', level=logging.WARNING
-            )
-            continue
-        meta = checkpoint.get('meta') or {}
-        return meta.get('iter', -math.inf), path, checkpoint
+            text = f'{error}; an older one is looked for'
+            print_log(text, logger='current', level=logging.WARNING)
+        else:
+            meta = checkpoint.get('meta') or {}
+            return meta.get('iter', -math.inf), path, checkpoint
     return None

@@ -48,18 +48,18 @@ def decoded(dataset: Any, device: torch.device) -> Tensor:
         image = dataset[i].get('inputs')
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.dim() != 3:
             raise ValueError(
-                'ResidentImagesHook needs the data set to give one uint8 image'
-                " each: set data_preprocessor=dict(type='BatchViews', ...) "
-                'and end the pipeline of train_dataloader in PackImage'
+                'ResidentImagesHook needs the data set to give one uint8 image each: set '
+                "data_preprocessor=dict(type='BatchViews', ...) and end the pipeline of "
+                'train_dataloader in PackImage'
             )
         if images is None:
             images = new_images(len(dataset), image, device)
         # PackImage gives (H, W, C).
         if image.permute(2, 0, 1).shape != images.shape[1:]:
             raise ValueError(
-                f'ResidentImagesHook: image {i} is {tuple(image.shape)}, '
-                f'image 0 {tuple(images[0].permute(1, 2, 0).shape)}: resize '
-                'them in the pipeline, or leave the hook out'
+                f'ResidentImagesHook: image {i} is {tuple(image.shape)}, image 0 '
+                f'{tuple(images[0].permute(1, 2, 0).shape)}: resize them in the pipeline, or leave '
+                'the hook out'
             )
         images[i] = image.permute(2, 0, 1)
     assert images is not None
@@ -76,10 +76,9 @@ def new_images(count: int, image: Tensor, device: torch.device) -> Tensor:
         free = torch.cuda.mem_get_info(device)[0]
         if count * image.numel() > SHARE * free:
             raise ValueError(
-                f'ResidentImagesHook: {count} images of '
-                f'{tuple(image.shape)} are {count * image.numel() / 2**30:.1f}'
-                f' GiB, more than half of the {free / 2**30:.1f} GiB that are '
-                'free: leave the hook out'
+                f'ResidentImagesHook: {count} images of {tuple(image.shape)} are '
+                f'{count * image.numel() / 2**30:.1f} GiB, more than half of the '
+                f'{free / 2**30:.1f} GiB that are free: leave the hook out'
             )
     return torch.empty((count, *image.permute(2, 0, 1).shape), dtype=torch.uint8, device=device)
 
