@@ -1,12 +1,10 @@
 """The features of any self-supervised algorithm, as the monitor measures them.
 
-They are those of a held-out batch, drawn once and encoded in eval mode, or those of a training
-step, taken as they pass through the network. Up to two views each are kept, of the backbone and,
-where there is one, of the projector.
+They are those of a held-out batch, encoded in eval mode, or of a training step, taken as they pass.
+Up to two views each are kept, of the backbone and, where there is one, of the projector.
 """
 
 import copy
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +18,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
+from mmentropy.engine.random_state import seed_host
 from mmentropy.evaluation.features import eval_mode, pool
 
 # The number of images that are encoded at once.
@@ -91,11 +90,7 @@ def gathered(features: Features) -> Features:
 
 
 def held_out_dataset(runner: Runner) -> Any:
-    """Return the config's test set with the training pipeline, or else the training set.
-
-    Raises:
-        ValueError: The config has a test set, but the training set has no pipeline.
-    """
+    """Return the config's test set with the training pipeline, or else the training set."""
     cfg = runner.cfg.get('eval_datasets') or {}
     if 'test' not in cfg:
         return runner.train_dataloader.dataset
@@ -117,10 +112,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def labels_of(dataset: Any, indices: list[int]) -> Tensor | None:
-    """Return the classes (N,) of images, or None if they cannot tell neighbours apart.
-
-    That is so if they are unknown, all the same, or too many for so few images.
-    """
+    """Return the classes (N,) of images; None if unknown, all the same, or too many for so few."""
     if not hasattr(dataset, 'get_data_info'):
         return None
     labels = [dataset.get_data_info(i).get('gt_label') for i in indices]
@@ -136,8 +128,7 @@ def two_views(
 ) -> list[Tensor]:
     """Return two preprocessed views (N, C, H, W) on the CPU, the same in any run.
 
-    They are the first two of one draw of the pipeline, or two draws of a pipeline of one view. The
-    global random states are set.
+    A pipeline of one view is drawn from twice. The global random states are set.
     """
     # This is a copy because BatchViews counts its calls.
     data_preprocessor = copy.deepcopy(data_preprocessor)
@@ -146,10 +137,7 @@ def two_views(
         items = []
         for index in indices:
             # The seed is that of the image, so that it does not matter which rank has it.
-            seed = SEED + 2 * index + len(views)
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
+            seed_host(SEED + 2 * index + len(views))
             items.append(dataset[index])
         torch.manual_seed(SEED)
         output = data_preprocessor(collate_fn(items), True)
@@ -175,11 +163,7 @@ def encode(model: BaseSelfSupervisor, views: list[Tensor], project: bool) -> Fea
 
 
 class TrainingFeatures:
-    """The features of one training step, taken as they pass.
-
-    Args:
-        model: Its data preprocessor, backbone and projector are listened to until :meth:`remove`.
-    """
+    """The features of one training step, taken as they pass through ``model``."""
 
     def __init__(self, model: BaseSelfSupervisor) -> None:
         self.views: list[Tensor] = []
@@ -219,8 +203,7 @@ class TrainingFeatures:
     def _see_backbone(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         x = args[0] if args else next(iter(kwargs.values()))
         if not self.rows['backbone'] and len(self.views) > 1:
-            # SimCLR puts the views of an image in neighbouring rows, others one view after the
-            # other.
+            # SimCLR puts the views of an image in neighbouring rows, others view after view.
             second = self.views[1]
             self.interleaved = len(x) == 2 * len(second) and torch.equal(x[1], second[0])
         self.rows['backbone'].append(pooled(output, module, len(x)))

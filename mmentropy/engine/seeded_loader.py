@@ -1,9 +1,8 @@
 """A loader whose images are drawn from seeds of their own.
 
 The transforms of an image draw from the global generators of Python, numpy and torch. Here each row
-that a batch sampler chooses carries a seed into the loader process, where the generators are seeded
-before the data set is asked for that row. The draws then depend neither on the number of loader
-processes nor on other images.
+of a batch carries a seed into the loader process, where the generators are seeded before the data
+set is asked for that row. The draws depend neither on the number of processes nor on other images.
 """
 
 import inspect
@@ -55,8 +54,8 @@ class SeededBatches:
         seed: The seed of the run.
         iteration: The iteration that trains on the first batch.
         done: The number of batches that are left out of the first pass.
-        runner: Where it is given, each pass begins at its iteration, so that other hooks may
-            iterate over the loader as well. Without it batches are counted from pass to pass.
+        runner: Each pass begins at its iteration, so that hooks may iterate over the loader, too.
+            Without it batches are counted from pass to pass.
     """
 
     def __init__(
@@ -87,14 +86,9 @@ class SeededBatches:
 
 
 class SeededLoader:
-    """A loader of the same batches as another one, by seeded rows.
+    """A loader of seeded rows, which is like ``loader`` but for the rows of each batch.
 
-    Everything but the batches and their sampler is that loader's. Attributes that are set before
-    the first iteration, such as ``worker_init_fn``, are observed.
-
-    Args:
-        loader: A loader of a data set that is asked for rows.
-        batch_sampler: The rows of each batch.
+    Attributes that are set before the first iteration, such as ``worker_init_fn``, are observed.
     """
 
     def __init__(self, loader: DataLoader, batch_sampler: SeededBatches) -> None:

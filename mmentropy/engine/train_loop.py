@@ -27,8 +27,8 @@ class EpochTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         train_step: How an iteration trains.
-        batches_done: The number of batches that an earlier process has trained on in the epoch at
-            which this run goes on. The loader leaves them out, the loop counts from there.
+        batches_done: The number of batches of the first epoch that an earlier process has trained
+            on. The loader leaves them out, the loop counts from there.
     """
 
     train_step: TrainStep = staticmethod(plain_train_step)
@@ -56,11 +56,7 @@ class EpochTrainLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterationTrainLoop(IterBasedTrainLoop):
-    """mmengine's loop over iterations, with what hooks may set before training begins.
-
-    Attributes:
-        train_step: How an iteration trains.
-    """
+    """mmengine's loop over iterations; ``train_step`` says how an iteration trains."""
 
     train_step: TrainStep = staticmethod(plain_train_step)
 
