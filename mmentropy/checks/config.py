@@ -1,8 +1,7 @@
 """Mistakes in a config, named by their path before anything is built.
 
-A config is compared with the signatures of the classes that it names. Values are
-accepted here, except for lengths of schedules and widths of ResNets; the classes
-refuse wrong values when they are built.
+A config is compared with the signatures of the classes that it names. Values are accepted here,
+except for schedules and ResNets; the classes refuse wrong values when they are built.
 """
 
 import inspect
@@ -49,8 +48,8 @@ INNER = {
     roots.OPTIM_WRAPPERS: dict(optimizer=roots.OPTIMIZERS),
     roots.VISUALIZERS: dict(vis_backends=roots.VISBACKENDS),
 }
-# Parts of a model that are built as they are written, and say their type. Other
-# parts get arguments from the part around them, which may build them by itself.
+# Parts of a model that are built as they are written, and say their type. Other parts get
+# arguments from the part around them, which may build them by itself.
 TYPED_PARTS = ('model', 'backbone', 'neck', 'head', 'predictor', 'projector', 'loss', 'mec')
 COMPLETE_PARTS = (*TYPED_PARTS, 'data_preprocessor', 'norm_cfg')
 TYPED_DATA = ('dataset', 'train', 'test', 'pipeline', 'transforms', 'sampler', 'collate_fn')
@@ -94,16 +93,14 @@ GRAY = ('Digits', 'FashionMNIST', 'LocalFashionMNIST', 'MNIST')
 def check_config(cfg: Config) -> None:
     """Raise for the first mistake in a config for mmengine's Runner.
 
-    Looks at the sections of the Runner, at our ``eval_datasets`` and at every
-    dict with a ``type`` in them. Other names at the top are the user's own,
-    unless they differ from the name of a section by one letter. The modules
-    of ``custom_imports`` must be imported.
+    Looks at the sections of the Runner, at our ``eval_datasets`` and at every dict with a ``type``
+    in them. Other names at the top are the user's own, unless they differ from the name of a
+    section by one letter. The modules of ``custom_imports`` must be imported.
 
     Raises:
-        ValueError: in one line, which begins with the path of the key: the
-            key or its type is unknown, with the nearest known name; an
-            argument is missing; a section is no dict; a schedule begins after
-            its end; a neck does not take as many channels as a ResNet gives.
+        ValueError: in one line, which begins with the path of the key: the key or its type is
+            unknown, with the nearest known name; an argument is missing; a section is no dict; a
+            schedule begins after its end; a neck does not take the channels that a ResNet gives.
     """
     top = dict(cfg)
     trains = bool(top.get('train_cfg'))
@@ -151,14 +148,10 @@ def check_value(value: Any, path: str, rule: Rule) -> None:
 
 
 def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) -> None:
-    """Check all dicts with a type in a value of a config.
+    """Check all dicts with a type in a value of a config, however deep.
 
-    Args:
-        value: anything; dicts and lists are looked into.
-        path: where the value is in the config, for messages.
-        key: the last name in the path.
-        registry: the registry that holds the types.
-        scope: the scope of the registry, such as 'mmpretrain'.
+    The value is at ``path``, the last name in which is ``key``. Its types are in the registry,
+    and in that of the scope, such as 'mmpretrain'.
     """
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
@@ -195,16 +188,12 @@ def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) 
 
 
 class Arguments(NamedTuple):
-    """The arguments that a class or function takes.
-
-    Args:
-        owner: the name of the class or function.
-        known: the names of its arguments, and whether each is needed.
-        complete: whether it takes no others.
-    """
+    """The name of a class or function, and the arguments that it takes."""
 
     owner: str
+    # Whether each argument is needed.
     known: dict[str, bool]
+    # Whether there are no others.
     complete: bool
 
 
@@ -212,7 +201,7 @@ def arguments_of(kind: Any, path: str, registry: Registry, scope: str, depends: 
     """Return the arguments that a dict with this type may give.
 
     Raises:
-        ValueError: there is no such type, and the part does not depend on another.
+        ValueError: there is no such type; a part that depends on another may have one of its own.
     """
     target = find_type(kind, registry, scope)
     if target is None and depends:
@@ -232,8 +221,8 @@ def arguments_of(kind: Any, path: str, registry: Registry, scope: str, depends: 
 def arguments(target: Callable) -> Arguments:
     """Return the arguments of a class or function by its signature.
 
-    If a constructor takes ``**kwargs``, the arguments of its base classes are
-    known too, and anything else may be taken.
+    If a constructor takes ``**kwargs``, the arguments of its base classes are known too, and
+    anything else may be taken.
     """
     # mmpretrain registers the transforms of torchvision in a wrapper.
     wrapped = isinstance(target, partial)
