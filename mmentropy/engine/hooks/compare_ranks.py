@@ -1,7 +1,7 @@
 """Ranks that differ are named before they train."""
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,19 +44,16 @@ class RanksHook(Hook):
             )
         if get_world_size() == 1:
             return
-        ranks = all_gather_object(facts_of(runner))
-        for rank, facts in enumerate(ranks):
-            differ = [
-                key
-                for key in sorted(ranks[0].keys() | facts.keys())
-                if ranks[0].get(key) != facts.get(key)
-            ]
+        first, *others = all_gather_object(facts_of(runner))
+        for rank, facts in enumerate(others, start=1):
+            keys = sorted(first.keys() | facts.keys())
+            differ = [key for key in keys if first.get(key) != facts.get(key)]
             if differ:
                 key = differ[0]
                 more = f', and {len(differ) - 1} more' if differ[1:] else ''
                 raise ValueError(
                     f'rank {rank} differs from rank 0 in {key}: {facts.get(key)} instead of '
-                    f'{ranks[0].get(key)}{more}; all need the same code, config and data'
+                    f'{first.get(key)}{more}; all need the same code, config and data'
                 )
 
 
@@ -78,13 +75,10 @@ def facts_of(runner: Runner) -> dict[str, str]:
 
 def leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     """Yield the entries of nested dicts and lists, each with its path."""
-    children: Iterable[tuple[Any, Any]]
-    if isinstance(value, Mapping):
-        children = value.items()
-    elif isinstance(value, (list, tuple)):
-        children = enumerate(value)
-    else:
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
         yield path, value
         return
-    for key, child in children:
+    for key, child in value.items():
         yield from leaves(child, f'{path}.{key}' if path else str(key))

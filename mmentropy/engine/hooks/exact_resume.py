@@ -60,11 +60,12 @@ class ExactResumeHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         # Other hooks are ready for a validation only when ``before_train`` of all is done.
-        self._validate_if_owed(runner)
+        if self._owes_validation:
+            self._owes_validation = False
+            runner.val_loop.run()
 
-    def after_train(self, runner: Runner) -> None:
-        # There is no further epoch if the validation of the last one is missing.
-        self._validate_if_owed(runner)
+    # There is no further epoch if the validation of the last one is missing.
+    after_train = before_train_epoch
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         # This hook comes first, so that a checkpoint of the best metrics contains it.
@@ -75,11 +76,6 @@ class ExactResumeHook(Hook):
         seed_host(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
-
-    def _validate_if_owed(self, runner: Runner) -> None:
-        if self._owes_validation:
-            self._owes_validation = False
-            runner.val_loop.run()
 
 
 def batches_done(runner: Runner) -> int:
@@ -113,12 +109,12 @@ def first_iteration(runner: Runner) -> int:
     away what was trained on, unless it can leave these batches out without loading them.
     """
     loop = runner.train_loop
-    takes_all_again = not (
+    goes_on = (
         isinstance(loop, EpochBasedTrainLoop)
         or getattr(loop, 'fast_forward_on_resume', False)
         or hasattr(loop.dataloader.sampler, 'skip')
     )
-    return 0 if takes_all_again else runner.iter
+    return runner.iter if goes_on else 0
 
 
 def validation_is_missing(runner: Runner) -> bool:
@@ -127,10 +123,8 @@ def validation_is_missing(runner: Runner) -> bool:
     if runner.val_loop is None or runner.message_hub.get_info(VALIDATED, -1) >= runner.iter:
         return False
     loop._decide_current_val_interval()
-    if isinstance(loop, EpochBasedTrainLoop):
-        now, end = loop.epoch, loop.max_epochs
-    else:
-        now, end = loop.iter, loop.max_iters
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    now, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
     return now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
 
 

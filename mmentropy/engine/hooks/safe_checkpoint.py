@@ -67,11 +67,8 @@ class SafeCheckpointHook(CheckpointHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'] = plain(checkpoint['meta'])
         if 'optimizer' in checkpoint and not has_stepped(runner.optim_wrapper):
-            checkpoint[GRADIENTS] = {
-                name: p.grad.cpu()
-                for name, p in unwrapped(runner.model).named_parameters()
-                if p.grad is not None
-            }
+            named = unwrapped(runner.model).named_parameters()
+            checkpoint[GRADIENTS] = {n: p.grad.cpu() for n, p in named if p.grad is not None}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._gradients = checkpoint.get(GRADIENTS, {})
@@ -84,18 +81,20 @@ class SafeCheckpointHook(CheckpointHook):
             None if it could not be written.
         """
         name = f'{INTERRUPTED}_{runner.iter + 1}.pth'
-        written = None
         with self.or_go_on(runner, name):
             self._save(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1))
-            written = name
-        return written
+            return name
+        return None
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         name = self.filename_tmpl.format(step)
         with self.or_go_on(runner, name):
             if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
                 if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                    self._remove(self.filename_tmpl.format(self.keep_ckpt_ids.popleft()))
+                    old = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+                    path = self.file_backend.join_path(self.out_dir, old)
+                    if is_main_process() and self.file_backend.isfile(path):
+                        self.file_backend.remove(path)
                 self.keep_ckpt_ids.append(step)
                 runner.message_hub.update_info('keep_ckpt_ids', [*self.keep_ckpt_ids])
             self._save(runner, name, meta)
@@ -105,9 +104,8 @@ class SafeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         if not has_stepped(runner.optim_wrapper):
             # One file serves all ranks, and the mean of their gradients is what will step.
-            all_reduce_params(
-                [p.grad for p in runner.model.parameters() if p.grad is not None], op='mean'
-            )
+            gradients = [p.grad for p in runner.model.parameters() if p.grad is not None]
+            all_reduce_params(gradients, op='mean')
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -119,9 +117,8 @@ class SafeCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            self.file_backend.put_text(
-                self.last_ckpt, self.file_backend.join_path(runner.work_dir, 'last_checkpoint')
-            )
+            last = self.file_backend.join_path(runner.work_dir, 'last_checkpoint')
+            self.file_backend.put_text(self.last_ckpt, last)
             for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
                 if path.name != name:
                     path.unlink()
@@ -129,11 +126,6 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self.or_go_on(runner, 'the best checkpoint'):
             super()._save_best_checkpoint(runner, metrics)
-
-    def _remove(self, name: str) -> None:
-        path = self.file_backend.join_path(self.out_dir, name)
-        if is_main_process() and self.file_backend.isfile(path):
-            self.file_backend.remove(path)
 
     @contextmanager
     def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
