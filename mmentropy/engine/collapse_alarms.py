@@ -1,6 +1,7 @@
 """Alarms about features that collapse, each given once."""
 
 import math
+from copy import deepcopy
 
 from mmengine.runner import Runner
 from torch import nn
@@ -38,15 +39,12 @@ class Alarms:
 
     def state(self) -> dict:
         """Return what a resumed run has to know."""
-        return dict(
-            highest=self.highest.copy(), sights=self.sights.copy(), reported=self.reported.copy()
-        )
+        state = dict(highest=self.highest, sights=self.sights, reported=self.reported)
+        return deepcopy(state)
 
     def load(self, state: dict) -> None:
         """Go on from a :meth:`state`, or from an empty dict."""
-        self.highest = dict(state.get('highest', {}))
-        self.sights = dict(state.get('sights', {}))
-        self.reported = list(state.get('reported', []))
+        vars(self).update(Alarms().state() | deepcopy(state))
 
     def given(self) -> list[str]:
         """Return the alarms that were not returned before."""
@@ -88,21 +86,19 @@ class Alarms:
     def look_at_log(self, runner: Runner, model: nn.Module, window: int) -> None:
         """Look at what the algorithm itself logged in the last ``window`` iterations."""
         history = runner.message_hub.log_scalars
-
-        def mean(name: str) -> float | None:
-            logged = history.get(f'train/{name}')
-            return float(logged.mean(window)) if logged else None
-
-        loss = mean('loss')
-        if loss is not None and not math.isfinite(loss):
+        # Nothing is logged in the first iteration, and no norm but by MEC.
+        loss, norm = (
+            float(history[name].mean(window)) if name in history else 0.0
+            for name in ('train/loss', 'train/spectral_norm')
+        )
+        if not math.isfinite(loss):
             self.not_finite('train/loss')
-        norm = mean('spectral_norm')
         guarded = any(getattr(m, 'guard', False) for m in model.modules())
         self._sign(
             'train/spectral_norm',
             'diverges',
-            norm is not None and norm > 1 and not guarded,
-            f'spectral_norm of MEC is {norm or 0:.2f} on average, above 1, where its Taylor series '
+            norm > 1 and not guarded,
+            f'spectral_norm of MEC is {norm:.2f} on average, above 1, where its Taylor series '
             'diverges; set guard=True or raise the distortion',
         )
 

@@ -1,13 +1,16 @@
-"""LARS without a wait per parameter."""
+"""LARS without a wait per parameter, and training in bfloat16."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from mmpretrain.engine.optimizers import LARS
 from mmpretrain.registry import OPTIMIZERS
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmentropy.checks.arguments import FLAG, NOT_NEGATIVE, require
 
@@ -82,3 +85,19 @@ class ForeachLARS(LARS):
                 list(torch._foreach_add(moves, buffers, alpha=momentum)) if nesterov else buffers
             )
         torch._foreach_sub_(params, moves)
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Run the forward pass under bfloat16 autocast, on a CPU as well as on a GPU.
+
+    mmengine's ``AmpOptimWrapper`` refuses the CPU. bfloat16 has the range of float32, so there is
+    no loss to scale.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast on the device of the model's parameters."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
@@ -82,12 +82,17 @@ def train_on_batch(loop: TrainLoop, index: int, batch: Any) -> None:
     loop._iter += 1
 
 
-def publish_iterations_per_step(runner: Runner) -> None:
-    """Tell the model, by the message hub, how many iterations share one step of the optimiser.
+def has_stepped(wrapper: OptimWrapper) -> bool:
+    """Return whether the iteration just done ended in a step of the optimiser.
 
-    Where there are several optimisers the algorithm decides when each one steps, and every
+    Where there are several optimisers, the algorithm decides when each one steps, and every
     iteration counts as a step.
     """
+    return isinstance(wrapper, OptimWrapperDict) or wrapper.should_update()
+
+
+def publish_iterations_per_step(runner: Runner) -> None:
+    """Tell the model, by the message hub, how many iterations share one step of the optimiser."""
     several = isinstance(runner.optim_wrapper, OptimWrapperDict)
     count = 1 if several else runner.optim_wrapper._accumulative_counts
     runner.message_hub.update_info(ITERATIONS_PER_STEP, count)

@@ -22,15 +22,12 @@ TRIES = 3
 
 
 def try_run(runner: Runner, folder: Path) -> list[str]:
-    """Begin to train, stop after a few iterations, and tell what training would do.
+    """Begin to train, stop after a few iterations, and return lines on what training would do.
 
     Args:
         runner: It has not trained. Its work directory is used for the trial, and its network is
             changed.
         folder: Where training would save its checkpoints.
-
-    Returns:
-        The lines to print.
 
     Raises:
         Exception: The error with which training would end at once.
@@ -78,7 +75,7 @@ class TrialHook(Hook):
         runner.train_loop.val_begin = math.inf
         self.moment = time.perf_counter()
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         self.loading.append(self.lap())
 
     def after_train_iter(

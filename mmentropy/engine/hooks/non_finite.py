@@ -10,12 +10,12 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.compat.mmengine_optim_wrapper import set_iteration_count
-from mmentropy.engine.optim_wrapper import FiniteGradients, has_stepped
-from mmentropy.engine.train_loop import plain_train_step, require_train_loop
+from mmentropy.distributed import unwrapped
+from mmentropy.engine.train_loop import has_stepped, plain_train_step, require_train_loop
 from mmentropy.weights.files import save_whole
 
 # The key in the message hub, and so in a checkpoint, of the number of iterations left out.
@@ -134,6 +134,58 @@ class NonFiniteHook(Hook):
         except OSError as problem:
             return f', its images could not be kept ({problem})'
         return f', its images are in {name}'
+
+
+class FiniteGradients:
+    """Another optimiser wrapper, whose step is refused if a gradient is not finite.
+
+    A training loop hands it to ``train_step`` in the place of the other one.
+
+    Args:
+        wrapper: The wrapper that does the work.
+        model: The model that is trained.
+    """
+
+    # It calls the methods below.
+    update_params: Any = OptimWrapper.update_params
+
+    def __init__(self, wrapper: OptimWrapper, model: nn.Module) -> None:
+        self.wrapper = wrapper
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapper, name)
+
+    def step(self, **kwargs: Any) -> None:
+        """Step, if all gradients are finite.
+
+        Raises:
+            FloatingPointError: They are not, and nothing was changed.
+        """
+        check_gradients(self.model)
+        self.wrapper.step(**kwargs)
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Check that the gradients of all parameters are finite, by one wait for the device.
+
+    Raises:
+        FloatingPointError: It says how many are not, and names one.
+    """
+    named = [
+        (name, p.grad) for name, p in unwrapped(model).named_parameters() if p.grad is not None
+    ]
+    if not named:
+        return
+    # A gradient of more than 1e19 has an infinite length, and is of no use either.
+    lengths = torch._foreach_norm([gradient for _, gradient in named])
+    bad = ~torch.isfinite(torch.stack(lengths))
+    if bad.any():
+        names = [name for (name, _), is_bad in zip(named, bad) if is_bad]
+        raise FloatingPointError(
+            f'the gradient of {len(names)} of {len(named)} parameters is not finite, e.g. of '
+            f'{names[0]}'
+        )
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mmentropy.compat.mmengine_visualizer import forgive_failed_writes
 from mmentropy.distributed import unwrapped
-from mmentropy.engine.optim_wrapper import has_stepped
 from mmentropy.engine.resume import INTERRUPTED
+from mmentropy.engine.train_loop import has_stepped
 from mmentropy.weights.files import PART
 
 # The key in a checkpoint of the gradients that were accumulated for the next step.

@@ -16,7 +16,7 @@ from mmpretrain.registry import HOOKS
 
 from mmentropy.checks.arguments import COUNT, require
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
-from mmentropy.engine.optim_wrapper import has_stepped
+from mmentropy.engine.train_loop import has_stepped
 
 # EX_TEMPFAIL of sysexits.h asks to try again.
 INTERRUPTED_STATUS = 75
