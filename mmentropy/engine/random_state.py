@@ -10,13 +10,7 @@ from mmengine.dist import get_rank
 
 
 def image_seeds(seed: int, iteration: int, count: int) -> list[int]:
-    """Return independent seeds, below 2**32, for the images of a batch of this rank.
-
-    Args:
-        seed: The seed of the run.
-        iteration: The iteration that trains on the batch.
-        count: The number of images in it.
-    """
+    """Return independent seeds, below 2**32, for ``count`` images of this rank in an iteration."""
     return _seeds((seed, get_rank(), iteration, 0), count)
 
 

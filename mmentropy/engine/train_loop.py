@@ -11,8 +11,8 @@ from torch import nn
 from mmentropy.compat.mmengine_loop import replace_train_loop
 from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
 
-# A step of training: it takes the model, a batch and the optimiser wrapper, and returns what the
-# model logs. An empty dict says that the iteration was left out.
+# A step of training takes the model, a batch and the optimiser wrapper, and returns what the model
+# logs, or an empty dict if the iteration was left out.
 TrainStep = Callable[[Any, Any, Any], dict]
 
 

@@ -11,8 +11,7 @@ from mmentropy.datasets.unreadable_images import replacing
 class BadImagesHook(Hook):
     """Say after each epoch how many training images were unreadable.
 
-    The ranks tell each other which, so that the share at which training stops is that of all of
-    them.
+    The ranks tell each other which: training stops at a share of the images of all ranks.
 
     Raises:
         OSError: After an epoch, if too many were unreadable.

@@ -137,13 +137,9 @@ class NonFiniteHook(Hook):
 
 
 class FiniteGradients:
-    """Another optimiser wrapper, whose step is refused if a gradient is not finite.
+    """Another optimiser wrapper, whose step is refused if a gradient of the model is not finite.
 
-    A training loop hands it to ``train_step`` in the place of the other one.
-
-    Args:
-        wrapper: The wrapper that does the work.
-        model: The model that is trained.
+    It is handed to ``train_step`` in the place of the other one.
     """
 
     # It calls the methods below.

@@ -84,13 +84,9 @@ def new_images(count: int, image: Tensor, device: torch.device) -> Tensor:
 
 
 class ResidentLoader:
-    """Batches of images in memory, chosen by the sampler of another loader.
+    """Batches of the images (N, C, H, W) of a data set, chosen by the sampler of its loader.
 
     Everything but the iteration is that loader's.
-
-    Args:
-        loader: A loader of the same data set.
-        images: All images of the data set (N, C, H, W).
     """
 
     def __init__(self, loader: DataLoader, images: Tensor) -> None:

@@ -97,13 +97,9 @@ class SignalHook(Hook):
 
 
 def leave_with_parent(init: Callable[[int], None] | None, worker: int) -> None:
-    """Begin a loader process that no signal but its parent ends.
+    """Begin a loader process that no signal but its parent ends, then call ``init(worker)``.
 
     torchrun and terminals send a signal to the whole process group, SLURM may send it to all.
-
-    Args:
-        init: What else the process begins with.
-        worker: Its number.
     """
     os.setpgid(0, 0)
     # torch has a handler of its own for SIGTERM, by which the parent ends a loader process.
