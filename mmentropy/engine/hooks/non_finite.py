@@ -82,7 +82,7 @@ class NonFiniteHook(Hook):
         Returns:
             What the model logs, or an empty dict for an iteration that was left out.
         """
-        copy_all(self._buffers, self._copies)
+        copy_groups(self._buffers, self._copies)
         scaled = hasattr(wrapper, 'loss_scaler')
         # A wrapper with an ``update_params`` of its own decides itself when to step.
         plain = not scaled and type(wrapper).update_params is OptimWrapper.update_params
@@ -104,7 +104,7 @@ class NonFiniteHook(Hook):
     def _leave_out(self, wrapper: Any, batch: Any, error: FloatingPointError) -> None:
         """Put back what the iteration has changed, and report it."""
         wrapper.zero_grad()
-        copy_all(self._copies, self._buffers)
+        copy_groups(self._copies, self._buffers)
         iteration = self._runner.iter + 1
         # A wrapper counts iterations in its backward pass, which may not have been reached.
         set_iteration_count(wrapper, iteration)
@@ -185,7 +185,7 @@ def check_gradients(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def copy_all(sources: list[list[Tensor]], targets: list[list[Tensor]]) -> None:
+def copy_groups(sources: list[list[Tensor]], targets: list[list[Tensor]]) -> None:
     """Copy lists of tensors, each list of one type on one device, into others."""
     for source, target in zip(sources, targets):
         torch._foreach_copy_(target, source)
