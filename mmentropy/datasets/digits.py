@@ -45,7 +45,3 @@ class Digits(BaseDataset):
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         rows = train if self.split == 'train' else test
         return [dict(img=images[i], gt_label=int(digits.target[i])) for i in rows]
-
-    def extra_repr(self) -> list[str]:
-        """Return the line of ``repr`` about the split."""
-        return [f'Split: \t{self.split}']

@@ -2,31 +2,36 @@
 
 import gzip
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmpretrain.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from mmpretrain.datasets import CIFAR10, CIFAR100, FashionMNIST
 from mmpretrain.registry import DATASETS
 
 from mmentropy.checks.arguments import PATH, require
 
-CIFAR_REMEDY = 'put {0.filename} from {0.url} there, see docs/data.md#cifar-10-and-cifar-100'
 
+class _Explained:
+    """Goes in front of a data set of mmpretrain that downloads its files."""
 
-def load_or_explain(load: Callable[[], list[dict]], dataset: MNIST | CIFAR10, remedy: str) -> list:
-    """Call ``load``; where it fails, say in one line in which folder and what to do."""
-    try:
-        return load()
-    except (AssertionError, EOFError, OSError, RuntimeError) as error:
-        folder = Path(dataset.data_prefix['root']).resolve()
-        raise RuntimeError(
-            f'cannot load {type(dataset).__name__} from {folder}: {remedy} ({error!r})'
-        ) from None
+    data_prefix: dict
+    # What to do when the files cannot be had; its fields are attributes of the data set.
+    remedy: str
+
+    def load_data_list(self) -> list[dict]:
+        """Load the images and labels, or say in one line from which folder, and what to do."""
+        try:
+            return super().load_data_list()  # type: ignore[misc]
+        except (AssertionError, EOFError, OSError, RuntimeError) as error:
+            folder = Path(self.data_prefix['root']).resolve()
+            raise RuntimeError(
+                f'cannot load {type(self).__name__} from {folder}: '
+                f'{self.remedy.format(self)} ({error!r})'
+            ) from None
 
 
 @DATASETS.register_module()
-class LocalFashionMNIST(FashionMNIST):
+class LocalFashionMNIST(_Explained, FashionMNIST):
     """Fashion-MNIST from ``data_root``, a Debian package or the network.
 
     Files missing in ``data_root`` are unpacked from the Debian package
@@ -45,25 +50,19 @@ class LocalFashionMNIST(FashionMNIST):
 
     package = 'dataset-fashion-mnist'
     package_folder = '/usr/share/datasets/fashion-mnist'
+    archives = [name for name, _ in FashionMNIST.train_list + FashionMNIST.test_list]
+    remedy = (
+        'install the Debian package {0.package} (looked in {0.package_folder}) or put '
+        f'{", ".join(archives)} there, see docs/data.md#fashion-mnist'
+    )
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs: Any) -> None:
         require(PATH, data_root=data_root)
         # The base class chooses the files by test_mode, not by split.
         super().__init__(data_root=data_root, split=split, test_mode=split == 'test', **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Load the images and labels of the split."""
-        files = [name for name, _ in self.train_list + self.test_list]
-        return load_or_explain(
-            super().load_data_list,
-            self,
-            f'install the Debian package {self.package} (looked in '
-            f'{self.package_folder}) or put {", ".join(files)} there, '
-            'see docs/data.md#fashion-mnist',
-        )
-
     def _download(self) -> None:
-        packaged = [Path(self.package_folder, name) for name, _ in self.train_list + self.test_list]
+        packaged = [Path(self.package_folder, name) for name in self.archives]
         if not all(file.is_file() for file in packaged):
             return super()._download()
         root = Path(self.data_prefix['root'])
@@ -78,7 +77,7 @@ class LocalFashionMNIST(FashionMNIST):
 
 
 @DATASETS.register_module()
-class LocalCIFAR10(CIFAR10):
+class LocalCIFAR10(_Explained, CIFAR10):
     """mmpretrain's CIFAR10 with an error that says what to put where.
 
     A sample is ``dict(img, gt_label)``, ``img`` RGB uint8 (32, 32, 3).
@@ -87,15 +86,11 @@ class LocalCIFAR10(CIFAR10):
         RuntimeError: the files are neither in ``data_root`` nor downloadable.
     """
 
-    def load_data_list(self) -> list[dict]:
-        """Load the images and labels of the split."""
-        return load_or_explain(super().load_data_list, self, CIFAR_REMEDY.format(self))
+    remedy = 'put {0.filename} from {0.url} there, see docs/data.md#cifar-10-and-cifar-100'
 
 
 @DATASETS.register_module()
-class LocalCIFAR100(CIFAR100):
+class LocalCIFAR100(_Explained, CIFAR100):
     """mmpretrain's CIFAR100, otherwise as :class:`LocalCIFAR10`."""
 
-    def load_data_list(self) -> list[dict]:
-        """Load the images and labels of the split."""
-        return load_or_explain(super().load_data_list, self, CIFAR_REMEDY.format(self))
+    remedy = LocalCIFAR10.remedy

@@ -73,10 +73,6 @@ class ImageNet100(ReplacesUnreadable):
             for path in found[name]
         ]
 
-    def extra_repr(self) -> list[str]:
-        """Return the line of ``repr`` about the split."""
-        return [f'Split: \t{self.split}']
-
 
 @DATASETS.register_module()
 class TinyImageNet(ImageNet100):

@@ -8,16 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmpretrain.registry import DATASETS
 
-from mmentropy.checks.arguments import (
-    COUNT,
-    DICT,
-    INDEX,
-    PATH,
-    Rule,
-    is_number,
-    or_none,
-    require,
-)
+from mmentropy.checks.arguments import COUNT, DICT, INDEX, PATH, Rule, is_number, or_none, require
 from mmentropy.datasets.required_files import check_dataset
 
 FRACTION = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
@@ -112,23 +103,7 @@ def _named_rows(dataset: BaseDataset, file: str) -> list[int]:
 def _drawn_rows(
     dataset: BaseDataset, fraction: float | None, shots: int | None, seed: int
 ) -> list[int]:
-    drawn = []
-    for label, rows in _rows_by_label(dataset).items():
-        count = shots or max(1, round((fraction or 0) * len(rows)))
-        if count > len(rows):
-            raise ValueError(
-                f'class {label} of {type(dataset).__name__} has '
-                f'{len(rows)} rows, fewer than shots={shots}'
-            )
-        # RandomState is the one generator whose numbers never change with NumPy's version.
-        order = np.random.RandomState([seed, label]).permutation(len(rows))
-        drawn += [rows[i] for i in order[:count]]
-    return drawn
-
-
-def _rows_by_label(dataset: BaseDataset) -> dict[int, list[int]]:
-    """Return the rows of each class, sorted by file name, path and row."""
-    found: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
+    classes: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
     for row in range(len(dataset)):
         info = dataset.get_data_info(row)
         label = info.get('gt_label')
@@ -139,5 +114,17 @@ def _rows_by_label(dataset: BaseDataset) -> dict[int, list[int]]:
                 'LabelSubset draws from single-label data'
             )
         path = info.get('img_path', '')
-        found[int(label)].append((osp.basename(path), path, row))
-    return {label: [row for *_, row in sorted(rows)] for label, rows in found.items()}
+        classes[int(label)].append((osp.basename(path), path, row))
+    drawn = []
+    for label, members in classes.items():
+        rows = [row for *_, row in sorted(members)]
+        count = shots or max(1, round((fraction or 0) * len(rows)))
+        if count > len(rows):
+            raise ValueError(
+                f'class {label} of {type(dataset).__name__} has '
+                f'{len(rows)} rows, fewer than shots={shots}'
+            )
+        # RandomState is the one generator whose numbers never change with NumPy's version.
+        order = np.random.RandomState([seed, label]).permutation(len(rows))
+        drawn += [rows[i] for i in order[:count]]
+    return drawn

@@ -11,106 +11,102 @@ class Layout(NamedTuple):
     """How a data set lies in its ``data_root``.
 
     Args:
+        text: what must be there, for a person.
+        section: the anchor in docs/data.md.
         entries: paths that must exist. In them '{split}' stands for the split, or for each part
             of a split such as 'train+unlabeled'; '{prefix}' for ``data_prefix``, for each of its
             entries if it is a dict, or else for the split; '|' separates alternatives.
-        text: the same for a person.
-        section: the anchor in docs/data.md.
-        split: the default of the class.
+        split: the default of the class, where it matters.
         downloads: whether the class fetches what is missing.
     """
 
-    entries: tuple[str, ...]
     text: str
     section: str
-    split: str = 'train'
+    entries: tuple[str, ...] = ('{prefix}',)
+    split: str = ''
     downloads: bool = False
 
 
+IMAGENET = Layout('{train,val}/CLASS/*.JPEG', 'imagenet-1k')
+CLASS_FOLDERS = Layout('one folder of images per class', 'folders-of-classes-places365')
+CIFAR = 'cifar-10-and-cifar-100'
 LAYOUTS = dict(
-    ImageNet=Layout(('{prefix}',), '{train,val}/CLASS/*.JPEG', 'imagenet-1k', split=''),
-    ImageNet1k=Layout(('{prefix}',), '{train,val}/CLASS/*.JPEG', 'imagenet-1k', split=''),
-    ImageNet100=Layout(('{split}',), '{train,val}/CLASS/*.JPEG', 'imagenet-100'),
+    ImageNet=IMAGENET,
+    ImageNet1k=IMAGENET,
+    ImageNet100=Layout('{train,val}/CLASS/*.JPEG', 'imagenet-100', ('{split}',), 'train'),
     TinyImageNet=Layout(
-        ('wnids.txt', 'train', 'val/val_annotations.txt'),
         'wnids.txt, train/CLASS/images and val/val_annotations.txt',
         'tiny-imagenet',
+        ('wnids.txt', 'train', 'val/val_annotations.txt'),
     ),
     STL10=Layout(
-        ('stl10_binary/{split}_X.bin',), 'stl10_binary/{train,test,unlabeled}_X.bin', 'stl-10'
+        'stl10_binary/{train,test,unlabeled}_X.bin',
+        'stl-10',
+        ('stl10_binary/{split}_X.bin',),
+        'train',
     ),
-    CIFAR10=Layout(
-        ('cifar-10-batches-py',), 'cifar-10-batches-py', 'cifar-10-and-cifar-100', downloads=True
-    ),
-    CIFAR100=Layout(
-        ('cifar-100-python',), 'cifar-100-python', 'cifar-10-and-cifar-100', downloads=True
-    ),
-    ImageFolder=Layout(('{prefix}',), 'your images', 'your-own-images', split=''),
-    CustomDataset=Layout(
-        ('{prefix}',), 'one folder of images per class', 'folders-of-classes-places365', split=''
-    ),
-    ClassFolders=Layout(
-        ('{prefix}',), 'one folder of images per class', 'folders-of-classes-places365', split=''
-    ),
+    CIFAR10=Layout('cifar-10-batches-py', CIFAR, ('cifar-10-batches-py',), downloads=True),
+    CIFAR100=Layout('cifar-100-python', CIFAR, ('cifar-100-python',), downloads=True),
+    ImageFolder=Layout('your images', 'your-own-images'),
+    CustomDataset=CLASS_FOLDERS,
+    ClassFolders=CLASS_FOLDERS,
     Food101=Layout(
-        ('images', 'meta/{split}.txt'), 'images/CLASS/*.jpg and meta/{train,test}.txt', 'food-101'
+        'images/CLASS/*.jpg and meta/{train,test}.txt',
+        'food-101',
+        ('images', 'meta/{split}.txt'),
+        'train',
     ),
     SUN397=Layout(
-        ('SUN397', 'Partitions'), 'SUN397/LETTER/CLASS/*.jpg and Partitions/*_01.txt', 'sun397'
+        'SUN397/LETTER/CLASS/*.jpg and Partitions/*_01.txt', 'sun397', ('SUN397', 'Partitions')
     ),
     StanfordCars=Layout(
-        ('cars_annos.mat|devkit', 'car_ims|cars_{split}'),
         'car_ims and cars_annos.mat, or cars_{train,test} and devkit',
         'stanford-cars',
+        ('cars_annos.mat|devkit', 'car_ims|cars_{split}'),
+        'train',
     ),
     FGVCAircraft=Layout(
-        ('data/images', 'data/images_variant_{split}.txt'),
         'data/images/*.jpg and data/images_variant_*.txt',
         'fgvc-aircraft',
-        split='trainval',
+        ('data/images', 'data/images_variant_{split}.txt'),
+        'trainval',
     ),
     VOC=Layout(
-        ('JPEGImages', 'Annotations', 'ImageSets/Main/{split}.txt'),
         'JPEGImages, Annotations and ImageSets/Main/*.txt',
         'pascal-voc-2007',
-        split='trainval',
+        ('JPEGImages', 'Annotations', 'ImageSets/Main/{split}.txt'),
+        'trainval',
     ),
-    DTD=Layout(('images', 'imdb/imdb.mat'), 'images/CLASS/*.jpg and imdb/imdb.mat', 'dtd'),
+    DTD=Layout('images/CLASS/*.jpg and imdb/imdb.mat', 'dtd', ('images', 'imdb/imdb.mat')),
     OxfordIIITPet=Layout(
-        ('images', 'annotations/{split}.txt'),
         'images/*.jpg and annotations/{trainval,test}.txt',
         'oxford-iiit-pets',
-        split='trainval',
+        ('images', 'annotations/{split}.txt'),
+        'trainval',
     ),
     Caltech101=Layout(
-        ('101_ObjectCategories', 'meta/{split}.txt'),
         '101_ObjectCategories/CLASS/*.jpg and meta/{train,test}.txt',
         'caltech-101',
+        ('101_ObjectCategories', 'meta/{split}.txt'),
+        'train',
     ),
     Flowers102=Layout(
-        ('jpg', 'imagelabels.mat', 'setid.mat'),
         'jpg/*.jpg, imagelabels.mat and setid.mat',
         'flowers-102',
+        ('jpg', 'imagelabels.mat', 'setid.mat'),
     ),
-    CocoDataset=Layout(
-        ('{prefix}',), '{train,val}2017/*.jpg and annotations/*.json', 'coco', split=''
-    ),
+    CocoDataset=Layout('{train,val}2017/*.jpg and annotations/*.json', 'coco'),
     VOCDataset=Layout(
-        ('{prefix}/JPEGImages', '{prefix}/Annotations'),
         'VOC2007 and VOC2012 with JPEGImages, Annotations and ImageSets',
         'pascal-voc-for-detection',
-        split='',
+        ('{prefix}/JPEGImages', '{prefix}/Annotations'),
     ),
     PascalVOCDataset=Layout(
-        ('{prefix}',),
         'JPEGImages, SegmentationClass, SegmentationClassAug and '
         'ImageSets/Segmentation/{train,aug,val}.txt',
         'pascal-voc-2012-for-segmentation',
-        split='',
     ),
-    CityscapesDataset=Layout(
-        ('{prefix}',), 'leftImg8bit/{train,val} and gtFine/{train,val}', 'cityscapes', split=''
-    ),
+    CityscapesDataset=Layout('leftImg8bit/{train,val} and gtFine/{train,val}', 'cityscapes'),
 )
 
 

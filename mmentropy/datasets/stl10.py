@@ -83,7 +83,3 @@ class STL10(BaseDataset):
 
     def _file(self, name: str) -> Path:
         return Path(self.data_root, 'stl10_binary', name)
-
-    def extra_repr(self) -> list[str]:
-        """Return the lines of ``repr`` about split and fold."""
-        return [f'Split: \t{self.split}', f'Fold: \t{self.fold}']
