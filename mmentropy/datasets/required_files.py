@@ -117,8 +117,7 @@ def check_data(cfg: Config) -> None:
     at those that they wrap. Types that are not in ``LAYOUTS`` are left alone.
 
     Raises:
-        FileNotFoundError: in one line: which data set, where, what is missing, and which page
-            says how to get it.
+        FileNotFoundError: in one line: which data set, where, what is missing, where to get it.
     """
     # A loader has its data set under the same key as a wrapper, 'dataset'.
     found = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]

@@ -4,7 +4,7 @@ Nothing here knows about modules, devices or ranks. Import a formula from the fi
 ``coding`` (MEC), ``sphere`` and ``simplex`` (ER), ``minimum_entropy`` (MinEnt), and
 ``diagnostics``.
 
-An argument of another type than float32 or float64 raises ``TypeError``, one of another shape than
-documented ``ValueError``. What is not finite in the arguments of a formula is not finite in its
-result: nothing looks for it, since the host would have to wait for the device.
+A tensor of another type than float32 or float64 raises ``TypeError``; another shape, range or name
+than is documented raises ``ValueError``. What is not finite in the arguments of a formula is not
+finite in its result: nothing looks for it, since the host would have to wait for the device.
 """

@@ -1,6 +1,7 @@
 r"""The coding length of MEC: :math:`\log\det(I + C)` and its Taylor series.
 
-``N`` is the number of rows, ``D`` their width. Lengths are in nats.
+``N`` is the number of rows, ``D`` their width. Lengths are in nats. For errors and what is not
+finite see :mod:`mmentropy.functional`.
 
 Source:
     arXiv 2210.11464, xinliu20/MEC@35045dc:main_pretrain.py#L365-L390.
@@ -85,9 +86,6 @@ def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
 
     Returns:
         Scalar. Gradient flows, once: it cannot be differentiated again.
-
-    Raises:
-        ValueError: ``c`` is not square or ``order`` is no positive integer.
     """
     check_square('c', c)
     require(COUNT, order=order)
@@ -104,7 +102,6 @@ def log_det_exact(c: Tensor) -> Tensor:
         Scalar. Gradient flows.
 
     Raises:
-        ValueError: ``c`` is not square.
         FloatingPointError: det(I + C) is not positive, which a spectral norm of C below 1 rules
             out. The host waits for the device.
     """
@@ -133,9 +130,6 @@ def spectral_norm(c: Tensor, iterations: int = 10) -> Tensor:
 
     Returns:
         Scalar without gradient; 0 for a zero matrix.
-
-    Raises:
-        ValueError: ``c`` is not square or ``iterations`` not positive.
     """
     check_square('c', c)
     require(COUNT, iterations=iterations)
@@ -165,7 +159,6 @@ def coding_length(z: Tensor, distortion: float) -> Tensor:
         Scalar in nats, >= 0. Gradient flows.
 
     Raises:
-        ValueError: ``distortion`` is not positive.
         FloatingPointError: ``distortion`` is so small that rounding makes I + C singular.
     """
     require(POSITIVE, distortion=distortion)

@@ -163,9 +163,6 @@ def lidar(z: Tensor, delta: float = 1e-4) -> Tensor:
         Scalar, a number of dimensions in [1, min(N - 1, D)]; 1 on a constant batch. Views in random
         directions, with nothing in common, count too.
 
-    Raises:
-        ValueError: ``z`` is not (N, q, D), or q below 2.
-
     Source:
         arXiv 2312.04000, section 3.
     """
@@ -207,15 +204,12 @@ def feature_std(z: Tensor) -> Tensor:
 
 
 def uniformity(z: Tensor) -> Tensor:
-    r"""Log of the mean Gaussian potential of pairs of unit rows, t = 2.
+    r"""Log of the mean Gaussian potential of pairs of N >= 2 unit rows, t = 2.
 
     .. math:: \log \frac{2}{N (N - 1)} \sum_{i < j} e^{-2 \|z_i - z_j\|^2}
 
     Returns:
         Scalar in [-8, 0], no unit: near -4 spread out in many dimensions, 0 on a constant batch.
-
-    Raises:
-        ValueError: A single row.
 
     Source:
         arXiv 2005.10242, eq. 2 and its appendix's code.
@@ -309,9 +303,6 @@ def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
     return discrete_entropy(probs) / math.log(probs.size(1))
 
 
-# -- With labels -------------------------------------------------------------
-
-
 def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
     """Rows whose class is that of their neighbours, in percent.
 
@@ -333,9 +324,6 @@ def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
     votes = z.new_zeros(len(z), int(labels.max()) + 1)
     votes.scatter_add_(1, labels[index], ((nearest - 1) / 0.07).exp())
     return 100 * (votes.argmax(1) == labels).double().mean()
-
-
-# -- Together ----------------------------------------------------------------
 
 
 def measure(views: list[Tensor]) -> tuple[dict[str, float], Tensor]:

@@ -1,6 +1,7 @@
 """Minimum entropy of MinEnt: the nearest one-hot targets and their loss.
 
-``N`` is the number of rows, ``K`` the number of pseudo-classes.
+``N`` is the number of rows, ``K`` the number of pseudo-classes. For errors see
+:mod:`mmentropy.functional`.
 
 Source:
     Pattern Recognition 138 (2023) 109364, written from its formulas; compared with
@@ -26,16 +27,13 @@ def nearest_min_entropy(logits: Tensor, norm: str = 'batch') -> Tensor:
     The rows are normalised along the batch first, which is what keeps the classes in balance.
 
     Args:
-        logits: (N, K), rows of all ranks.
+        logits: (N, K), rows of all ranks; N >= 2 with a norm.
         norm: ``'batch'`` (zero mean and unit variance per column, eps 1e-5), ``'softmax'`` (over
             the rows), ``'l2'`` (unit column, or divided by 1e-12 if that is longer) or ``'none'``.
 
     Returns:
         (N,) int64 in [0, K), without gradient. The class of a row that is not finite means nothing;
         with a norm such an entry may make its column the class of all rows.
-
-    Raises:
-        ValueError: Unknown norm, or a single row with a norm that needs several.
     """
     check_matrix('logits', logits)
     require(one_of(NORMS), norm=norm)
@@ -63,7 +61,6 @@ def class_balance(classes: Tensor, num_classes: int) -> Tensor:
         Scalar in [0, 1], no unit: 1 if min(N, K) classes are used alike, 0 if one is.
 
     Raises:
-        ValueError: N or K is below 2.
         IndexError: A class is outside [0, K), where the host knows.
     """
     check_classes('classes', classes)

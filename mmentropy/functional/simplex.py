@@ -1,7 +1,7 @@
 r"""Distributions over K classes: entropy and reconstruction of ER.
 
 ``N`` is the number of rows. Entropies are in nats. Rows outside of the simplex give numbers without
-a meaning; nothing looks for them.
+a meaning. For errors and what is not finite see :mod:`mmentropy.functional`.
 
 Source:
     arXiv 2307.10907, written from its formulas; compared with
@@ -37,9 +37,6 @@ def discrete_entropy(probs: Tensor, estimator: str = 'plug_in', eps: float = 0.0
 
     Returns:
         Scalar in nats; for ``'plug_in'`` in [0, log K] less K ``eps``.
-
-    Raises:
-        ValueError: Unknown estimator, or ``eps`` negative.
     """
     check_matrix('probs', probs)
     require(one_of(ESTIMATORS), estimator=estimator)
@@ -61,9 +58,6 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.0) -> Tensor:
 
     Returns:
         Scalar in nats, >= 0 for ``eps`` = 0. Gradient flows into both arguments.
-
-    Raises:
-        ValueError: ``eps`` is negative.
     """
     check_pair(p1=p1, p2=p2)
     cross = p1 * _log(p2, eps) + p2 * _log(p1, eps)

@@ -1,6 +1,7 @@
 r"""Points on the unit sphere: entropy and reconstruction of ER.
 
-``N`` is the number of rows, ``D`` their width. Entropies are in nats.
+``N`` is the number of rows, ``D`` their width. Entropies are in nats. For errors and what is not
+finite see :mod:`mmentropy.functional`.
 
 Source:
     arXiv 2307.10907, written from its formulas; compared with
@@ -77,9 +78,6 @@ def log_bessel_i(order: float, x: float) -> float:
 
     Returns:
         The logarithm, to about 1e-14 of its largest term, or of 1.
-
-    Raises:
-        ValueError: ``order`` or ``x`` is out of range.
     """
     require(KAPPA, x=x)
     require(ORDER, order=order)
@@ -93,9 +91,6 @@ def log_sphere_area(dim: int) -> float:
     """Log of the area of the unit sphere in ``dim`` dimensions, in nats.
 
     The largest differential entropy a density on the sphere can have.
-
-    Raises:
-        ValueError: ``dim`` is no positive integer.
     """
     require(at_least(1), dim=dim)
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
@@ -114,9 +109,6 @@ def vmf_log_normalizer(dim: int, kappa: float, authors_constant: bool = False) -
 
     Returns:
         The logarithm in nats.
-
-    Raises:
-        ValueError: ``dim`` below 2 or ``kappa`` out of range.
     """
     require(KAPPA, kappa=kappa)
     require(at_least(2), dim=dim)
@@ -145,9 +137,6 @@ def sphere_entropy(
     Returns:
         Scalar in nats. With ``'plug_in'`` never above :func:`log_sphere_area`, since sum p log p /
         sum p >= log mean p and the kernel is positive definite.
-
-    Raises:
-        ValueError: Unknown estimator, or a number out of range.
     """
     check_matrix('z', z)
     require(KAPPA, kappa=kappa)
@@ -177,9 +166,6 @@ def sphere_reconstruction(
 
     Returns:
         Scalar in nats, to be minimised. Gradient flows into both arguments.
-
-    Raises:
-        ValueError: A number is out of range.
     """
     check_pair(z1=z1, z2=z2)
     require(KAPPA, kappa=kappa)

@@ -23,8 +23,6 @@ MOMENTUM = Rule(
     lambda x: x is None or is_number(x) and 0 < x < 1,
 )
 
-# -- Views and projections ---------------------------------------------------
-
 
 def check_parts(model: BaseSelfSupervisor) -> None:
     """Raise ``ValueError`` unless the model has a neck and a head."""
@@ -47,11 +45,7 @@ def check_views(model: BaseSelfSupervisor, views: Any, most: int | None = None) 
 def project(
     model: BaseSelfSupervisor, views: list[Tensor], most: int | None = None
 ) -> list[Tensor]:
-    """Projections (N, D) of views (N, C, H, W), which may differ in size.
-
-    Raises:
-        ValueError: There are fewer than two views, or more than ``most``.
-    """
+    """Projections (N, D) of views (N, C, H, W), which may differ in size and are checked."""
     check_views(model, views, most)
     return [model.neck(model.backbone(view))[0] for view in views]
 
@@ -69,19 +63,12 @@ def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[T
 
 
 def ema_of(model: BaseSelfSupervisor, base_momentum: float | None) -> ForeachEMA | None:
-    """An averaged copy of backbone and neck, or None if ``base_momentum`` is.
-
-    Raises:
-        ValueError: The momentum is out of range, or the model has no neck or no head.
-    """
+    """An averaged copy of backbone and neck, or None if ``base_momentum`` is; both are checked."""
     check_parts(model)
     require(MOMENTUM, base_momentum=base_momentum)
     if base_momentum is None:
         return None
     return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
-
-
-# -- Heads and loss modules --------------------------------------------------
 
 
 class PredictorHead(BaseModule):
@@ -137,9 +124,6 @@ def warmed_up(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 - step / (share * total - 1))
 
 
-# -- Terms -------------------------------------------------------------------
-
-
 def mean_terms(terms: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of each scalar over dicts with the same keys; only ``loss`` has gradient."""
     listed = list(terms)
@@ -173,8 +157,7 @@ def mean_over_ranks(
         features: What the terms were computed from, looked at only if a term is not finite.
 
     Raises:
-        FloatingPointError: A term is not finite: which, since which rank's features, and at which
-            iteration.
+        FloatingPointError: Which term is not finite, by which rank's features, at which iteration.
     """
     means = torch.stack([value.detach() for value in terms.values()])
     means = all_sum(means) / get_world_size()
@@ -189,21 +172,18 @@ def _what_is_not_finite(method: str, means: dict[str, Tensor], features: list[Te
     """The message, for which all ranks say whether their features are finite."""
     step = MessageHub.get_current_instance().get_info('iter')
     where = '' if step is None else f' at iteration {step + 1}'
-    bad = ', '.join(
+    terms = ', '.join(
         f'{name} is {float(mean)}' for name, mean in means.items() if not torch.isfinite(mean)
     )
     faults = next(iter(means.values())).new_zeros(get_world_size())
     faults[get_rank()] = sum(int((~torch.isfinite(x.detach())).sum()) for x in features)
-    ranks = [
-        f'{int(count)} entries of rank {rank}'
-        for rank, count in enumerate(all_sum(faults))
-        if count
-    ]
+    ranks = ', '.join(
+        f'{int(bad)} entries of rank {rank}' for rank, bad in enumerate(all_sum(faults)) if bad
+    )
+    cause = 'all features are finite, so the objective overflowed'
     if ranks:
-        cause = f'the features are not finite ({", ".join(ranks)})'
-    else:
-        cause = 'all features are finite, so the objective overflowed'
+        cause = f'the features are not finite ({ranks})'
     return (
-        f'{method}{where}: {bad}; {cause}. Lower the learning rate, warm it up longer, use '
+        f'{method}{where}: {terms}; {cause}. Lower the learning rate, warm it up longer, use '
         'bfloat16 in place of float16, or check the hyper-parameters of the loss'
     )

@@ -46,15 +46,10 @@ NORM = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
 
 
 def cross_gram_of_ranks(pred: Tensor, target: Tensor) -> Tensor:
-    """:func:`~mmentropy.functional.coding.cross_gram` of the rows of all ranks.
+    """:func:`~mmentropy.functional.coding.cross_gram` of local rows (N, D), as many on each rank.
 
-    Args:
-        pred: (N, D) local rows, the same number on every rank.
-        target: (N, D) likewise.
-
-    Returns:
-        Square matrix of side min(W N, D), the same on each of the W ranks. Gradient flows into both
-        arguments.
+    It has the side min(W N, D), and is the same on each of the W ranks. Gradient flows into both
+    arguments.
     """
     if len(pred) * get_world_size() <= pred.size(1):
         return cross_gram(gather(pred), gather(target))

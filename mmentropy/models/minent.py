@@ -112,15 +112,8 @@ class ParallelProjectors(BaseModule):
     The function of one ``NonLinearNeck`` per head: a hidden layer is one matrix product and one
     batch norm for all. An optimiser with a rate per tensor, as LARS, sees one layer in them.
 
-    Args:
-        in_channels: C, the width of the input.
-        hid_channels: Width of the hidden layers of each.
-        out_channels: K, the width of each output.
-        num_layers: Linear layers >= 2.
-        norm_cfg: Config of a batch norm.
-
-    Raises:
-        ValueError: The norm is another, which would mix the heads.
+    The arguments are those of :class:`MinEntHead`. A norm that is no batch norm, which would mix
+    the heads, raises ``ValueError``.
     """
 
     def __init__(
@@ -144,10 +137,7 @@ class ParallelProjectors(BaseModule):
             )
 
     def forward(self, *views: Tensor) -> list[tuple[Tensor, ...]]:
-        """Map (N, C) of each view to (N, K), listed per projector.
-
-        Batch norm sees one view after the other.
-        """
+        """Map (N, C) of each view to (N, K), per projector; batch norm sees view after view."""
         rows, heads = [len(view) for view in views], len(self.last)
         # The rows come last, which is how the products of a group leave them.
         x = torch.cat(views).t()[None]

@@ -6,8 +6,10 @@ id, left, top, width, height, 1 or 0 for ignored, class 1..13, visibility) and `
 """
 
 import os
+from collections import defaultdict
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,7 @@ DET_COLUMNS = 7
 
 
 def read_boxes(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
-    """Return the rows of a ``gt.txt`` or ``det.txt`` by frame.
-
-    Args:
-        path: file of lines of numbers with commas; the first number is the frame.
-        columns: how many numbers to take of each line.
+    """Return the first columns of a ``gt.txt`` or ``det.txt`` by frame.
 
     Returns:
         Frame to (N, columns) float64, N > 0; frames without rows are absent.
@@ -42,19 +40,18 @@ def read_boxes(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
             f'{path} does not exist: a sequence needs seqinfo.ini, img1, gt/gt.txt and, for '
             'public detections, det/det.txt'
         )
-    frames: dict[int, list] = {}
+    frames: dict[int, list] = defaultdict(list)
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            row = [float(value) for value in line.split(',')]
-        except ValueError:
-            row = []
+        row: list[float] = []
+        with suppress(ValueError):
+            row = [float(value) for value in line.split(',')][:columns]
         if len(row) < columns:
             raise ValueError(
                 f'{path}, line {number}: expected {columns} numbers with commas, got {line!r}'
             )
-        frames.setdefault(int(row[0]), []).append(row[:columns])
+        frames[int(row[0])].append(row)
     return {frame: np.array(rows) for frame, rows in frames.items()}
 
 
@@ -62,8 +59,7 @@ def read_boxes(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
 class MOTSequences(MOTChallengeDataset):
     """MOT16, MOT17 or MOT20 as published, to track in; nothing is converted.
 
-    Rows are kept and left out as by mmdet's data set of converted files, and identities are the
-    published ones.
+    Rows are left out as by mmdet's data set of converted files; identities are the published ones.
 
     Args:
         data_root: the folder of the sequences, e.g. ``MOT16/train``.
@@ -109,12 +105,8 @@ class MOTSequences(MOTChallengeDataset):
                 width=int(info['imWidth']),
                 height=int(info['imHeight']),
             )
-            rows = boxes.get(frame, np.empty((0, GT_COLUMNS)))
-            images.append(
-                self.parse_data_info(
-                    dict(raw_img_info=raw, raw_ann_info=[_annotation(row) for row in rows])
-                )
-            )
+            rows = [_annotation(row) for row in boxes.get(frame, ())]
+            images.append(self.parse_data_info(dict(raw_img_info=raw, raw_ann_info=rows)))
         return dict(video_id=video_id, images=images, video_length=len(images))
 
 
@@ -156,7 +148,7 @@ class PublicDetections(BaseModule):
         file: path in the folder of the sequence; its columns are those of ``det.txt``.
 
     Raises:
-        FileNotFoundError, ValueError: when it predicts: no such file; a line of something else.
+        FileNotFoundError, ValueError: as :func:`read_boxes`, when it predicts.
     """
 
     def __init__(self, file: str = 'det/det.txt') -> None:
@@ -166,11 +158,9 @@ class PublicDetections(BaseModule):
         self._boxes: dict[int, np.ndarray] = {}
 
     def predict(self, inputs: Tensor, data_samples: list[DetDataSample]) -> list[DetDataSample]:
-        """Add ``pred_instances``, of class 0, in pixels of the file.
+        """Add ``pred_instances``, of class 0, in pixels of the file, to samples with ``img_path``.
 
-        Args:
-            inputs: images (N, C, H, W); only their device matters.
-            data_samples: N, with ``img_path``.
+        Only the device and type of the images ``inputs`` (N, C, H, W) matter.
         """
         for sample in data_samples:
             image = Path(sample.img_path)

@@ -7,9 +7,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmpretrain.engine.optimizers import (
-    LearningRateDecayOptimWrapperConstructor,
-)
+from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
@@ -28,8 +26,7 @@ class SimpleFeaturePyramid(BaseModule):
         init_cfg: see mmengine's BaseModule.
 
     Raises:
-        ValueError: in_channels is no multiple of 4; in forward, there is not one map
-            (N, C, H, W).
+        ValueError: in_channels is no multiple of 4; in forward, there is not one map (N, C, H, W).
     """
 
     def __init__(
