@@ -45,10 +45,10 @@ def dense_layer(backbone: nn.Module, layer: str) -> nn.Module:
         )
     if layer not in backbone.res_layers:
         raise ValueError(f'{name} has no {layer}: it ends in {backbone.res_layers[-1]}')
-    # The stages after the layer are left out: nobody needs them.
-    stages = backbone.res_layers[: backbone.res_layers.index(layer) + 1]
-    backbone.res_layers = stages
-    backbone.out_indices = (len(stages) - 1,)
+    last = backbone.res_layers.index(layer)
+    # Nobody needs the stages after the layer.
+    backbone.res_layers = stages = backbone.res_layers[: last + 1]
+    backbone.out_indices = (last,)
     for stage in stages[2:]:
         for module in getattr(backbone, stage).modules():
             if isinstance(module, nn.Conv2d):
@@ -167,10 +167,10 @@ def attend(
 
 def _unit(feature: Tensor, labels: Tensor) -> Tensor:
     """Return features (C, H, W) of unit length, checked against labels (K, H, W)."""
-    if feature.shape[1:] != labels.shape[1:]:
+    size, other = tuple(feature.shape[1:]), tuple(labels.shape[1:])
+    if size != other:
         raise ValueError(
-            f'a map of {tuple(feature.shape[1:])} does not fit labels of '
-            f'{tuple(labels.shape[1:])}: all frames must have one size'
+            f'a map of {size} does not fit labels of {other}: all frames must have one size'
         )
     if not feature.isfinite().all():
         raise ValueError('features are not finite')

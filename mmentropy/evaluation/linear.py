@@ -127,7 +127,7 @@ def fit_and_score(
 def _standardised(train_x: Tensor, test_x: Tensor) -> list[Tensor]:
     """Return both (N, D + 1) float32 by the mean and deviation of the first; the last column is 1.
 
-    The column of ones makes the last row of the weights the bias.
+    By the column of ones the last row of the weights is the bias.
     """
     mean = train_x.mean(0, dtype=torch.float64)
     squares = [(rows - mean).square().sum(0) for rows in blocks(train_x)]

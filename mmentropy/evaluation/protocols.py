@@ -126,10 +126,10 @@ class Evaluation:
 
     cfg: Config
     protocols: Sequence[str]
-    batch_size: int
-    num_workers: int
-    device: str | torch.device
-    seed: int
+    batch_size: int = 256
+    num_workers: int = 0
+    device: str | torch.device = 'cpu'
+    seed: int = 0
 
     def __post_init__(self) -> None:
         self.preprocessor = build_data_preprocessor(self.cfg)

@@ -101,7 +101,7 @@ def line_chart(
         y = _span([line.y for line in lines if line not in outside])
         beyond = '; '.join(map(line_summary, outside))
         metric = metric._replace(text=f'{metric.text} Beyond the plot: {beyond}.')
-    drawn = [_drawn(line, *thinned(line.x, line.y), log) for line in lines]
+    drawn = [_drawn(line, thinned(line.y), log) for line in lines]
     return Chart(
         ident,
         metric,
@@ -125,7 +125,7 @@ def plane_chart(
     for path in paths:
         kept = evenly(len(path.x), POINTS)
         steps = _rounded(path.steps[i] for i in kept)
-        drawn.append(_drawn(path, path.x[kept], path.y[kept]) | dict(steps=steps))
+        drawn.append(_drawn(path, kept) | dict(steps=steps))
         for i in evenly(len(path.x), 3):
             point = (path.steps[i], path.x[i], path.y[i], path.y[i] - path.x[i])
             rows.append([path.name, *(number_text(value, 6) for value in point)])
@@ -150,20 +150,20 @@ def plane_chart(
     )
 
 
-def thinned(x: Sequence[float] | np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
-    """Keep the ends and, of equal stretches, the lowest, the highest and the first gap.
+def thinned(y: np.ndarray) -> list[int]:
+    """The points of a curve to be drawn; all of them where they are ``POINTS`` or fewer.
 
-    So no extreme is lost. ``POINTS`` or fewer points are all kept.
+    Else they are the ends and, of equal stretches, the lowest, the highest and the first gap, so
+    that no extreme is lost.
     """
-    kept: Iterable[int] = range(len(x))
-    if len(x) > POINTS:
-        keep = {0, len(x) - 1}
-        for rows in np.array_split(np.arange(len(x)), POINTS // 3):
-            finite = np.isfinite(y[rows])
-            ordered = rows[finite][y[rows[finite]].argsort()]
-            keep |= {*rows[~finite][:1], *ordered[:1], *ordered[-1:]}
-        kept = sorted(keep)
-    return [x[row] for row in kept], [y[row] for row in kept]
+    if len(y) <= POINTS:
+        return [*range(len(y))]
+    kept = {0, len(y) - 1}
+    for rows in np.array_split(np.arange(len(y)), POINTS // 3):
+        finite = rows[np.isfinite(y[rows])]
+        ordered = finite[y[finite].argsort()]
+        kept |= {*ordered[:1], *ordered[-1:], *np.setdiff1d(rows, finite)[:1]}
+    return sorted(kept)
 
 
 def runaways(lines: Sequence[Line]) -> list[Line]:
@@ -200,10 +200,8 @@ def _points_table(lines: Sequence[Line], xlabel: str, caption: str) -> Table:
     return Table(caption, [xlabel, *(line.name for line in lines)], rows)
 
 
-def _drawn(
-    line: Line, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, log: bool = False
-) -> dict[str, Any]:
-    """A line as script.js takes it; null is a gap, and marks lie on the curve."""
+def _drawn(line: Line, kept: list[int], log: bool = False) -> dict[str, Any]:
+    """Points of a line as script.js takes them; null is a gap, and marks lie on the curve."""
     finite = np.isfinite(line.y)
     lowest = max(line.y[finite], default=0.0) * LOG_FLOOR if log else -math.inf
     marks = []
@@ -216,8 +214,8 @@ def _drawn(
         colour=colour(line.slot),
         dash=[float(length) for length in dash(line.slot).split()],
         opacity=round(line.opacity, 2),
-        x=_rounded(x),
-        y=_rounded(value if value > lowest else math.nan for value in y),
+        x=_rounded(line.x[kept]),
+        y=_rounded(value if value > lowest else math.nan for value in line.y[kept]),
         marks=marks,
     )
 

@@ -19,15 +19,15 @@ def base_differences(run: Run) -> tuple[str, dict[str, list[str]]]:
 
     Returns its path, '' if there is none, and by dotted entry the values there and in the run.
     """
-    if run.config is not None and run.config_name:
-        for file in CONFIGS.rglob(run.config_name):
-            try:
-                base = Config.fromfile(file, import_custom_modules=False)
-            # It may inherit from a config of mmpretrain, whose files need not be installed.
-            except Exception:
-                break
-            return str(file.relative_to(CONFIGS.parent)), differences([base, run.config])
-    return '', {}
+    file = next(CONFIGS.rglob(run.config_name), None) if run.config_name else None
+    if file is None or run.config is None:
+        return '', {}
+    try:
+        base = Config.fromfile(file, import_custom_modules=False)
+    # It may inherit from a config of mmpretrain, whose files need not be installed.
+    except Exception:
+        return '', {}
+    return str(file.relative_to(CONFIGS.parent)), differences([base, run.config])
 
 
 def differences(configs: list[Config]) -> dict[str, list[str]]:

@@ -80,7 +80,8 @@ def plane_charts(runs: Sequence[Run]) -> list[Chart]:
                     run.key, 0.0
                 )
                 times = [at / per_unit[run.key] for at in steps]
-                paths.append(Line(run.name, _letter(run, runs), run.slot, x, y, steps=times))
+                letter = run.key if len(runs) > 1 else ''
+                paths.append(Line(run.name, letter, run.slot, x, y, steps=times))
         if paths:
             names = ('reconstruction', 'entropy', 'ER bound')
             metric = Metric(title, unit, '', PLANE)
@@ -144,15 +145,12 @@ def _chart(
                 (step / per_unit[run.key], f'{run.name}, iteration {step}: {text}')
                 for step, text in run.alarms
             ]
-            lines.append(Line(run.name, _letter(run, runs), run.slot, x, y, marks=marks))
+            letter = run.key if len(runs) > 1 else ''
+            lines.append(Line(run.name, letter, run.slot, x, y, marks=marks))
     ident = 'c-' + ''.join(c if c.isalnum() else '-' for c in key)
     # A loss that diverges may leave the plot; what was measured of features is shown whole.
     outside = [] if key.startswith(('monitor/', 'knn/')) else runaways(lines)
     return line_chart(ident, metric, lines, unit_of_time, outside=outside)
-
-
-def _letter(run: Run, runs: Sequence[Run]) -> str:
-    return run.key if len(runs) > 1 else ''
 
 
 def _entropy_scale(runs: Sequence[Run], part: str) -> tuple[str, dict[str, float]]:

@@ -25,12 +25,12 @@ from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation import (
     build_backbone,
     build_data_preprocessor,
-    eval_datasets,
     extract_features,
     knn_predict,
     linear_probe,
 )
 from mmentropy.evaluation.features import Rows
+from mmentropy.evaluation.protocols import Evaluation
 from mmentropy.report.pictures import Picture, encoded, pictures_of
 from mmentropy.report.runs import Run, one_line
 from mmentropy.weights.backbone import load_backbone
@@ -141,23 +141,20 @@ def measure_run(run: Run, checkpoint: str | None = None) -> Features:
     """
     path = checkpoint_of(run, checkpoint)
     cfg = _prepared_config(run)
-    entries = eval_datasets(cfg)
-    for entry in entries:
-        check_dataset(entry)
     backbone = build_backbone(cfg)
     load_backbone(backbone, path)
-    preprocessor = build_data_preprocessor(cfg)
-    full = [DATASETS.build(entry) for entry in entries]
+    evaluation = Evaluation(cfg, ['knn', 'linear'])
+    full, preprocessor = evaluation.datasets, evaluation.preprocessor
     sets = [Subset(data, evenly(len(data), most)) for data, most in zip(full, (BANK, TEST))]
     with random_state_kept():
         torch.manual_seed(0)
         bank, test = [extract_features(backbone, data, preprocessor) for data in sets]
-        if bank[1].dim() > 1:
-            raise ValueError(
-                'images with several labels are not mapped; measure with tools/evaluate.py'
-            )
         predicted = knn_predict(*bank, test[0], min(VOTERS, len(bank[0])))
         linear = linear_probe(*bank, *test).accuracy
+    counts = []
+    for used, whole, kind in zip(sets, full, ('training', 'test')):
+        share = f'{len(used):,} of ' if len(used) < len(whole) else ''
+        counts.append(f'{share}{len(whole):,} {kind} images')
     rows = evenly(len(sets[1]), MAP)
     names = full[1].metainfo.get('classes') or ()
     count = int(max(bank[1].max(), test[1].max())) + 1
@@ -165,7 +162,7 @@ def measure_run(run: Run, checkpoint: str | None = None) -> Features:
         checkpoint=path.name,
         knn=100 * float((predicted == test[1]).double().mean()),
         linear=linear,
-        rows=', '.join(map(_counted, sets, full, ('training', 'test'))),
+        rows=', '.join(counts),
         classes=[*map(str, names)] if len(names) >= count else [*map(str, range(count))],
         points=tsne(test[0][rows]),
         labels=test[1][rows].tolist(),
@@ -246,9 +243,3 @@ def _prepared_config(run: Run) -> Config:
     if run.config.get('custom_imports'):
         import_modules_from_strings(**run.config.custom_imports)
     return run.config
-
-
-def _counted(used: Subset, whole: Any, kind: str) -> str:
-    if len(used) < len(whole):
-        return f'{len(used):,} of {len(whole):,} {kind} images'
-    return f'{len(whole):,} {kind} images'

@@ -81,15 +81,16 @@ def last_values(
         values = [run.last(f'monitor/backbone/{name}') for run in runs]
         rows.append((f'{metric.title}, {metric.unit}', better, values))
     rows.append(('Loss', '', [run.last('loss') for run in runs]))
-    return [_last_values(*row) for row in rows if any(value is not None for value in row[2])]
-
-
-def _last_values(title: str, better: str, values: list[float | None]) -> LastValues:
-    if '%' not in title:
-        return LastValues(title, better, [number_text(v) for v in values], [False] * len(values))
-    best = max(value for value in values if value is not None)
-    texts = ['–' if value is None else f'{value:.2f}' for value in values]
-    return LastValues(title, better, texts, [value == best for value in values])
+    found = []
+    for title, better, values in rows:
+        known = [value for value in values if value is not None]
+        if known and title.endswith('%'):
+            texts = ['–' if value is None else f'{value:.2f}' for value in values]
+            found.append(LastValues(title, better, texts, [v == max(known) for v in values]))
+        elif known:
+            texts = [number_text(value) for value in values]
+            found.append(LastValues(title, better, texts, [False] * len(values)))
+    return found
 
 
 def facts(run: Run) -> dict[str, str]:

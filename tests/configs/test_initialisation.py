@@ -18,7 +18,8 @@ DATA = ('1000e_cifar10', '1000e_cifar100', '2000e_stl10', '1000e_tiny_imagenet',
 @pytest.mark.parametrize('data', DATA)
 def test_minent_begins_as_the_authors(data):
     """LiShuo1001/MinEnt@d17ed2f:MinEnt/model.py: torchvision's network, on small images with a
-    stem that is put in after torchvision has drawn its weights."""
+    stem that is put in after torchvision has drawn its weights.
+    """
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
     cfg = Config.fromfile(REPOSITORY / f'configs/minent/minent_r18_1xb128_{data}.py')
