@@ -93,6 +93,7 @@ def test_diagonals_have_their_bound():
         assert left == pytest.approx(x0) or left + height == pytest.approx(y0)
         assert right == pytest.approx(x1) or right + height == pytest.approx(y1)
         assert x0 <= left < right <= x1
+        assert y0 - 1e-9 <= left + height < right + height <= y1 + 1e-9
 
 
 def test_widths_shift_entropies(tmp_path):
