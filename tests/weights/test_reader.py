@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from harmful_pickle import Harmful
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -60,15 +62,20 @@ ATTACKS = dict(
 )
 
 
-def with_entry(source, target, value):
-    """Copy a torch file, whose dict gets one more entry."""
+def rewritten(source, target, change):
+    """Copy a torch file, its pickle passed through ``change``."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w') as new:
         for item in old.infolist():
             data = old.read(item)
             if item.filename.endswith('data.pkl'):
-                data = data[:-1] + text('more') + value + b's.'
+                data = change(data)
             new.writestr(item, data)
-    return str(target)
+    return target
+
+
+def with_entry(source, target, value):
+    """Copy a torch file, whose dict gets one more entry."""
+    return str(rewritten(source, target, lambda data: data[:-1] + text('more') + value + b's.'))
 
 
 @pytest.fixture(scope='module')
@@ -79,6 +86,18 @@ def plain(tmp_path_factory):
 
 
 # -- What is refused ---------------------------------------------------------
+
+
+def test_harmful_pickle_is_refused_and_not_run(tmp_path):
+    path, marker = tmp_path / 'harmful.pth', tmp_path / 'marker'
+    content = dict(state_dict=dict(weight=torch.ones(2)), meta=Harmful(marker))
+    torch.save(content, path)
+    with pytest.raises(ValueError, match='refused: it holds posix.mkdir') as e:
+        read_checkpoint(path)
+    assert '\n' not in str(e.value) and not marker.exists()
+    # The file does harm where it is trusted.
+    torch.load(path, weights_only=False)
+    assert marker.exists()
 
 
 @pytest.mark.parametrize('kind', ATTACKS)
@@ -171,6 +190,31 @@ def test_a_record_within_itself_is_refused(plain, tmp_path):
         load(with_entry(plain, tmp_path / 'file.pth', value))
 
 
+def test_unreadable_files_are_named_in_one_line(trained, tmp_path):
+    whole = trained[0].read_bytes()
+    files = dict(
+        text=b'not a checkpoint\n',
+        empty=b'',
+        truncated=whole[: len(whole) // 2],
+        pickled=pickle.dumps([1, 2], protocol=2),
+    )
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            ValueError, match=f'{name} is no checkpoint|{name} holds a list'
+        ) as error:
+            read_checkpoint(tmp_path / name)
+        assert '\n' not in str(error.value)
+    torch.save([1, 2], tmp_path / 'list')
+    for name, kind, message in [
+        ('list', ValueError, 'holds a list'),
+        ('absent', FileNotFoundError, 'absent does not exist'),
+        ('.', IsADirectoryError, 'is a directory'),
+    ]:
+        with pytest.raises(kind, match=message):
+            read_checkpoint(tmp_path / name)
+
+
 # -- What is read ------------------------------------------------------------
 
 
@@ -239,3 +283,50 @@ def test_reading_does_not_change_what_the_process_allows(plain):
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(known)
+
+
+def test_reading_leaves_the_safe_globals_alone(trained, monkeypatch):
+    """The reader takes none of them for its records, which do nothing."""
+    known, load = torch.serialization.get_safe_globals(), torch.load
+    during = []
+
+    def watched(*args, **kwargs):
+        during.extend(torch.serialization.get_safe_globals())
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', watched)
+    torch.serialization.add_safe_globals([HistoryBuffer])
+    try:
+        before = set(torch.serialization.get_safe_globals())
+        read_checkpoint(trained[0])
+        assert set(torch.serialization.get_safe_globals()) == before
+        assert during and HistoryBuffer not in during
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
+
+
+def test_reading_calls_nothing_of_mmengine(trained, tmp_path, monkeypatch):
+    """HistoryBuffer would put methods from the file into the class."""
+    path, _ = trained
+
+    def fail(*args):
+        raise AssertionError('called')
+
+    with zipfile.ZipFile(path) as file:
+        (name,) = [n for n in file.namelist() if n.endswith('data.pkl')]
+        assert b'HistoryBuffer' in file.read(name)
+    monkeypatch.setattr(HistoryBuffer, '__setstate__', fail)
+    assert read_checkpoint(path)
+
+
+def test_checkpoint_written_with_numpy_1(trained, tmp_path):
+    path = rewritten(
+        trained[0], tmp_path / 'old.pth', lambda data: data.replace(b'numpy._core.', b'numpy.core.')
+    )
+    found, expected = read_checkpoint(path), read_checkpoint(trained[0])
+    assert found['state_dict'].keys() == expected['state_dict'].keys()
+    histories = [content['message_hub']['log_scalars'] for content in (found, expected)]
+    assert histories[0].keys() == histories[1].keys() and histories[0]
+    for name, history in histories[1].items():
+        np.testing.assert_array_equal(histories[0][name].data, history.data)
