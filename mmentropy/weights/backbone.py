@@ -138,12 +138,10 @@ def _resize_pos_embed(backbone: nn.Module, found: State) -> str:
 
 def _likely_cause(expected: State, found: State) -> str:
     """Guess why most keys of a checkpoint do not match those of a backbone."""
-    prefix = _prefix(expected, found)
-    if prefix:
-        return f'wrong prefix, the checkpoint adds {prefix!r}'
-    prefix = _prefix(found, expected)
-    if prefix:
-        return f'wrong prefix, the checkpoint lacks {prefix!r}'
+    for short, long, does in ((expected, found, 'adds'), (found, expected, 'lacks')):
+        prefix = _prefix(short, long)
+        if prefix:
+            return f'wrong prefix, the checkpoint {does} {prefix!r}'
     same = {k: v for k, v in expected.items() if k in found}
     other = {k: v for k, v in same.items() if v.shape != found[k].shape}
     if len(other) > len(same) / 2:

@@ -63,7 +63,11 @@ def export_backbone(
     if out.suffix != '.pth':
         safetensors_package()
     cfg = config_of(path) if cfg is None else cfg
-    backbone = _build(cfg)
+    entry = copy.deepcopy((cfg.get('model') or {}).get('backbone'))
+    if not entry:
+        raise ValueError('the config has no model.backbone: pass another')
+    entry.pop('init_cfg', None)
+    backbone = MODELS.build(entry)
     load_backbone(backbone, path, branch, min_match=1.0)
     state = convert(backbone, target)
     meta = dict(target=target, branch=branch, cfg=cfg.pretty_text)
@@ -105,14 +109,6 @@ def _check_form(out: Path, target: str) -> None:
     endings = ['.pth'] if target in ('mmpretrain', 'mmdet') else ['.pth', '.safetensors']
     if out.suffix not in endings or out.is_dir():
         raise ValueError(f'{target} is written to a file *{" or *".join(endings)}, got {out}')
-
-
-def _build(cfg: Config) -> BaseModule:
-    entry = copy.deepcopy((cfg.get('model') or {}).get('backbone'))
-    if not entry:
-        raise ValueError('the config has no model.backbone: pass another')
-    entry.pop('init_cfg', None)
-    return MODELS.build(entry)
 
 
 def _check_plain(backbone: BaseModule, target: str) -> None:

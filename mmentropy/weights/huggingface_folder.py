@@ -1,7 +1,7 @@
 """The folder from which transformers loads a model: its config, weights and preprocessor."""
 
 import json
-import tempfile
+import shutil
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,6 +10,7 @@ from mmpretrain.models import ResNet
 
 from mmentropy.weights.backbone import State
 from mmentropy.weights.exchange_files import safetensors_package
+from mmentropy.weights.files import whole_folder
 
 _WEIGHTS, _CONFIG, _PREPROCESSOR = 'model.safetensors', 'config.json', 'preprocessor_config.json'
 _FILES = {_WEIGHTS, _CONFIG, _PREPROCESSOR}
@@ -38,19 +39,16 @@ def save_folder(
         out: a folder that :func:`check_folder` accepts.
     """
     contents = {_CONFIG: _model_config(backbone), _PREPROCESSOR: _image_config(backbone, cfg)}
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix='.export-') as aside:
-        new = Path(aside) / 'new'
-        new.mkdir()
-        # transformers asks for the format in the header. The bytes are written by hand, because
-        # a file from save_file could be read by nobody but its owner.
-        weights = safetensors_package().torch.save(state, dict(meta, format='pt'))
+    # transformers asks for the format in the header. The bytes are written by hand, because a file
+    # from save_file could be read by nobody but its owner.
+    weights = safetensors_package().torch.save(state, dict(meta, format='pt'))
+    with whole_folder(out) as new:
         (new / _WEIGHTS).write_bytes(weights)
         for name, content in contents.items():
             if content:
                 (new / name).write_text(json.dumps(content, indent=2) + '\n')
         if out.exists():
-            out.rename(Path(aside) / 'old')
-        new.rename(out)
+            shutil.rmtree(out)
 
 
 def _model_config(backbone: BaseModule) -> dict:

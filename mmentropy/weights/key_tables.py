@@ -109,12 +109,9 @@ def renamed(state: State, table: dict[str, str]) -> State:
     for key, value in state.items():
         block = re.search(r'\.(\d+)\.', key)
         number = block[1] if block else ''
-        for old, new in table.items():
-            old = old.format(number)
-            if key.startswith(old):
-                key = new.format(number) + key[len(old) :]
-                break
-        result[key] = value
+        starts = ((old.format(number), new.format(number)) for old, new in table.items())
+        old, new = next((pair for pair in starts if key.startswith(pair[0])), ('', ''))
+        result[new + key.removeprefix(old)] = value
     return result
 
 

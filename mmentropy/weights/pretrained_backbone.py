@@ -33,16 +33,16 @@ class PretrainedBackbone:
                 f'PretrainedBackbone of {type(module).__name__} has no checkpoint: '
                 'add --cfg-options model.backbone.init_cfg.checkpoint=PATH'
             )
-        # mmengine initialises the submodules after this call. Do it now, for
-        # keys that the checkpoint lacks, and keep it from doing it again.
+        # mmengine initialises the submodules after this call. Do it now, for keys that the
+        # checkpoint lacks, and keep it from doing it again.
         for child in module.children():
             if hasattr(child, 'init_weights'):
                 if not getattr(child, 'is_init', False):
                     child.init_weights()
                 child.is_init = True
         load_backbone(module, self.checkpoint, self.branch, self.min_match)
-        # The type 'Pretrained' tells backbones that their weights are not to be
-        # touched: otherwise ResNet sets the last gammas to 0, and ViTs start over.
+        # The type 'Pretrained' tells backbones that their weights are not to be touched: otherwise
+        # ResNet sets the last gammas to 0, and ViTs start over.
         module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'PretrainedBackbone: {self.checkpoint}')
