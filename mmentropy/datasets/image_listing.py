@@ -67,9 +67,10 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
             yield path, False
         elif link and not osp.exists(path):
             if not osp.splitext(path)[1]:
-                print_log(
-                    f'link {path!r} leads nowhere; was it a folder of images?',
-                    logger='current',
-                    level=logging.WARNING,
-                )
+                warn(f'link {path!r} leads nowhere; was it a folder of images?')
             yield path, False
+
+
+def warn(text: str) -> None:
+    """Log a warning."""
+    print_log(text, logger='current', level=logging.WARNING)

@@ -46,31 +46,28 @@ class ImageNet100(ReplacesUnreadable):
         require(or_none(PATH), classes_file=classes_file)
         require(one_of(('train', 'val')), split=split)
         self.split = split
-        name = type(self).__name__
-        check_dataset(dict(type=name, data_root=data_root, split=split))
+        check_dataset(dict(type=type(self), data_root=data_root, split=split))
         classes = list_from_file(classes_file or Path(__file__).with_name('imagenet100.txt'))
         super().__init__(data_root=data_root, data_prefix=split, classes=sorted(classes), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List paths and labels, class by class."""
         # The listing of the base class refuses folders beyond the given classes.
-        root = self.img_prefix
-        folders = {
-            name: label for name, label in self.class_to_idx.items() if isdir(join_path(root, name))
+        root, kind = self.img_prefix, type(self).__name__
+        found = {
+            name: self._find_images(name) if isdir(join_path(root, name)) else []
+            for name in self.CLASSES
         }
-        found = {name: self._find_images(name) for name in folders}
-        missing = sorted(name for name in self.CLASSES if not found.get(name))
+        missing = sorted(name for name, images in found.items() if not images)
         if missing:
-            name = type(self).__name__
             raise FileNotFoundError(
-                f'{name} in {osp.abspath(root)}: {len(missing)} of {len(self.CLASSES)} classes '
-                f'have no images, the first is {missing[0]}; '
-                f'see docs/data.md#{LAYOUTS[name].section}'
+                f'{kind} in {osp.abspath(root)}: {len(missing)} of {len(found)} classes have no '
+                f'images, the first is {missing[0]}; see docs/data.md#{LAYOUTS[kind].section}'
             )
         return [
-            dict(img_path=join_path(root, path), gt_label=label)
-            for name, label in folders.items()
-            for path in found[name]
+            dict(img_path=join_path(root, path), gt_label=self.class_to_idx[name])
+            for name, images in found.items()
+            for path in images
         ]
 
 
@@ -99,11 +96,11 @@ class TinyImageNet(ImageNet100):
         """List paths and labels."""
         if self.split == 'train':
             return super().load_data_list()
-        lines = list_from_file(join_path(self.img_prefix, 'val_annotations.txt'))
         # A line has the file, its WordNet id and a box, separated by tabs.
-        rows = [line.split('\t')[:2] for line in lines]
+        lines = list_from_file(join_path(self.img_prefix, 'val_annotations.txt'))
+        rows = [line.split('\t') for line in lines]
         folder = join_path(self.img_prefix, 'images')
         return [
             dict(img_path=join_path(folder, name), gt_label=self.class_to_idx[wnid])
-            for name, wnid in rows
+            for name, wnid, *_ in rows
         ]

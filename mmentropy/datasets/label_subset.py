@@ -24,9 +24,8 @@ def label_subset(
 ) -> BaseDataset:
     """Return a data set restricted to some of its rows, in its order.
 
-    Rows are drawn class by class. The draw depends on the seed, the label and the file names of
-    the class (on row numbers if images have no files), and a smaller subset is part of a larger
-    one of the same seed.
+    Rows are drawn class by class. The draw depends on the seed, the label and the file names of the
+    class (row numbers without files); a smaller subset is part of a larger one of the same seed.
 
     Args:
         dataset: config of the data set. It has one label per row, unless rows are taken by name.
@@ -62,10 +61,7 @@ def label_subset(
             f'LabelSubset cannot take rows of {type(data).__name__}: wrap '
             'the LabelSubset in it, not the other way round'
         )
-    if names is not None:
-        rows = _named_rows(data, names)
-    else:
-        rows = _drawn_rows(data, fraction, shots, seed)
+    rows = _named_rows(data, names) if names else _drawn_rows(data, fraction, shots, seed)
     data.get_subset_(sorted(rows))
     return data
 

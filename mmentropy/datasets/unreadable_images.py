@@ -1,7 +1,6 @@
 """Images that cannot be read: replaced, counted, reported once each."""
 
 import fcntl
-import logging
 import os.path as osp
 import random
 from collections.abc import Iterator
@@ -12,24 +11,23 @@ import torch
 from mmengine.dataset import Compose
 from mmengine.dist import all_reduce
 from mmengine.fileio import join_path
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import SHARE, one_of, require
-from mmentropy.datasets.image_listing import list_files, list_folders
+from mmentropy.datasets.image_listing import list_files, list_folders, warn
 
 
 class ReplacesUnreadable(CustomDataset):
     """Image files, of which those that cannot be read are replaced.
 
     This is a base class; beside another child of ``CustomDataset`` it comes first. An image is
-    unreadable if the first step of the pipeline, the loader, raises or returns None. Replacing
-    draws nothing from the global generators. Links that lead nowhere are listed, and unreadable.
+    unreadable if the first step of the pipeline, the loader, raises or returns None; so are links
+    that lead nowhere. Replacing draws nothing from the global generators.
 
     In a run each unreadable image is a line of ``bad_images.txt`` in the work directory: the path
-    as Python's ``repr``, a tab, and the reason. Lines of an earlier start of the run stay and are
-    not repeated.
+    as Python's ``repr``, a tab, and the reason. Lines of an earlier start stay, once each.
 
     Args:
         on_unreadable: 'skip' warns once and takes another image, drawn by a generator that the
@@ -71,9 +69,8 @@ class ReplacesUnreadable(CustomDataset):
         root = osp.abspath(self.img_prefix)
         names = list_folders(self.img_prefix)
         self.folder_to_idx = {name: i for i, name in enumerate(names)}
-        if self.CLASSES is None:
-            self._metainfo['classes'] = tuple(names)
-        elif len(self.CLASSES) != len(names):
+        self._metainfo.setdefault('classes', tuple(names))
+        if len(self.CLASSES) != len(names):
             raise ValueError(
                 f'{type(self).__name__} in {root}: {len(names)} folders for '
                 f'{len(self.CLASSES)} classes; put one folder per class there'
@@ -82,7 +79,7 @@ class ReplacesUnreadable(CustomDataset):
         for name, label in self.folder_to_idx.items():
             found = self._find_images(name)
             if not found:
-                _warn(f'class {name!r} in {root} has no images')
+                warn(f'class {name!r} in {root} has no images')
             samples += [(path, label) for path in found]
         if not samples:
             raise FileNotFoundError(
@@ -120,14 +117,14 @@ class ReplacesUnreadable(CustomDataset):
 
     def _load(self, idx: int) -> dict | None:
         """Load an image; None if it is unreadable, which is noted and may raise."""
-        error: Exception = OSError('not an image')
         # Decoders raise errors of many types. Errors of the other transforms are not caught.
         try:
             loaded = Compose(self.pipeline.transforms[:1])(self.get_data_info(idx))
-        except Exception as raised:
-            loaded, error = None, raised
-        if loaded is None:
+        except Exception as error:
             self._reject(idx, error)
+            return None
+        if loaded is None:
+            self._reject(idx, OSError('not an image'))
         return loaded
 
     def _reject(self, idx: int, error: Exception) -> None:
@@ -143,7 +140,7 @@ class ReplacesUnreadable(CustomDataset):
             # Whoever tries again is told again.
             self._unreadable[idx] = False
             raise OSError(f'{too_many}; the last: {path!r} ({reason(error)})') from error
-        _warn(
+        warn(
             f'cannot read image {path!r} ({reason(error)}), using another '
             f'one; {self.num_unreadable} of {len(self)} unreadable so far'
         )
@@ -178,10 +175,9 @@ def replacing(dataset: Dataset) -> Iterator[ReplacesUnreadable]:
     """Yield the data sets that replace unreadable images: this one, and those it wraps."""
     if isinstance(dataset, ReplacesUnreadable):
         yield dataset
-    inner = getattr(dataset, 'dataset', None)
-    wrapped = [] if inner is None else [inner]
-    for part in (*wrapped, *getattr(dataset, 'datasets', ())):
-        yield from replacing(part)
+    for part in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
+        if part is not None:
+            yield from replacing(part)
 
 
 def reason(error: Exception) -> str:
@@ -216,8 +212,4 @@ def report(file: Path | None, path: str, why: str) -> None:
             if not any(line.split('\t')[0] == name for line in lines):
                 lines.write(f'{name}\t{why}\n')
     except OSError as error:
-        _warn(f'cannot write {file} ({error})')
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
+        warn(f'cannot write {file} ({error})')

@@ -271,7 +271,7 @@ def test_report_of_many_processes(tmp_path):
 def test_report_that_cannot_be_written(tmp_path, monkeypatch):
     """It is no reason to stop."""
     said = []
-    monkeypatch.setattr(unreadable_images, 'print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(unreadable_images, 'warn', said.append)
     unreadable_images.report(tmp_path / 'gone/bad_images.txt', 'x.jpg', 'why')
     assert len(said) == 1 and f'cannot write {tmp_path}/gone' in said[0]
 
