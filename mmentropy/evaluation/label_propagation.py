@@ -136,10 +136,8 @@ def attend(
     of unit length.
     """
     _, height, width = query.shape
-    size = height * width
-    if top_k > size:
+    if top_k > height * width:
         raise ValueError(f'a map of {height} x {width} has fewer than top_k={top_k} positions')
-    values = torch.cat([labels.flatten(1) for _, labels in (first, *recent)], 1)
     rows, columns = (torch.arange(n, device=query.device) for n in (height, width))
     across = (columns[:, None] - columns) ** 2
     result = []
@@ -149,19 +147,15 @@ def attend(
         near = rows[(rows - y).abs() < radius]
         top, bottom = int(near[0]), int(near[-1]) + 1
         far = ((near[:, None] - y) ** 2 + across[:, None] >= radius**2).flatten(1)
-        # Each is (positions of the row, candidates of a frame); the first frame has all positions.
-        affinities = [here @ first[0].flatten(1)]
-        for keys, _ in recent:
+        # Affinities are (positions of the row, candidates of a frame), labels (K, candidates).
+        affinities, values = [here @ first[0].flatten(1)], [first[1].flatten(1)]
+        for keys, labels in recent:
             affinity = here @ keys[:, top:bottom].flatten(1)
             affinities.append(affinity.masked_fill_(far, -torch.inf))
+            values.append(labels[:, top:bottom].flatten(1))
         best, index = torch.cat(affinities, 1).topk(top_k)
-        # A candidate of a recent frame is counted in its window; `values` has whole frames.
-        window = len(near) * width
-        frame, in_window = (index - size) // window, (index - size) % window
-        whole = size * (frame + 1) + top * width + in_window
-        index = torch.where(index < size, index, whole)
         weights = (best / temperature).softmax(1)
-        result.append((values[:, index] * weights).sum(-1))
+        result.append((torch.cat(values, 1)[:, index] * weights).sum(-1))
     return torch.stack(result, 1)
 
 

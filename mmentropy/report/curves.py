@@ -71,14 +71,12 @@ def plane_charts(runs: Sequence[Run]) -> list[Chart]:
         unit, origins = _entropy_scale(runs, part)
         paths = []
         for run in runs:
-            entropy, error = (
-                dict(run.points(f'monitor/{part}/{name}')) for name in ('entropy', 'reconstruction')
-            )
+            entropy = dict(run.points(f'monitor/{part}/entropy'))
+            error = dict(run.points(f'monitor/{part}/reconstruction'))
             steps = [at for at in entropy if np.isfinite(entropy[at] + error.get(at, np.nan))]
             if steps:
-                x, y = np.array([(error[at], entropy[at]) for at in steps]).T - origins.get(
-                    run.key, 0.0
-                )
+                points = np.array([(error[at], entropy[at]) for at in steps])
+                x, y = points.T - origins.get(run.key, 0.0)
                 times = [at / per_unit[run.key] for at in steps]
                 letter = run.key if len(runs) > 1 else ''
                 paths.append(Line(run.name, letter, run.slot, x, y, steps=times))

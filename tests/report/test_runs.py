@@ -182,5 +182,6 @@ def test_resumed_run(tmp_path):
     (run,) = read_runs([tmp_path / 'run'])
     assert dict(run.points('loss')) == before | after
     assert run.curves['monitor/backbone/rankme'][0] == [*range(1, 9)]
+    assert [step for step, _ in run.spectra['backbone']] == [*range(1, 9)]
     assert (run.per_epoch, run.starts) == (2, 2)
     assert run.get('train_cfg', 'max_epochs') == 4
