@@ -18,9 +18,8 @@ PIXELS = 3 * 96 * 96
 class STL10(BaseDataset):
     """Photographs of 96 x 96 of ten classes, most of them without a label.
 
-    A sample is ``dict(img, gt_label)``: ``img`` is RGB uint8 (96, 96, 3), ``gt_label`` an int in
-    0..9, absent in unlabelled rows. Images are read when asked for, as all of them would take 2.9
-    GB in every process.
+    A sample is ``dict(img, gt_label)``: ``img`` is RGB uint8 (96, 96, 3), ``gt_label`` in 0..9,
+    absent in unlabelled rows. Images are read when asked for: all would take 2.9 GB per process.
 
     Args:
         data_root: the folder that holds ``stl10_binary``.

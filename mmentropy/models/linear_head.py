@@ -20,8 +20,7 @@ class BatchNormLinearClsHead(LinearClsHead):
 
     Args:
         norm_cfg: config of the batch norm, which by default spans the ranks.
-        *args: arguments of ``LinearClsHead``.
-        **kwargs: likewise.
+        *args, **kwargs: arguments of ``LinearClsHead``.
     """
 
     def __init__(

@@ -40,17 +40,9 @@ class ResLayerWithNorm(ResLayer):
 class PretrainedC5(PretrainedBackbone):
     """Initialise a C4 detector's shared head with C5 of a backbone.
 
-    It loads ``layer4.*``; the norm that follows C5 keeps its initial values.
-
-    Args:
-        checkpoint: checkpoint of the backbone.
-        branch: 'student' or 'teacher'.
-        min_match: see :func:`mmentropy.weights.backbone.load_backbone`; C5 is 60 of the 318 keys
-            of a ResNet-50, and the norm has 5 more.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: as
-            :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`.
+    It loads ``layer4.*``; the norm that follows C5 keeps its initial values. Arguments and errors
+    are those of :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`; ``min_match`` is
+    lower, as C5 is 60 of the 318 keys of a ResNet-50, and the norm has 5 more.
     """
 
     def __init__(

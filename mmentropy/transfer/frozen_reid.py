@@ -25,8 +25,7 @@ class FrozenReID(BaseModule):
 
     Raises:
         ValueError: no checkpoint named; one that does not fit.
-        FileNotFoundError, IsADirectoryError: as
-            :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`.
+        FileNotFoundError, IsADirectoryError: there is no such file.
     """
 
     # The trackers ask for this in frames without boxes.
@@ -50,12 +49,9 @@ class FrozenReID(BaseModule):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
-        """Return embeddings (N, C) of length 1, without gradient.
+        """Return embeddings (N, C) of length 1 of normalised crops (N, 3, H, W), without gradient.
 
         They have length 1 because SORTTracker takes Euclidean distances to the mean of a track.
-
-        Args:
-            inputs: normalised crops (N, 3, H, W).
-            mode: 'tensor', which is all that the trackers ask for.
+        The trackers ask for the mode 'tensor' alone.
         """
         return F.normalize(backbone_features(self.backbone, inputs))
