@@ -138,8 +138,7 @@ def rotate(x: Tensor, degrees: Tensor, fill: float = 0.0) -> Tensor:
     angle = torch.deg2rad(degrees)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # The matrices (N, 2, 3) say where a pixel comes from, in coordinates -1..1 along each side.
-    from_x = torch.stack([cos, sin * height / width, zero], 1)
-    from_y = torch.stack([-sin * width / height, cos, zero], 1)
-    matrices = torch.stack([from_x, from_y], 1)
+    rows = [cos, sin * height / width, zero, -sin * width / height, cos, zero]
+    matrices = torch.stack(rows, 1).view(-1, 2, 3)
     grid = F.affine_grid(matrices, list(x.shape), align_corners=False)
     return F.grid_sample(x - fill, grid, align_corners=False) + fill

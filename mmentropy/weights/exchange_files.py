@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -46,8 +47,13 @@ def save_weights(state: State, meta: dict[str, str], out: Path) -> None:
         safetensors_package().torch.save_file(state, out, meta)
 
 
-def check_place(out: Path, source: PathLike) -> None:
-    """Raise a ValueError if ``out`` has no folder to be in, or is the file that is read."""
+def check_place(out: Path, source: PathLike, what: str, endings: Sequence[str]) -> None:
+    """Raise a ValueError unless ``what`` can be written to ``out``, and not over its source.
+
+    Without ``endings`` it is a folder that is written.
+    """
+    if endings and (out.suffix not in endings or out.is_dir()):
+        raise ValueError(f'{what} is written to a file *{" or *".join(endings)}, got {out}')
     if not out.absolute().parent.is_dir():
         raise ValueError(f'no folder {out.parent} to write {out.name} to')
     if out.exists() and os.path.exists(source) and out.samefile(source):

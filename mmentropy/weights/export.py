@@ -58,8 +58,11 @@ def export_backbone(
     out = Path(out)
     if target not in TARGETS:
         raise ValueError(f'target must be one of {TARGETS}, got {target!r}')
-    _check_form(out, target)
-    check_place(out, path)
+    endings = ['.pth'] if target in ('mmpretrain', 'mmdet') else ['.pth', '.safetensors']
+    if target == 'huggingface':
+        check_folder(out)
+        endings = []
+    check_place(out, path, target, endings)
     if out.suffix != '.pth':
         safetensors_package()
     cfg = config_of(path) if cfg is None else cfg
@@ -100,15 +103,6 @@ def convert(backbone: BaseModule, target: str) -> State:
     if target == 'huggingface':
         return to_transformers_vit(state) if vit else renamed(state, TRANSFORMERS_RESNET)
     return renamed(state, TIMM_VIT) if vit else state
-
-
-def _check_form(out: Path, target: str) -> None:
-    if target == 'huggingface':
-        check_folder(out)
-        return
-    endings = ['.pth'] if target in ('mmpretrain', 'mmdet') else ['.pth', '.safetensors']
-    if out.suffix not in endings or out.is_dir():
-        raise ValueError(f'{target} is written to a file *{" or *".join(endings)}, got {out}')
 
 
 def _check_plain(backbone: BaseModule, target: str) -> None:

@@ -36,9 +36,7 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
     out = Path(out)
     if branch not in ('student', 'teacher'):
         raise ValueError(f"branch must be 'student' or 'teacher', got {branch!r}")
-    if out.suffix != '.pth' or out.is_dir():
-        raise ValueError(f'a backbone is written to a file *.pth, got {out}')
-    check_place(out, path)
+    check_place(out, path, 'a backbone', ['.pth'])
     weights, meta = load_weights(path)
     if 'sha256' in meta and meta['sha256'] != sha256(weights):
         why = 'its tensors do not have the sha256 that it states'

@@ -43,9 +43,6 @@ class _Record:
         self.args = args
         return self
 
-    def __init__(self, *args: object) -> None:
-        pass
-
     def __setstate__(self, state: object) -> None:
         self.state = state
 
