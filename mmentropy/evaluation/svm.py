@@ -1,12 +1,13 @@
-"""Linear SVMs on cached features: with all labels, or a few of each class."""
+"""Linear SVMs on cached features: with all labels, or a few of each class.
+
+scikit-learn is imported where it is used: it would add a fifth to the start of every tool.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.preprocessing import normalize
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, require, some
@@ -112,10 +113,14 @@ def low_shot(
 
 def _arrays(x: Tensor, y: Tensor) -> Arrays:
     """Return features in float64 and of unit length, and labels, for scikit-learn."""
+    from sklearn.preprocessing import normalize
+
     return normalize(x.cpu().double().numpy()), y.cpu().numpy()
 
 
-def _svm(cost: float, seed: int, **kwargs: Any) -> LinearSVC:
+def _svm(cost: float, seed: int, **kwargs: Any) -> Any:
+    from sklearn.svm import LinearSVC
+
     return LinearSVC(C=cost, max_iter=10000, random_state=seed, **kwargs)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from mmpretrain.evaluation import VOCAveragePrecision
 from mmpretrain.registry import METRICS
-from sklearn.metrics import precision_recall_curve
 from torch import Tensor
 
 
@@ -24,6 +23,8 @@ def voc07_ap(scores: np.ndarray, labels: np.ndarray) -> float:
     scores, labels = scores[counts], labels[counts]
     if not labels.any():
         return float('nan')
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, _ = precision_recall_curve(labels, scores)
     # The last point is no measurement: scikit-learn adds precision 1 at recall 0.
     precision, recall = precision[:-1], recall[:-1]

@@ -813,7 +813,7 @@ def test_the_package_imports_neither_mmdet_nor_operators():
         import sys, warnings
         warnings.filterwarnings('error', 'Fail to import')
         import mmentropy
-        heavy = ('mmdet', 'mmcv.ops', 'mmcv._ext')
+        heavy = ('mmdet', 'mmcv.ops', 'mmcv._ext', 'sklearn', 'scipy')
         found = [name for name in sys.modules if name.startswith(heavy)]
         assert not found, found
         from mmcv.cnn.bricks.transformer import MultiScaleDeformableAttention
