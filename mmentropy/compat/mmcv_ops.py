@@ -137,8 +137,8 @@ def softnms(
 ) -> Tensor:
     """Decay the scores of overlapping boxes: 0 naive, 1 linear, 2 gaussian.
 
-    Fills the first rows of ``dets`` (N, 5) with boxes and decayed scores in
-    the order of their choice, and returns the indices of those boxes.
+    Fills the first rows of ``dets`` (N, 5) with boxes and decayed scores in the order of their
+    choice, and returns the indices of those boxes.
     """
     boxes, scores = _full(boxes, scores)
     scores = scores.clone()
@@ -234,8 +234,7 @@ def roi_align_backward(
 def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Lower and upper pixel, weight of the upper, and whether in the image.
 
-    The image ends one pixel beyond its first and last pixel's centre, which
-    count for all that is outside of them.
+    The image ends one pixel beyond the centres of its outer pixels, which count for what is there.
     """
     inside = (at >= -1) & (at <= size)
     at = at.clamp(0, size - 1)
@@ -256,9 +255,8 @@ def roi_pool_forward(
 ) -> None:
     """Maximum of the pixels that each bin touches.
 
-    torchvision's rounds the regions to pixels first, mmcv's does not.
-    ``argmax`` is like ``output``, the index of the pixel in its plane, or -1
-    in an empty bin.
+    torchvision's rounds the regions to pixels first, mmcv's does not. ``argmax`` is like
+    ``output``, the index of the pixel in its plane, or -1 in an empty bin.
     """
     (images,) = _full(input)
     corners = rois[:, 1:].to(images.dtype) + images.new_tensor([0, 0, 1, 1])

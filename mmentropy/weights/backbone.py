@@ -122,8 +122,7 @@ def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 def _resize_pos_embed(backbone: nn.Module, found: State) -> str:
     """Fit ``found['pos_embed']`` to the backbone, in place, and return what was done.
 
-    mmpretrain's ViTs do it when a state dict is loaded, which is after keys
-    are compared.
+    mmpretrain's ViTs do it when a state dict is loaded, which is after keys are compared.
     """
     prepare = getattr(backbone, '_prepare_pos_embed', None)
     if prepare is None or 'pos_embed' not in found:

@@ -12,8 +12,8 @@ from mmentropy.weights.reader import PathLike
 class PretrainedBackbone:
     """Initialise the backbone of any OpenMMLab config from a checkpoint.
 
-    ``backbone=dict(..., init_cfg=dict(type='PretrainedBackbone',
-    checkpoint='epoch_100.pth'))``; in a list of initialisers it comes last.
+    ``backbone=dict(..., init_cfg=dict(type='PretrainedBackbone', checkpoint='epoch_100.pth'))``; in
+    a list of initialisers it comes last.
     Unlike mmengine's 'Pretrained' it refuses a checkpoint that does not fit: when the weights are
     initialised it raises the errors of :func:`mmentropy.weights.backbone.load_backbone`, which
     explains the arguments, and a ValueError if no checkpoint is named.

@@ -1,12 +1,10 @@
 """Reading a checkpoint without running anything that it names.
 
-torch's weights-only reader makes tensors and plain values. A checkpoint of
-mmengine also names numpy arrays, ``HistoryBuffer`` and a method of one
-scheduler. While torch reads, each of those names stands for a record, a class
-of this module that keeps what the file says and does nothing. Afterwards the
-records are replaced by what they describe, after a check of every part. The
-real ``getattr``, the real numpy functions and the real classes of mmengine
-are never given to the file.
+torch's weights-only reader makes tensors and plain values. A checkpoint of mmengine also names
+numpy arrays, ``HistoryBuffer`` and a method of one scheduler. While torch reads, each of those
+names stands for a record, a class of this module that keeps what the file says and does nothing.
+Afterwards the records are replaced by what they describe, after a check of every part. The real
+``getattr``, the real numpy functions and the real classes of mmengine are never given to the file.
 """
 
 import inspect
@@ -160,8 +158,7 @@ _RECORDS: list[Callable | tuple[Callable, str]] = [
 def records_allowed() -> Iterator[None]:
     """Let ``torch.load(weights_only=True)`` make records, and nothing else.
 
-    What the process allowed before is put aside meanwhile, because either of
-    two classes with one name may win.
+    What the process allowed before is put aside, because either of two classes of one name may win.
     """
     known = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
@@ -227,8 +224,8 @@ def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
     """Return what ``torch.save`` wrote; nothing in the file is executed.
 
     Raises:
-        ValueError: the file is none of torch, is damaged, or holds more than
-            weights, plain values and what mmengine writes; one line.
+        ValueError: the file is none of torch, is damaged, or holds more than weights, plain values
+            and what mmengine writes; one line.
     """
     try:
         with records_allowed():
