@@ -9,6 +9,7 @@ RECIPES = dict(
     digits='mec/r18s_1xb64_50e_digits.py',
     fashion_mnist='mec/r18s_1xb128_6e_fashion_mnist.py',
     cifar10='minent/minent_r18_1xb128_1000e_cifar10.py',
+    cifar10_simsiam='mec/r18_1xb1024_600e_cifar10.py',
     cifar100='minent/minent_r18_1xb128_1000e_cifar100.py',
     stl10='minent/minent_r18_1xb128_2000e_stl10.py',
     tiny_imagenet='minent/minent_r18_1xb128_1000e_tiny_imagenet.py',

@@ -37,9 +37,11 @@ model = dict(
     ),
 )
 
-# Data: CIFAR-10, 32 x 32 pixels. The arrays are RGB, in which PIL and torchvision work;
-# mmpretrain's own ColorJitter would take them for BGR.
+# Data: CIFAR-10, 32 x 32 pixels, with the views of SimSiam on ImageNet but for the blur, which it
+# leaves out on CIFAR-10 (arXiv 2011.10566, appendix D). The arrays are RGB, in which PIL and
+# torchvision work; mmpretrain's own ColorJitter would take them for BGR.
 view = [
+    dict(type='torchvision/RandomResizedCrop', size=32, scale=(0.2, 1.0), interpolation='bilinear'),
     dict(
         type='RandomApply',
         prob=0.8,
@@ -53,8 +55,7 @@ view = [
             ),
         ],
     ),
-    dict(type='torchvision/RandomGrayscale', p=0.1),
-    dict(type='torchvision/RandomResizedCrop', size=32, scale=(0.2, 1.0), interpolation='bicubic'),
+    dict(type='torchvision/RandomGrayscale', p=0.2),
     dict(type='torchvision/RandomHorizontalFlip', p=0.5),
 ]
 data_preprocessor = dict(

@@ -40,9 +40,11 @@ model = dict(
     ),
 )
 
-# Data: CIFAR-10, 32 x 32 pixels. The arrays are RGB, in which PIL and torchvision work;
-# mmpretrain's own ColorJitter would take them for BGR.
+# Data: CIFAR-10, 32 x 32 pixels, with the views of SimSiam on ImageNet but for the blur, which it
+# leaves out on CIFAR-10 (arXiv 2011.10566, appendix D). The arrays are RGB, in which PIL and
+# torchvision work; mmpretrain's own ColorJitter would take them for BGR.
 view = [
+    dict(type='torchvision/RandomResizedCrop', size=32, scale=(0.2, 1.0), interpolation='bilinear'),
     dict(
         type='RandomApply',
         prob=0.8,
@@ -56,8 +58,7 @@ view = [
             ),
         ],
     ),
-    dict(type='torchvision/RandomGrayscale', p=0.1),
-    dict(type='torchvision/RandomResizedCrop', size=32, scale=(0.2, 1.0), interpolation='bicubic'),
+    dict(type='torchvision/RandomGrayscale', p=0.2),
     dict(type='torchvision/RandomHorizontalFlip', p=0.5),
 ]
 data_preprocessor = dict(
@@ -90,15 +91,21 @@ eval_datasets = dict(
 )
 
 # Optimiser and schedule
+lr = 0.03 * batch_size / 256
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.03 * batch_size / 256, momentum=0.9, weight_decay=5e-4)
+    optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=5e-4),
+    paramwise_cfg=dict(custom_keys={'predictor': dict(fix_lr=True)}),
 )
 param_scheduler = [dict(type='CosineAnnealingLR', convert_to_iter_based=True)]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=batch_size)
 
 # Hooks and runtime
-custom_hooks = [dict(type='KNNHook', interval=20, k=20)]
+custom_hooks = [
+    # mmpretrain's SimSiam: the learning rate of the predictor stays as it is, without schedule.
+    dict(type='SimSiamHook', priority='HIGH', fix_pred_lr=True, lr=lr, adjust_by_epoch=False),
+    dict(type='KNNHook', interval=20, k=20),
+]
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(type='SafeCheckpointHook', interval=10, max_keep_ckpts=2),

@@ -98,7 +98,11 @@ eval_datasets = dict(
 )
 
 # Optimiser and schedule
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.25, momentum=0.9, weight_decay=1e-4))
+lr = 0.25
+optim_wrapper = dict(
+    optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys={'predictor': dict(fix_lr=True)}),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=warmup_epochs, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=warmup_epochs, convert_to_iter_based=True),
@@ -107,7 +111,11 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=batch_size)
 
 # Hooks and runtime
-custom_hooks = [dict(type='KNNHook', interval=10, k=20)]
+custom_hooks = [
+    # mmpretrain's SimSiam: the learning rate of the predictor stays as it is, without schedule.
+    dict(type='SimSiamHook', priority='HIGH', fix_pred_lr=True, lr=lr, adjust_by_epoch=False),
+    dict(type='KNNHook', interval=10, k=20),
+]
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(type='SafeCheckpointHook', interval=10, max_keep_ckpts=2),

@@ -43,8 +43,7 @@ model = dict(
             taylor_order=4,
             warmup=10 / max_epochs,
             warmup_factor=8.0,
-            guard=True,
-            max_norm=0.9,
+            guard=False,  # as in the paper and the code
         ),
     ),
 )

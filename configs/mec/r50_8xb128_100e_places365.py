@@ -1,8 +1,6 @@
-"""MEC on Places365.
+"""MEC on Places365 with the settings of the authors' code on ImageNet-1k.
 
-The paper does not state its epochs; all else is the authors' code on ImageNet-1k.
-
-Paper: 53.8 linear (arXiv 2210.11464 table 9, epochs not stated).
+Paper: not reported.
 Ours: not run.
 Run: bash tools/dist_train.sh configs/mec/r50_8xb128_100e_places365.py 8
 """

@@ -1,6 +1,6 @@
-"""MEC on ImageNet-1k for 200 epochs; lambda warms up over the first 10.
+"""MEC on ImageNet-1k as in the authors' code, for 200 epochs; lambda warms up over the first 10.
 
-Paper: 71.9 linear (arXiv 2210.11464 table 1).
+Paper: not reported.
 Ours: not run.
 Run: bash tools/dist_train.sh configs/mec/r50_8xb128_200e_in1k.py 8
 """

@@ -1,6 +1,6 @@
 """MEC on ImageNet-1k as in the authors' code, batch 512.
 
-Paper: 70.4 linear (arXiv 2210.11464 table 5b), on 8 V100.
+Paper: not reported.
 Ours: not run.
 Run: bash tools/dist_train.sh configs/mec/r50_8xb64_100e_in1k.py 8
 """

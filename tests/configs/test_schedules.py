@@ -108,3 +108,68 @@ def test_the_learning_rate_of_minent_follows_the_authors(tmp_path):
     cfg = Config.fromfile(REPOSITORY / 'configs/minent/minent_r18_1xb128_500e_imagenet100.py')
     _, record = followed(cfg, 3, tmp_path)
     np.testing.assert_allclose(record.rates, min_ent_lr(500, 3), rtol=1e-9)
+
+
+class WithPredictor(BaseModel):
+    """Two linear layers, of which one is the predictor of a SimSiam."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.predictor = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.predictor(self.backbone(inputs)).sin().mean())
+
+
+class RecordBoth(Hook):
+    """The learning rates of the backbone and of the predictor before each step."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.rates = []
+
+    def before_train_iter(self, runner, *args, **kwargs):
+        groups = runner.optim_wrapper.param_groups
+        fixed = [group['lr'] for group in groups if group.get('fix_lr')]
+        moving = [group['lr'] for group in groups if not group.get('fix_lr')]
+        self.rates.append((moving[0], fixed[0]))
+        assert len(set(fixed)) == len(set(moving)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name',
+    [
+        'baselines/simsiam_r18s_1xb64_50e_digits',
+        'baselines/simsiam_r18s_1xb128_6e_fashion_mnist',
+        'baselines/simsiam_r18_1xb512_200e_cifar10',
+        'mec/mec_simsiam_r18_1xb512_200e_cifar10',
+    ],
+)
+def test_the_predictor_of_simsiam_keeps_its_learning_rate(name, tmp_path):
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(REPOSITORY / f'configs/{name}.py')
+    record = RecordBoth()
+    runner = Runner(
+        model=WithPredictor(),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=[dict(inputs=torch.randn(2)) for _ in range(3)],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+            batch_size=1,
+        ),
+        train_cfg=cfg.train_cfg,
+        optim_wrapper=cfg.optim_wrapper,
+        param_scheduler=cfg.param_scheduler,
+        default_hooks=dict(logger=None, checkpoint=None, timer=None),
+        custom_hooks=[record, *(hook for hook in cfg.custom_hooks if hook.type == 'SimSiamHook')],
+        default_scope='mmpretrain',
+        experiment_name=tmp_path.name,
+    )
+    runner.train()
+    moving, fixed = np.array(record.rates).T
+    np.testing.assert_array_equal(fixed, cfg.optim_wrapper.optimizer.lr)
+    assert moving[-1] < 0.02 * moving.max()
+    assert moving.max() == pytest.approx(fixed[0])

@@ -243,6 +243,21 @@ def test_views_of_minent(name):
         assert cfg.data_preprocessor[key] == pytest.approx([255 * v for v in values])
 
 
+def test_views_of_simsiam_on_cifar10():
+    """facebookresearch/simsiam@a7bc177:main_simsiam.py#L228-L240 without the blur.
+
+    Appendix D of arXiv 2011.10566 leaves it out on CIFAR-10.
+    """
+    steps = multi_view(recipe_on('cifar10_simsiam'))
+    crop, jitter, gray, flip = steps.transforms[0]
+    assert steps.num_views == [2]
+    assert crop.type == 'torchvision/RandomResizedCrop'
+    assert (crop.size, crop.scale, crop.interpolation) == (32, (0.2, 1.0), 'bilinear')
+    inner = jitter.transforms[0]
+    assert (inner.brightness, inner.contrast, inner.saturation, inner.hue) == (0.4, 0.4, 0.4, 0.1)
+    assert (jitter.prob, gray.p, flip.p) == (0.8, 0.2, 0.5)
+
+
 def test_views_of_multicrop():
     """MoCo v3's global views and SwAV's local ones, but for the crops."""
 

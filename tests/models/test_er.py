@@ -71,3 +71,18 @@ def test_numbers_of_the_released_readme():
     p1, p2 = (noisy(base).softmax(1) for _ in range(2))
     error = simplex.discrete_reconstruction(p1, p2, eps=1e-7)
     assert float(error) == pytest.approx(6.1006846, abs=1e-2)
+
+
+@pytest.mark.parametrize('support', ['simplex', 'sphere'])
+def test_the_authors_constant_changes_the_gradient_on_the_simplex_only(support):
+    z1, z2 = torch.randn(2, 64, 128, dtype=torch.float64)
+    gradients = []
+    for authors in (True, False):
+        z1.requires_grad_().grad = None
+        ERLoss(support=support, temperature=0.1, authors_constant=authors)(z1, z2)[
+            'loss'
+        ].backward()
+        gradients.append(z1.grad.clone())
+    off = float((gradients[1] - gradients[0]).norm() / gradients[0].norm())
+    # Logits of standard normal noise are near one-hot at temperature 0.1.
+    assert off == 0 if support == 'sphere' else off > 2

@@ -93,8 +93,7 @@ def test_command_prints_a_part():
         ['taylor_order:', '2', TABLE5.removeprefix('configs/')],
         ['warmup:', '0.1', PAPER],
         ['warmup_factor:', '8.0', PAPER],
-        ['guard:', 'True', PAPER],
-        ['max_norm:', '0.9', PAPER],
+        ['guard:', 'False', PAPER],
     ]
     # Files stand below each other.
     assert len({line.index('mec/') for line in out[1:]}) == 1

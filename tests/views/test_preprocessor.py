@@ -54,7 +54,16 @@ def smaller(steps, side):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'name', ['digits', 'fashion_mnist', 'cifar10', 'imagenet', 'imagenet100', 'imagenet_multicrop']
+    'name',
+    [
+        'digits',
+        'fashion_mnist',
+        'cifar10',
+        'cifar10_simsiam',
+        'imagenet',
+        'imagenet100',
+        'imagenet_multicrop',
+    ],
 )
 def test_views_have_the_distribution_of_mmpretrain(name):
     cfg = recipe_on(name)
@@ -65,7 +74,7 @@ def test_views_have_the_distribution_of_mmpretrain(name):
         image = DATASETS.build(dict(type='Digits'))[0]['img']
     elif name == 'fashion_mnist':
         image = PHOTOS[1][60:88, 60:88, 0].copy()
-    elif name == 'cifar10':
+    elif name.startswith('cifar10'):
         image = PHOTOS[1][60:92, 60:92].copy()
     else:
         image = PHOTOS[1][..., ::-1].copy()

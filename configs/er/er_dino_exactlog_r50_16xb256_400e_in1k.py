@@ -1,0 +1,9 @@
+"""DINO+ER on ImageNet-1k at batch 4096 without the 1e-7 in the logarithms of the authors' code.
+
+Paper: not reported.
+Ours: not run.
+Run: bash tools/dist_train.sh configs/er/er_dino_exactlog_r50_16xb256_400e_in1k.py 16
+"""
+
+_base_ = 'er_dino_r50_16xb256_400e_in1k.py'
+model = dict(head=dict(loss=dict(authors_constant=False)))

@@ -1,0 +1,11 @@
+"""MEC on ImageNet-1k as in the paper, for 400 epochs; lambda warms up over the first 10.
+
+Paper: 73.5 linear (arXiv 2210.11464 table 1).
+Ours: not run.
+Run: bash tools/dist_train.sh configs/mec/paper_r50_8xb128_400e_in1k.py 8
+"""
+
+_base_ = 'paper_r50_8xb128_100e_in1k.py'
+max_epochs = 400
+model = dict(head=dict(loss=dict(warmup=10 / max_epochs)))
+train_cfg = dict(max_epochs=max_epochs)
