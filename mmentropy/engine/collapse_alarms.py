@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from typing import Any
 
 from mmengine.runner import Runner
 from torch import nn
@@ -22,6 +23,27 @@ ENTROPY_SHARE = 0.1
 DEAD_TARGETS = 0.2
 # Prototypes with an assignment_entropy below this are used unevenly.
 DEAD_PROTOTYPES = 0.3
+# What is said of each kind of sign.
+MESSAGES = dict(
+    collapse='total collapse: feature_std of {name} is {std:.4f} (1 is isotropic, 0 one point, '
+    f'alarm below {COLLAPSED_STD}); check that the target is detached and the predictor there, '
+    'raise the batch, lower the learning rate',
+    rank='dimensional collapse: RankMe of {name} fell from {best:.1f} to {rank:.1f} (alarm below '
+    f'{RANK_SHARE:g} of the highest); lower the learning rate or weight decay, weaken the '
+    'augmentation, widen the projector',
+    entropy='falling entropy: {name} has {excess:.2f} nats more than one point, at best {best:.2f} '
+    f'(alarm below {ENTROPY_SHARE:g} of it); weigh the entropy term more or raise the batch',
+    prototypes='dead prototypes: assignment_entropy of {name} is {used:.3f} (1 is balanced, alarm '
+    f'below {DEAD_PROTOTYPES:g}); centre the targets, take ERLoss in place of DINOLoss, or lower '
+    'the learning rate',
+    heads='dead classes: of {count} heads of MinEnt {dead} use few, target_entropy {numbers} (1 is '
+    f"balanced, alarm below {DEAD_TARGETS:g}); use norm='batch', raise the batch or lower the "
+    'number of classes',
+    diverges='spectral_norm of MEC is {norm:.2f} on average, above 1, where its Taylor series '
+    'diverges; set guard=True or raise the distortion',
+    finite='{name} is not finite; lower the learning rate, warm it up longer, clip the gradient, '
+    'or replace fp16 by bf16',
+)
 
 
 class Alarms:
@@ -54,34 +76,19 @@ class Alarms:
     def look(self, name: str, found: dict[str, float], dim: int) -> None:
         """Look at the metrics ``found`` of features ``name`` of width ``dim``."""
         std, rank = found['feature_std'], found['rankme']
-        self._sign(
-            name,
-            'collapse',
-            std < COLLAPSED_STD,
-            f'total collapse: feature_std of {name} is {std:.4f} (1 is isotropic, 0 one point, '
-            f'alarm below {COLLAPSED_STD}); check that the target is detached and the predictor '
-            'there, raise the batch, lower the learning rate',
-        )
+        self._sign(name, 'collapse', std < COLLAPSED_STD, std=std)
         best = self._highest(f'{name} rank', rank)
-        self._sign(
-            name,
-            'rank',
-            rank < RANK_SHARE * best,
-            f'dimensional collapse: RankMe of {name} fell from {best:.1f} to {rank:.1f} (alarm '
-            f'below {RANK_SHARE:g} of the highest); lower the learning rate or weight decay, '
-            'weaken the augmentation, widen the projector',
-        )
+        self._sign(name, 'rank', rank < RANK_SHARE * best, rank=rank, best=best)
         excess = found['entropy'] - point_entropy(dim)
         best = self._highest(f'{name} entropy', excess)
-        self._sign(
-            name,
-            'entropy',
-            0 < best and excess < ENTROPY_SHARE * best,
-            f'falling entropy: {name} has {excess:.2f} nats more than one point, at best '
-            f'{best:.2f} (alarm below {ENTROPY_SHARE:g} of it); weigh the entropy term more or '
-            'raise the batch',
-        )
-        self._look_at_classes(name, found)
+        fell = 0 < best and excess < ENTROPY_SHARE * best
+        self._sign(name, 'entropy', fell, excess=excess, best=best)
+        used = found.get('assignment_entropy', 1.0)
+        self._sign(name, 'prototypes', used < DEAD_PROTOTYPES, used=used)
+        heads = {key: value for key, value in found.items() if key.endswith('_target_entropy')}
+        dead = {key: value for key, value in heads.items() if value < DEAD_TARGETS}
+        numbers = ', '.join(f'{value:.3f} of {key.split("_")[0]}' for key, value in dead.items())
+        self._sign(name, 'heads', bool(dead), count=len(heads), dead=len(dead), numbers=numbers)
 
     def look_at_log(self, runner: Runner, model: nn.Module, window: int) -> None:
         """Look at what the algorithm itself logged in the last ``window`` iterations."""
@@ -94,55 +101,21 @@ class Alarms:
         if not math.isfinite(loss):
             self.not_finite('train/loss')
         guarded = any(getattr(m, 'guard', False) for m in model.modules())
-        self._sign(
-            'train/spectral_norm',
-            'diverges',
-            norm > 1 and not guarded,
-            f'spectral_norm of MEC is {norm:.2f} on average, above 1, where its Taylor series '
-            'diverges; set guard=True or raise the distortion',
-        )
+        self._sign('train/spectral_norm', 'diverges', norm > 1 and not guarded, norm=norm)
 
     def not_finite(self, name: str) -> None:
         """Report numbers that are not finite, without patience."""
         self.sights[f'{name} finite'] = PATIENCE - 1
-        self._sign(
-            name,
-            'finite',
-            True,
-            f'{name} is not finite; lower the learning rate, warm it up longer, clip the gradient, '
-            'or replace fp16 by bf16',
-        )
-
-    def _look_at_classes(self, name: str, found: dict[str, float]) -> None:
-        used = found.get('assignment_entropy', 1.0)
-        self._sign(
-            name,
-            'prototypes',
-            used < DEAD_PROTOTYPES,
-            f'dead prototypes: assignment_entropy of {name} is {used:.3f} (1 is balanced, alarm '
-            f'below {DEAD_PROTOTYPES:g}); centre the targets, take ERLoss in place of DINOLoss, '
-            'or lower the learning rate',
-        )
-        heads = {key: value for key, value in found.items() if key.endswith('_target_entropy')}
-        dead = {key: value for key, value in heads.items() if value < DEAD_TARGETS}
-        numbers = ', '.join(f'{value:.3f} of {key.split("_")[0]}' for key, value in dead.items())
-        self._sign(
-            name,
-            'heads',
-            bool(dead),
-            f'dead classes: of {len(heads)} heads of MinEnt {len(dead)} use few, target_entropy '
-            f"{numbers} (1 is balanced, alarm below {DEAD_TARGETS:g}); use norm='batch', raise "
-            'the batch or lower the number of classes',
-        )
+        self._sign(name, 'finite', True)
 
     def _highest(self, key: str, value: float) -> float:
         self.highest[key] = max(value, self.highest.get(key, value))
         return self.highest[key]
 
-    def _sign(self, name: str, kind: str, seen: bool, message: str) -> None:
+    def _sign(self, name: str, kind: str, seen: bool, **numbers: Any) -> None:
         key = f'{name} {kind}'
         self.sights[key] = self.sights.get(key, 0) + 1 if seen else 0
         report = f'{name.split("/")[1]} {kind}'
         if self.sights[key] >= PATIENCE and report not in self.reported:
             self.reported.append(report)
-            self.pending.append(message)
+            self.pending.append(MESSAGES[kind].format(name=name, **numbers))

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmentropy.compat.mmengine_loop import replace_train_loop
@@ -21,23 +21,36 @@ def plain_train_step(model: Any, batch: Any, optim_wrapper: Any) -> dict:
     return model.train_step(batch, optim_wrapper=optim_wrapper)
 
 
-@LOOPS.register_module()
-class EpochTrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, with what hooks may set before training begins.
-
-    Attributes:
-        train_step: How an iteration trains.
-        batches_done: The number of batches of the first epoch that an earlier process has trained
-            on. The loader leaves them out, the loop counts from there.
-    """
+class TrainLoop(BaseLoop):
+    """What both loops have: ``train_step``, which hooks may set before training begins."""
 
     train_step: TrainStep = staticmethod(plain_train_step)
-    batches_done: int = 0
+    _iter: int
 
     def run(self) -> nn.Module:
         """Train, and return the model."""
         publish_iterations_per_step(self.runner)
-        return super().run()
+        return super().run()  # type: ignore[safe-super]
+
+    def train_on(self, index: int, batch: Any) -> None:
+        """Run an iteration as mmengine does, but by the loop's own ``train_step``."""
+        runner = self.runner
+        runner.call_hook('before_train_iter', batch_idx=index, data_batch=batch)
+        outputs = self.train_step(runner.model, batch, runner.optim_wrapper)
+        runner.call_hook('after_train_iter', batch_idx=index, data_batch=batch, outputs=outputs)
+        self._iter += 1
+
+
+@LOOPS.register_module()
+class EpochTrainLoop(TrainLoop, EpochBasedTrainLoop):
+    """mmengine's loop over epochs.
+
+    Attributes:
+        batches_done: The number of batches of the first epoch that an earlier process has trained
+            on. The loader leaves them out, the loop counts from there.
+    """
+
+    batches_done: int = 0
 
     def run_epoch(self) -> None:
         """Train on the batches of one epoch that are left."""
@@ -51,35 +64,16 @@ class EpochTrainLoop(EpochBasedTrainLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Train on one batch, the ``idx``-th of its epoch."""
-        train_on_batch(self, idx, data_batch)
+        self.train_on(idx, data_batch)
 
 
 @LOOPS.register_module()
-class IterationTrainLoop(IterBasedTrainLoop):
-    """mmengine's loop over iterations; ``train_step`` says how an iteration trains."""
-
-    train_step: TrainStep = staticmethod(plain_train_step)
-
-    def run(self) -> nn.Module:
-        """Train, and return the model."""
-        publish_iterations_per_step(self.runner)
-        return super().run()
+class IterationTrainLoop(TrainLoop, IterBasedTrainLoop):
+    """mmengine's loop over iterations."""
 
     def run_iter(self, data_batch: Any) -> None:
         """Train on one batch."""
-        train_on_batch(self, self._iter, data_batch)
-
-
-TrainLoop = EpochTrainLoop | IterationTrainLoop
-
-
-def train_on_batch(loop: TrainLoop, index: int, batch: Any) -> None:
-    """Run an iteration of training as mmengine does, but by the loop's own ``train_step``."""
-    runner = loop.runner
-    runner.call_hook('before_train_iter', batch_idx=index, data_batch=batch)
-    outputs = loop.train_step(runner.model, batch, runner.optim_wrapper)
-    runner.call_hook('after_train_iter', batch_idx=index, data_batch=batch, outputs=outputs)
-    loop._iter += 1
+        self.train_on(self._iter, data_batch)
 
 
 def has_stepped(wrapper: OptimWrapper) -> bool:

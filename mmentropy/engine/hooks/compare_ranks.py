@@ -67,9 +67,9 @@ def facts_of(runner: Runner) -> dict[str, str]:
         'the version of torch': torch.__version__,
         'the version of Python': platform.python_version(),
     }
-    for key, value in leaves(runner.cfg.to_dict()):
-        if key != 'work_dir':
-            facts[f'the config, {key}'] = value
+    config = dict(leaves(runner.cfg.to_dict()))
+    config.pop('work_dir', None)
+    facts |= {f'the config, {key}': value for key, value in config.items()}
     return {key: str(value) for key, value in facts.items()}
 
 
