@@ -16,18 +16,13 @@ def check_matrix(name: str, x: Tensor) -> None:
             gradients of the objectives overflow.
         ValueError: it is no matrix, or an empty one.
     """
-    check_float(name, x)
-    if x.dim() != 2 or x.numel() == 0:
-        raise ValueError(f'{name} must be a non-empty matrix (N, D), got shape {tuple(x.shape)}')
-
-
-def check_float(name: str, x: Tensor) -> None:
-    """Raise ``TypeError`` unless ``x`` is a tensor of float32 or float64."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        kind = getattr(x, 'dtype', type(x).__name__)
         raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
     if x.element_size() < 4:
         raise TypeError(f'{name} must be float32 or float64, got {x.dtype}: convert it by .float()')
+    if x.dim() != 2 or x.numel() == 0:
+        raise ValueError(f'{name} must be a non-empty matrix (N, D), got shape {tuple(x.shape)}')
 
 
 def check_square(name: str, x: Tensor) -> None:

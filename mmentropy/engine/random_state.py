@@ -11,16 +11,12 @@ from mmengine.dist import get_rank
 
 def image_seeds(seed: int, iteration: int, count: int) -> list[int]:
     """Return independent seeds, below 2**32, for ``count`` images of this rank in an iteration."""
-    return _seeds((seed, get_rank(), iteration, 0), count)
+    return np.random.SeedSequence((seed, get_rank(), iteration, 0)).generate_state(count).tolist()
 
 
 def network_seed(seed: int, iteration: int) -> int:
     """Return the seed, below 2**32, for what the network of this rank draws in an iteration."""
-    return _seeds((seed, get_rank(), iteration, 1), 1)[0]
-
-
-def _seeds(key: tuple[int, ...], count: int) -> list[int]:
-    return np.random.SeedSequence(key).generate_state(count).tolist()
+    return int(np.random.SeedSequence((seed, get_rank(), iteration, 1)).generate_state(1)[0])
 
 
 def seed_host(seed: int) -> None:

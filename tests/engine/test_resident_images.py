@@ -11,8 +11,8 @@ from small import small_config
 
 from mmentropy.engine.hooks.resident_images import (
     ResidentLoader,
+    check_memory,
     decoded,
-    new_images,
 )
 
 RESIDENT = dict(type='ResidentImagesHook')
@@ -149,4 +149,4 @@ def test_pixels_of_another_type_are_refused():
 def test_more_than_the_gpu_holds(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (2**20, 0))
     with pytest.raises(ValueError, match='2000 images .* more than half'):
-        new_images(2000, torch.zeros(16, 32, 3), torch.device('cuda'))
+        check_memory(2000, (16, 32, 3), torch.device('cuda'))

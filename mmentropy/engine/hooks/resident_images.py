@@ -1,5 +1,6 @@
 """A small data set that stays decoded on the device."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,7 @@ def decoded(dataset: Any, device: torch.device) -> Tensor:
     """Return all images of a data set that ends in PackImage, (N, C, H, W) uint8.
 
     Raises:
-        ValueError: It gives something else, or images of several sizes.
+        ValueError: It gives something else, or images of several sizes or more than fit.
     """
     images: Tensor | None = None
     for i in range(len(dataset)):
@@ -53,34 +54,30 @@ def decoded(dataset: Any, device: torch.device) -> Tensor:
                 'train_dataloader in PackImage'
             )
         if images is None:
-            images = new_images(len(dataset), image, device)
-        # PackImage gives (H, W, C).
-        if image.permute(2, 0, 1).shape != images.shape[1:]:
+            shape = tuple(image.shape)
+            check_memory(len(dataset), shape, device)
+            height, width, channels = shape
+            images = image.new_empty((len(dataset), channels, height, width), device=device)
+        if image.shape != shape:
             raise ValueError(
-                f'ResidentImagesHook: image {i} is {tuple(image.shape)}, image 0 '
-                f'{tuple(images[0].permute(1, 2, 0).shape)}: resize them in the pipeline, or leave '
-                'the hook out'
+                f'ResidentImagesHook: image {i} is {tuple(image.shape)}, image 0 {shape}: resize '
+                'them in the pipeline, or leave the hook out'
             )
         images[i] = image.permute(2, 0, 1)
     assert images is not None
     return images
 
 
-def new_images(count: int, image: Tensor, device: torch.device) -> Tensor:
-    """Return memory for ``count`` images like this one (H, W, C).
-
-    Raises:
-        ValueError: There is not enough on the GPU.
-    """
+def check_memory(count: int, shape: tuple[int, ...], device: torch.device) -> None:
+    """Raise ValueError unless ``count`` images of this shape fit on the device."""
     if device.type == 'cuda':
         free = torch.cuda.mem_get_info(device)[0]
-        if count * image.numel() > SHARE * free:
+        size = count * math.prod(shape)
+        if size > SHARE * free:
             raise ValueError(
-                f'ResidentImagesHook: {count} images of {tuple(image.shape)} are '
-                f'{count * image.numel() / 2**30:.1f} GiB, more than half of the '
-                f'{free / 2**30:.1f} GiB that are free: leave the hook out'
+                f'ResidentImagesHook: {count} images of {shape} are {size / 2**30:.1f} GiB, more '
+                f'than half of the {free / 2**30:.1f} GiB that are free: leave the hook out'
             )
-    return torch.empty((count, *image.permute(2, 0, 1).shape), dtype=torch.uint8, device=device)
 
 
 class ResidentLoader:
