@@ -1,7 +1,10 @@
 """A real run is measured, and its page shows what was found."""
 
+import base64
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from html_page import Page
@@ -9,10 +12,13 @@ from logged_runs import start
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
+from mmpretrain.models import SelfSupDataPreprocessor
+from PIL import Image
 
 from mmentropy.report import measured_runs, read_runs, report_html
 from mmentropy.report.config_differences import CONFIGS
 from mmentropy.report.measured import checkpoint_of, evenly, pictures_of_views
+from mmentropy.report.pictures import encoded
 
 
 @pytest.fixture(scope='module')
@@ -121,6 +127,24 @@ def test_neighbours_by_brute_force(trained_dir, measured):
         cosines = torch.cosine_similarity(test[row][None], bank, dim=1)
         order = sorted(range(len(bank)), key=lambda i: -cosines[i])[:6]
         assert [label for _, label in item.found] == bank_y[order].tolist()
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_pictures_are_undone_of_normalisation(channels):
+    pixels = torch.arange(2 * channels * 64).view(2, channels, 8, 8) % 256
+    mean, std = [10.0, 20.0, 30.0][:channels], [2.0, 3.0, 5.0][:channels]
+    preprocessor = SelfSupDataPreprocessor(mean=mean, std=std)
+    inputs = preprocessor(dict(inputs=[pixels.float()], data_samples=None))['inputs'][0]
+    for picture, expected in zip(encoded(inputs, preprocessor), pixels, strict=True):
+        data = base64.b64decode(picture.uri.removeprefix('data:image/png;base64,'))
+        found = np.array(Image.open(io.BytesIO(data))).reshape(8, 8, channels)
+        assert np.array_equal(found, expected.permute(1, 2, 0))
+
+
+def test_pictures_have_three_channels_at_most():
+    images, plain = 255 * torch.rand(2, 5, 8, 8), SelfSupDataPreprocessor()
+    for channels in (4, 5):
+        assert encoded(images[:, :channels], plain) == encoded(images[:, :3], plain)
 
 
 def test_newest_checkpoint(tmp_path):
