@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from formulas import unit_rows
+from networks import build
 
 from mmentropy.functional import simplex, sphere
 from mmentropy.models import ERLoss
@@ -30,6 +31,16 @@ def test_er_sharpens_the_target_alone():
         float(plain(z, 2 * t, distill=True)['loss'])
     )
     assert loss(z, t)['loss'] == plain(z, t)['loss']
+
+
+def test_the_predictor_maps_both_views_but_no_target():
+    head = build('er_byol').head
+    z1, z2 = torch.randn(2, 8, 16)
+    p1, p2 = head.predict(z1), head.predict(z2)
+    assert not torch.allclose(p2, z2)
+    assert head.loss(z1, z2)['loss'] == head.loss_module(p1, p2)['loss']
+    distilled = head.loss_module(p1, z2, distill=True)['loss']
+    assert head.loss(z1, z2, distill=True)['loss'] == distilled
 
 
 def test_numbers_of_the_released_readme():
