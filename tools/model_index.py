@@ -1,8 +1,8 @@
-"""Write metafiles, model-index.yml, the tables of configs/*/README.md and the headers of recipes.
+"""Write metafiles, model-index.yml, tables of READMEs, docs/settings.md and headers of recipes.
 
-They are made of the configs, of configs/published.yml (the papers' numbers)
-and of docs/results.json (ours). With --check nothing is written, and the exit
-status is 1 if anything is out of date.
+They are made of the configs, of configs/published.yml (the papers' numbers),
+configs/facts.yml (their settings) and docs/results.json (our numbers). With
+--check nothing is written, and the exit status is 1 if anything is out of date.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import settings_table
 import yaml
 from mmengine.config import Config
 
@@ -239,6 +240,7 @@ def generated() -> dict[Path, str]:
     files[ROOT / 'model-index.yml'] = yaml.safe_dump(
         dict(Import=[f'configs/{folder}/metafile.yml' for folder in COLLECTIONS])
     )
+    files[ROOT / 'docs/settings.md'] = settings_table.page(published)
     return files
 
 
