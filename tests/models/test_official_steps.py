@@ -149,8 +149,7 @@ def mec_recipe():
     cfg = recipe('mec/r50_8xb128_100e_in1k.py')
     cfg.model.neck.update(in_channels=16, hid_channels=16, out_channels=DIM)
     cfg.model.head.predictor.update(in_channels=DIM, hid_channels=PREDICTOR_DIM, out_channels=DIM)
-    # The authors' code has no guard.
-    cfg.model.head.loss.update(distortion=DISTORTION, warmup=WARMUP_EPOCHS / EPOCHS, guard=False)
+    cfg.model.head.loss.update(distortion=DISTORTION, warmup=WARMUP_EPOCHS / EPOCHS)
     warmup, cosine = cfg.param_scheduler
     warmup.end = cosine.begin = WARMUP_EPOCHS
     cfg.auto_scale_lr.enable = True
