@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.logging import MessageHub
@@ -17,6 +16,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmpretrain.models import ResNet_CIFAR, SelfSupDataPreprocessor
 from mmpretrain.registry import DATASETS, TRANSFORMS
+from ranks import on_ranks
 
 from mmentropy.engine.hooks.knn_during_training import KNNHook
 from mmentropy.evaluation import extract_features, knn_accuracy
@@ -238,27 +238,22 @@ def fake_runner(model):
     )
 
 
-def _hook_on_two_ranks(rank, folder):
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
-    )
+def _hook_on_two_ranks(rank, world):
     seen, runner = fake_runner(MMDistributedDataParallel(tiny_model()))
     # 51 test rows: the ranks classify 26 and 25.
     knn = KNNHook(digits('train', 100), digits('test', 51), batch_size=16)
     knn.before_train(runner)
     knn.after_train_epoch(runner)
-    torch.save(seen, f'{folder}/{rank}.pt')
-    dist.destroy_process_group()
+    return seen
 
 
 @pytest.mark.slow
 def test_hook_on_two_ranks_equals_one(tmp_path):
-    torch.multiprocessing.spawn(_hook_on_two_ranks, (str(tmp_path),), nprocs=2)
+    results = on_ranks(_hook_on_two_ranks, 2, tmp_path)
     seen, runner = fake_runner(tiny_model())
     knn = KNNHook(digits('train', 100), digits('test', 51), batch_size=16)
     knn.before_train(runner)
     knn.after_train_epoch(runner)
     assert seen.keys() == {'knn/top1', 'val/knn_top1'}
-    for rank in range(2):
-        found = torch.load(tmp_path / f'{rank}.pt')
+    for found in results:
         assert found == pytest.approx(seen, abs=1e-9)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.models import (
     ClsDataPreprocessor,
@@ -12,6 +11,7 @@ from mmpretrain.models import (
     VisionTransformer,
 )
 from mmpretrain.structures import DataSample
+from ranks import on_ranks
 from small_images import NORM, PACK, Images, by_hand, tiny_resnet
 from torch import nn
 
@@ -169,10 +169,7 @@ def test_pixels_are_flat_and_in_unit_range():
         pixel_features(bad)
 
 
-def _extract_on_two_ranks(rank, folder):
-    dist.init_process_group(
-        'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
-    )
+def _extract_on_two_ranks(rank, world):
     results = {}
     for size in (1, 2, 7, 9):
         results[size] = extract_features(
@@ -186,15 +183,12 @@ def _extract_on_two_ranks(rank, folder):
         )
     except ValueError as error:
         results['error'] = str(error)
-    torch.save(results, f'{folder}/{rank}.pt')
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.mark.slow
 def test_two_ranks_get_all_rows_in_order(tmp_path):
-    torch.multiprocessing.spawn(_extract_on_two_ranks, (str(tmp_path),), nprocs=2)
-    for rank in range(2):
-        results = torch.load(tmp_path / f'{rank}.pt')
+    for results in on_ranks(_extract_on_two_ranks, 2, tmp_path):
         for size in (1, 2, 7, 9):
             x, y = results[size]
             assert y.tolist() == list(range(size))
