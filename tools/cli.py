@@ -18,6 +18,7 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument('checkpoint')
     parser.add_argument('--config', help='default: the config stored in the checkpoint')
+    add_trust(parser)
     parser.add_argument(
         '--branch',
         default='student',
@@ -25,6 +26,15 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
         help='teacher: the EMA target of BYOL-like models',
     )
     return parser
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add --trust."""
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='import and run what a config that came with a file names; it can run any code',
+    )
 
 
 def aligned(rows: list[list[str]]) -> str:

@@ -14,7 +14,7 @@ from mmengine.dist import init_dist, is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import PROTOCOLS, eval_datasets, evaluate_checkpoint, parse_protocols
-from mmentropy.weights.stored_config import config_of
+from mmentropy.weights.stored_config import chosen_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,10 +43,23 @@ def main() -> None:
     protocols = parse_protocols(args.protocols)
     if args.out and not Path(args.out).absolute().parent.is_dir():
         raise ValueError(f'--out: no folder {Path(args.out).parent}')
-    cfg = Config.fromfile(args.config) if args.config else config_of(args.checkpoint)
-    if args.data:
-        train, test = eval_datasets(Config.fromfile(args.data))
-        cfg.eval_datasets = dict(train=train, test=test)
+    own = Config.fromfile(args.config) if args.config else None
+    data = eval_datasets(Config.fromfile(args.data)) if args.data else None
+    with chosen_config(args.checkpoint, own, args.trust) as cfg:
+        if data:
+            cfg.eval_datasets = dict(train=data[0], test=data[1])
+        results = evaluate(args, cfg, protocols)
+    if not is_main_process():
+        return
+    print(score_table(results))
+    if args.out:
+        Path(args.out).write_text(json.dumps(results, indent=2) + '\n')
+
+
+def evaluate(
+    args: argparse.Namespace, cfg: Config, protocols: list[str]
+) -> dict[str, dict[str, float]]:
+    """Return the scores of the checkpoint and its baselines."""
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if args.launcher == 'pytorch':
@@ -54,7 +67,7 @@ def main() -> None:
             init_dist('pytorch')
         else:  # mmengine's init_dist needs a GPU
             torch.distributed.init_process_group('gloo')
-    results = evaluate_checkpoint(
+    return evaluate_checkpoint(
         args.checkpoint,
         cfg,
         protocols,
@@ -66,11 +79,6 @@ def main() -> None:
         device='cuda' if torch.cuda.is_available() else 'cpu',
         seed=args.seed,
     )
-    if not is_main_process():
-        return
-    print(score_table(results))
-    if args.out:
-        Path(args.out).write_text(json.dumps(results, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 import mmentropy  # noqa: F401, registers the norm layers
 from mmentropy.weights.export import TARGETS, export_backbone
+from mmentropy.weights.stored_config import chosen_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,8 +35,9 @@ def main() -> None:
             metrics = json.loads(Path(args.metrics).read_text())
         except ValueError as error:
             raise ValueError(f'--metrics: {args.metrics} is no JSON: {error}') from error
-    cfg = Config.fromfile(args.config) if args.config else None
-    print(export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch, metrics))
+    own = Config.fromfile(args.config) if args.config else None
+    with chosen_config(args.checkpoint, own, args.trust) as cfg:
+        print(export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch, metrics))
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ python tools/import_official.py FILE --out backbone.pth
 
 import argparse
 
-from cli import errors_in_one_line
+from cli import add_trust, errors_in_one_line
 
 from mmentropy.weights.import_official import import_backbone
 
@@ -24,10 +24,11 @@ def parse_args() -> argparse.Namespace:
         choices=['student', 'teacher'],
         help='teacher: the EMA network',
     )
+    add_trust(parser)
     return parser.parse_args()
 
 
 if __name__ == '__main__':
     args = parse_args()
     with errors_in_one_line():
-        print(import_backbone(args.file, args.out, args.branch))
+        print(import_backbone(args.file, args.out, args.branch, args.trust))

@@ -19,7 +19,7 @@ from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, s
 from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.evaluation.label_propagation import LAYERS, dense_layer, segment_clip
 from mmentropy.weights.backbone import load_backbone
-from mmentropy.weights.stored_config import config_of
+from mmentropy.weights.stored_config import chosen_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,7 +78,13 @@ def row(scores: list[Scores]) -> dict[str, float]:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config) if args.config else config_of(args.checkpoint)
+    own = Config.fromfile(args.config) if args.config else None
+    with chosen_config(args.checkpoint, own, args.trust) as cfg:
+        propagate(args, cfg)
+
+
+def propagate(args: argparse.Namespace, cfg: Config) -> None:
+    """Score the checkpoint, print its tables, and write its masks."""
     order = colours(cfg)
     preprocessor = build_data_preprocessor(cfg)
     checkpoint = build_backbone(cfg, args.seed)

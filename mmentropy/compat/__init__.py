@@ -7,9 +7,12 @@ def install() -> None:
     from mmentropy.compat.mmcv_extension import install_finder
     from mmentropy.compat.mmengine_checkpoint import install_readers
     from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
+    from mmentropy.compat.mmengine_registry import restrict_registries
     from mmentropy.compat.mmpretrain_imports import import_mmpretrain
 
     accept_fork_of_mmseg()
     install_readers()
+    restrict_registries()
+    restrict_registries()
     install_finder()
     import_mmpretrain()

@@ -76,12 +76,7 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     if not entry:
         raise ValueError('the config has no model.backbone')
     entry = copy.deepcopy(entry)
-    init_cfg = entry.get('init_cfg') or []
-    inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-    if any(item.get('type') in ('Pretrained', 'PretrainedBackbone') for item in inits):
-        entry.pop('init_cfg')
-    if entry.get('pretrained'):
-        entry['pretrained'] = False
+    leave_fresh(entry)
     logger = MMLogger.get_current_instance()
     level = logger.level
     with torch.random.fork_rng(devices=[]):
@@ -95,6 +90,19 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
         finally:
             logger.setLevel(level)
     return backbone
+
+
+def leave_fresh(entry: dict) -> None:
+    """Take out of a network's config, and of those of its parts, what loads trained weights."""
+    init_cfg = entry.get('init_cfg') or []
+    inits = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+    if any(item.get('type') in ('Pretrained', 'PretrainedBackbone') for item in inits):
+        entry.pop('init_cfg')
+    if entry.get('pretrained'):
+        entry['pretrained'] = False
+    for part in entry.values():
+        if isinstance(part, dict):
+            leave_fresh(part)
 
 
 def is_bgr(dataset: dict) -> bool:

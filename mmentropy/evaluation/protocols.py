@@ -33,7 +33,7 @@ from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.svm import low_shot, svm_score
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
-from mmentropy.weights.stored_config import config_of
+from mmentropy.weights.stored_config import chosen_config
 
 # Protocols on frozen features: (train, test, seed) -> percent, or percent by number of shots.
 FROZEN: dict[str, Callable[[Rows, Rows, int], float | dict[int, float]]] = dict(
@@ -100,16 +100,16 @@ def evaluate_checkpoint(
             package and :mod:`mmentropy.weights.backbone`.
     """
     parse_protocols(','.join(protocols))
-    cfg = config_of(path) if cfg is None else cfg
-    backbone = build_backbone(cfg, seed)
-    # The checkpoint comes before the data: one that does not fit should not cost minutes.
-    load_backbone(backbone, path, branch)
-    evaluation = Evaluation(cfg, protocols, batch_size, num_workers, device, seed)
-    results = dict(checkpoint=evaluation.scores(backbone))
-    if random:
-        results['random'] = evaluation.scores(build_backbone(cfg, seed))
-    if pixels:
-        results['pixels'] = evaluation.pixel_scores()
+    with chosen_config(path, cfg) as chosen:
+        backbone = build_backbone(chosen, seed)
+        # The checkpoint comes before the data: one that does not fit should not cost minutes.
+        load_backbone(backbone, path, branch)
+        evaluation = Evaluation(chosen, protocols, batch_size, num_workers, device, seed)
+        results = dict(checkpoint=evaluation.scores(backbone))
+        if random:
+            results['random'] = evaluation.scores(build_backbone(chosen, seed))
+        if pixels:
+            results['pixels'] = evaluation.pixel_scores()
     return results
 
 

@@ -21,7 +21,7 @@ from mmentropy.weights.key_tables import (
     to_transformers_vit,
 )
 from mmentropy.weights.reader import PathLike
-from mmentropy.weights.stored_config import config_of
+from mmentropy.weights.stored_config import chosen_config
 
 TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'huggingface')
 
@@ -65,18 +65,18 @@ def export_backbone(
     check_place(out, path, target, endings)
     if out.suffix != '.pth':
         safetensors_package()
-    cfg = config_of(path) if cfg is None else cfg
-    entry = copy.deepcopy((cfg.get('model') or {}).get('backbone'))
-    if not entry:
-        raise ValueError('the config has no model.backbone: pass another')
-    entry.pop('init_cfg', None)
-    backbone = MODELS.build(entry)
+    with chosen_config(path, cfg) as chosen:
+        entry = copy.deepcopy((chosen.get('model') or {}).get('backbone'))
+        if not entry:
+            raise ValueError('the config has no model.backbone: pass another')
+        entry.pop('init_cfg', None)
+        backbone = MODELS.build(entry)
     load_backbone(backbone, path, branch, min_match=1.0)
     state = convert(backbone, target)
-    meta = dict(target=target, branch=branch, cfg=cfg.pretty_text)
+    meta = dict(target=target, branch=branch, cfg=chosen.pretty_text)
     meta |= dict(metrics=json.dumps(metrics), sha256=sha256(state))
     if target == 'huggingface':
-        save_folder(backbone, state, meta, cfg, out)
+        save_folder(backbone, state, meta, chosen, out)
     else:
         save_weights(state, meta, out)
     return _how_to_load(backbone, target, out)

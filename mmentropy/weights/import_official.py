@@ -8,13 +8,17 @@ import torch
 from mmpretrain.models import ResNet
 from mmpretrain.registry import MODELS
 
+from mmentropy.checks.stored_types import check_stored
 from mmentropy.weights.backbone import State, below, first_difference
 from mmentropy.weights.exchange_files import check_place, load_weights, save_weights, sha256
 from mmentropy.weights.key_tables import OFFICIAL_LAYOUTS, STEMS, TIMM_VIT, renamed
 from mmentropy.weights.reader import PathLike
+from mmentropy.weights.stored_config import plain_config
 
 
-def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> str:
+def import_backbone(
+    path: PathLike, out: PathLike, branch: str = 'student', trust: bool = False
+) -> str:
     """Write another library's backbone as mmpretrain's.
 
     Args:
@@ -23,6 +27,7 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
             latter.
         out: .pth with ``backbone.*`` and a config of the backbone.
         branch: 'student' or 'teacher', the EMA network.
+        trust: copy a stored config that names what could run code.
 
     Returns:
         One line: what was recognised, taken and left.
@@ -30,7 +35,8 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such checkpoint.
         ValueError: the checkpoint is unreadable, unsafe, changed since its sha256, of an unknown
-            layout, or not exactly a ResNet or ViT; one line, and nothing is written.
+            layout, or not exactly a ResNet or ViT, or stores a config that could run code; one
+            line, and nothing is written.
         ImportError: safetensors is needed and not installed.
     """
     out = Path(out)
@@ -55,6 +61,8 @@ def import_backbone(path: PathLike, out: PathLike, branch: str = 'student') -> s
         cfg = f'model = {dict(backbone=entry)!r}\n'
         if 'arch' in entry:
             what += f', {entry["arch"]["num_heads"]} heads assumed'
+    elif not trust:
+        check_stored(plain_config(cfg).to_dict())
     save_weights({f'backbone.{k}': v for k, v in state.items()}, dict(cfg=cfg), out)
     left = len(weights) - len(state)
     return f'{path}: {name}, {branch}, {what}; {len(state)} tensors taken, {left} left'

@@ -1,27 +1,71 @@
-"""The config that a checkpoint stores, read without running it."""
+"""Configs that came with a checkpoint or a work directory, read without running them."""
 
 import ast
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
+from mmentropy.checks.stored_types import check_stored, registered_types_only
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
+# Reading takes a hundred times the memory of the text. A config has some ten thousand characters.
+_LONGEST = 1_000_000
 
-def config_of(path: PathLike) -> Config:
+
+@contextmanager
+def chosen_config(
+    path: PathLike, cfg: Config | None = None, trust: bool = False
+) -> Iterator[Config]:
+    """Yield ``cfg``, or else the config that a checkpoint stores.
+
+    Unless ``trust`` is set, what a stored config names is looked up in registries only, as long as
+    the block runs. Errors are those of :func:`config_of`.
+    """
+    if cfg is not None:
+        yield cfg
+        return
+    cfg = config_of(path, trust)
+    with nullcontext() if trust else registered_types_only():
+        yield cfg
+
+
+def config_of(path: PathLike, trust: bool = False) -> Config:
     """Return the config that a checkpoint was trained with.
+
+    Its ``custom_imports`` are imported.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
-        ValueError: the file is unreadable, unsafe, or without a config of plain values; one line.
+        ValueError: the file is unreadable, unsafe, or without a config of plain values, or, unless
+            ``trust`` is set, the config names what could run code; one line.
         ImportError: a module of ``custom_imports`` is not installed.
     """
     meta = read_checkpoint(path).get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'{path} holds no config (meta.cfg): pass one')
-    # Config.fromstring would run the text, and checkpoints come from anywhere.
-    # A text that mmengine wrote consists of literals.
+    try:
+        cfg = plain_config(text)
+    except ValueError as error:
+        raise ValueError(
+            f'the config in {path} is not made of plain values and is not '
+            f'run: pass a config file ({error})'
+        ) from error
+    prepare_stored(cfg, trust)
+    return cfg
+
+
+def plain_config(text: str) -> Config:
+    """Return a config as mmengine writes it, which consists of assignments of literals.
+
+    Raises:
+        ValueError: the text has anything else, or is too long for a config; one line.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f'it has {len(text):,} characters')
+    # Config.fromstring would run the text.
     try:
         values: dict[str, object] = {}
         for line in _LiteralDicts().visit(ast.parse(text)).body:
@@ -29,15 +73,30 @@ def config_of(path: PathLike) -> Config:
                 raise ValueError(f'line {line.lineno} is no assignment')
             # A target that is no plain name raises an AttributeError.
             values.update({t.id: ast.literal_eval(line.value) for t in line.targets})  # type: ignore[attr-defined]
-        cfg = Config(values, cfg_text=text)
-    except (SyntaxError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f'the config in {path} is not made of plain values and is not '
-            f'run: pass a config file ({str(error).splitlines()[0]})'
-        ) from error
+        return Config(values, cfg_text=text)
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
+
+
+def prepare_stored(cfg: Config, trust: bool = False) -> None:
+    """Check what a stored config names, unless it is trusted, and import its ``custom_imports``.
+
+    Raises:
+        ValueError: the config names what could run code; one line.
+        ImportError: a module of ``custom_imports`` is not installed.
+    """
+    if not trust:
+        check_stored(cfg.to_dict())
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
-    return cfg
 
 
 class _LiteralDicts(ast.NodeTransformer):

@@ -13,6 +13,7 @@ from mmentropy.evaluation import (
     build_data_preprocessor,
     eval_datasets,
 )
+from mmentropy.evaluation.from_config import leave_fresh
 
 
 def test_eval_datasets_of_an_ordinary_config():
@@ -30,6 +31,15 @@ def test_eval_datasets_of_an_ordinary_config():
         eval_datasets(digits_config(train_dataloader=dict(dataset=digits)))
     with pytest.raises(ValueError, match='train and test'):
         eval_datasets(digits_config(eval_datasets=dict(train=digits)))
+
+
+def test_no_part_of_a_backbone_is_pretrained():
+    trained = dict(type='Pretrained', checkpoint='https://example.org/a.pth')
+    entry = dict(
+        type='A', pretrained='b', part=dict(type='B', init_cfg=[trained]), init_cfg=trained
+    )
+    leave_fresh(entry)
+    assert entry == dict(type='A', pretrained=False, part=dict(type='B'))
 
 
 def test_built_backbone_is_seeded_and_never_pretrained(capsys):

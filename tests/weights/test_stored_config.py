@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmentropy.weights.stored_config import config_of
+from mmentropy.weights.stored_config import config_of, plain_config
 
 
 @pytest.mark.slow
@@ -40,5 +40,14 @@ def test_config_imports_what_it_names(tmp_path):
     path = tmp_path / 'imports.pth'
     text = "custom_imports = dict(imports=['no_such_module_here'])\n"
     torch.save(dict(meta=dict(cfg=text)), path)
-    with pytest.raises(ImportError, match='no_such_module_here'):
+    with pytest.raises(ValueError, match="imports 'no_such_module_here'.* add --trust"):
         config_of(path)
+    with pytest.raises(ImportError, match='no_such_module_here'):
+        config_of(path, trust=True)
+
+
+def test_a_text_that_is_too_long_or_too_deep_for_a_config_is_refused():
+    for text in ('a = 1\n' * 200_000, 'a = ' + '[' * 50_000, 'a = ' + '-' * 100_000 + '1'):
+        with pytest.raises(ValueError) as error:
+            plain_config(text)
+        assert len(str(error.value)) < 200

@@ -1,0 +1,85 @@
+"""Files from elsewhere in the tools that open them: nothing runs, and one line says so."""
+
+import runpy
+import sys
+
+import pytest
+import torch
+from harmful_pickle import Harmful
+from hostile_configs import MODULE, hostile, plain, text_of
+from mmengine.config import Config
+
+import mmentropy  # noqa: F401, registers Digits
+from mmentropy.evaluation import build_backbone
+
+# Attacks of which each reaches the tools by another way; all are in tests/checks.
+ATTACKS = ('backbone', 'norm', 'preprocessor', 'imports', 'dataset', 'expression')
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Return a function that runs a tool and returns its one line of error."""
+
+    def run_tool(tool, *args):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        with pytest.raises(SystemExit) as error:
+            runpy.run_path(f'tools/{tool}', run_name='__main__')
+        text = str(error.value)
+        assert text.startswith('error: ') and '\n' not in text
+        return text
+
+    return run_tool
+
+
+def commands(path, folder):
+    """Yield the tools that open a checkpoint, with their arguments."""
+    yield 'evaluate.py', path, '--protocols', 'knn'
+    yield 'export.py', path, '--to', 'mmpretrain', '--out', folder / 'out.pth'
+    yield 'import_official.py', path, '--out', folder / 'out.pth'
+    yield 'propagate.py', path, '--data', folder
+
+
+def checkpoint(path, config):
+    """Write the checkpoint of a small backbone with a config."""
+    state = build_backbone(Config(plain())).state_dict()
+    weights = {f'backbone.{key}': value for key, value in state.items()}
+    torch.save(dict(state_dict=weights, meta=dict(cfg=text_of(config))), path)
+    return path
+
+
+@pytest.mark.parametrize('name', ATTACKS)
+def test_a_stored_config_runs_nothing(name, run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    configs, canary = hostile(tmp_path)
+    path = checkpoint(tmp_path / 'epoch_1.pth', configs[name])
+    for command in commands(path, tmp_path):
+        text = run(*command)
+        assert 'refused: a stored config' in text and '--trust' in text
+        assert not canary.exists()
+        assert not (tmp_path / 'out.pth').exists()
+
+
+def test_a_data_set_unpickles_nothing(run, tmp_path):
+    configs, canary = hostile(tmp_path)
+    path = checkpoint(tmp_path / 'epoch_1.pth', configs['pickle'])
+    assert 'reads the pickle' in run('evaluate.py', path)
+    assert not canary.exists()
+
+
+def test_a_pickle_runs_nothing(run, tmp_path):
+    torch.save(dict(state_dict={}, meta=Harmful(tmp_path / 'canary')), tmp_path / 'a.pth')
+    for command in commands(tmp_path / 'a.pth', tmp_path):
+        assert 'refused: it holds' in run(*command)
+    assert not (tmp_path / 'canary').exists()
+
+
+def test_trust_imports_what_a_config_names(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    configs, canary = hostile(tmp_path)
+    path = checkpoint(tmp_path / 'epoch_1.pth', configs['imports'])
+    monkeypatch.setattr(sys, 'argv', ['evaluate.py', str(path), '--protocols', 'knn', '--trust'])
+    try:
+        runpy.run_path('tools/evaluate.py', run_name='__main__')
+    finally:
+        sys.modules.pop(MODULE, None)
+    assert canary.exists()
