@@ -4,9 +4,10 @@ python tools/report.py work_dirs/a work_dirs/b
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from cli import errors_in_one_line
+from cli import add_trust, errors_in_one_line
 
 from mmentropy.report import measured_runs, read_runs, report_html
 
@@ -23,17 +24,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-features', action='store_true', help='do not load checkpoints and images'
     )
+    add_trust(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    runs = read_runs(args.work_dirs)
+    runs = read_runs(args.work_dirs, args.trust)
     out = args.out or Path(args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
     measured = None
     if not args.no_features:
         measured = measured_runs(runs, args.checkpoint)
     page = report_html(runs, measured)
+    for run in runs:
+        found = measured[run.key] if measured else ()
+        for note in [*run.notes, *(text for text in found if isinstance(text, str))]:
+            print(f'note: {run.name}: {note}', file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding='utf-8')
     print(f'wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')

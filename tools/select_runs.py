@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cli import aligned, errors_in_one_line
+from cli import add_trust, aligned, errors_in_one_line
 from scipy.stats import kendalltau, spearmanr
 
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
@@ -64,7 +64,7 @@ def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
     Raises:
         ValueError: the directory holds no run under the monitor.
     """
-    run = read_run(work_dir)
+    run = read_run(work_dir, args.trust)
     prefix = f'monitor/{args.part}/'
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for key in run.curves:
@@ -236,6 +236,7 @@ def parse_args() -> argparse.Namespace:
         'checkpoint; default results.json',
     )
     parser.add_argument('--json', type=Path, help='write all of it here')
+    add_trust(parser)
     return parser.parse_args()
 
 

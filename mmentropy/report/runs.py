@@ -11,11 +11,16 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmentropy.checks.files import read_text, size_of
+from mmentropy.weights.stored_config import LONGEST_CONFIG, plain_config
+
 _STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.M)
 _RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
 _EPOCH = re.compile(r'Epoch\(train\) +\[\d+\]\[ *\d+/(\d+)\]')
 _HEADER = re.compile(r'^System environment:(.*?)^-----', re.M | re.S)
 _ENTRY = re.compile(r'^ {4}([^:\n]+): (.*)', re.M)
+# Logs are larger than this only by mistake or malice.
+_LONGEST_LOG = 500_000_000
 
 # An iteration, the field of a run, the curve or part of the network, and the value.
 Record = tuple[int, str, str, Any]
@@ -34,7 +39,8 @@ class Run:
     iterations and values, which may be nan or inf; ``spectra`` the shares of singular values, and
     ``widths`` those of features, by part of the network. ``monitored`` says that
     EntropyMonitorHook measured, so that no alarm means that all is well. ``environment`` are
-    entries of the log's header, and ``notes`` say which files could not be read.
+    entries of the log's header, and ``notes`` say which files could not be read. ``trusted`` says
+    that what the config names may be imported and run.
     """
 
     path: Path
@@ -54,6 +60,7 @@ class Run:
     alarms: list[tuple[int, str]] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    trusted: bool = False
 
     @property
     def last_iter(self) -> int:
@@ -86,13 +93,17 @@ class Run:
         return value
 
 
-def read_runs(paths: list[Path]) -> list[Run]:
+def read_runs(paths: list[Path], trust: bool = False) -> list[Run]:
     """Read several runs and give them names and letters that tell them apart.
+
+    Args:
+        paths: work directories.
+        trust: execute configs that are not made of plain values.
 
     Raises:
         ValueError: a path is no work directory with a training log.
     """
-    runs = [read_run(path) for path in paths]
+    runs = [read_run(path, trust) for path in paths]
     names = [run.name for run in runs]
     for i, run in enumerate(runs):
         run.slot = i
@@ -102,8 +113,8 @@ def read_runs(paths: list[Path]) -> list[Run]:
     return runs
 
 
-def read_run(path: Path) -> Run:
-    """Read one work directory.
+def read_run(path: Path, trust: bool = False) -> Run:
+    """Read one work directory, as :func:`read_runs` does.
 
     Raises:
         ValueError: there is no training log, or nothing in it.
@@ -111,7 +122,7 @@ def read_run(path: Path) -> Run:
     starts = sorted(file.parent.parent for file in path.glob('*/vis_data/scalars.json'))
     if not starts:
         raise ValueError(f'{path}: no training log; give a work directory of tools/train.py')
-    run = Run(path, path.resolve().name, starts=len(starts))
+    run = Run(path, path.resolve().name, starts=len(starts), trusted=trust)
     _read_config(run, starts[-1])
     records: list[Record] = []
     for start in starts:
@@ -159,12 +170,25 @@ def _read_config(run: Run, start: Path) -> None:
     for file in [start / 'vis_data' / 'config.py', *dumped]:
         if file.exists():
             try:
-                run.config_text = file.read_text(errors='replace')
-                run.config = Config.fromfile(file, import_custom_modules=False)
+                run.config_text = read_text(file, LONGEST_CONFIG)
+                run.config = _config(file, run)
                 return
-            # A config is a program, so it can fail in any way.
+            # A trusted config is a program, so it can fail in any way.
             except Exception as error:
                 run.notes.append(f'{file.name} cannot be read: {one_line(error)}')
+
+
+def _config(file: Path, run: Run) -> Config:
+    """Return the config in a file, which is executed only if the run is trusted."""
+    try:
+        return plain_config(run.config_text)
+    except ValueError as error:
+        if run.trusted:
+            return Config.fromfile(file, import_custom_modules=False)
+        raise ValueError(
+            f'refused: it is not made of plain values ({error}), and to execute it could run any '
+            'code; if you trust where it comes from, add --trust'
+        ) from error
 
 
 def _read_log(run: Run, start: Path) -> int | None:
@@ -177,7 +201,7 @@ def _read_log(run: Run, start: Path) -> int | None:
     if not files:
         run.notes.append(f'{start.name} has no log: time and environment are not known')
         return None
-    text = files[0].read_text(errors='replace')
+    text = read_text(files[0], _LONGEST_LOG)
     if stamps := _STAMP.findall(text):
         first, last = (datetime.strptime(stamps[i], '%Y/%m/%d %H:%M:%S') for i in (0, -1))
         run.seconds += (last - first).total_seconds()
@@ -199,11 +223,12 @@ def _scalars(run: Run, start: Path) -> Iterator[Record]:
         run.per_epoch = max(map(math.ceil, lengths), default=None)
     # kNN and validation count epochs where training does; all else counts iterations.
     by_iteration = ['iter', 'monitor']
-    for hook in run.get('custom_hooks') or ():
+    hooks = [hook for hook in run.get('custom_hooks') or () if isinstance(hook, dict)]
+    for hook in hooks:
         if hook.get('type') == 'KNNHook' and hook.get('by_epoch') is False:
             by_iteration.append('knn')
     for line in lines:
-        if 'step' not in line:
+        if not isinstance(line.get('step'), int):
             continue
         counts_iterations = any(key.startswith(tuple(by_iteration)) for key in line)
         step = line['step'] * (1 if counts_iterations else run.per_epoch or 1)
@@ -225,10 +250,12 @@ def _monitored(run: Run, start: Path) -> Iterator[Record]:
 def _json_lines(run: Run, file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file with one JSON value a line; a missing file has none."""
     damaged = 0
+    if file.exists():
+        size_of(file, _LONGEST_LOG)
     for text in file.open(errors='replace') if file.exists() else ():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             damaged += 1
             continue
         if isinstance(line, dict):

@@ -11,7 +11,7 @@ from mmentropy.checks.stored_types import check_stored, registered_types_only
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
 # Reading takes a hundred times the memory of the text. A config has some ten thousand characters.
-_LONGEST = 1_000_000
+LONGEST_CONFIG = 1_000_000
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def plain_config(text: str) -> Config:
     Raises:
         ValueError: the text has anything else, or is too long for a config; one line.
     """
-    if len(text) > _LONGEST:
+    if len(text) > LONGEST_CONFIG:
         raise ValueError(f'it has {len(text):,} characters')
     # Config.fromstring would run the text.
     try:

@@ -2,11 +2,13 @@
 
 import runpy
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 from harmful_pickle import Harmful
 from hostile_configs import MODULE, hostile, plain, text_of
+from logged_runs import start
 from mmengine.config import Config
 
 import mmentropy  # noqa: F401, registers Digits
@@ -83,3 +85,42 @@ def test_trust_imports_what_a_config_names(run, tmp_path, monkeypatch):
     finally:
         sys.modules.pop(MODULE, None)
     assert canary.exists()
+
+
+def test_a_work_directory_runs_nothing(monkeypatch, capsys, tmp_path):
+    canary, work_dir = tmp_path / 'canary', tmp_path / 'work'
+    start(work_dir, '20261122_142736', 10, 30)
+    config = next(work_dir.glob('*/vis_data/config.py'))
+    code = (
+        f'import os\nos.mkdir({str(canary)!r})\ncustom_hooks = [dict(type="EntropyMonitorHook")]\n'
+    )
+    config.write_text(code)
+    out = tmp_path / 'report.html'
+    commands = [
+        ('report.py', work_dir, '--out', out),
+        ('select_runs.py', work_dir),
+    ]
+    for trust in (False, True):
+        for tool, *args in commands:
+            monkeypatch.setattr(sys, 'argv', [tool, *map(str, args), *['--trust'] * trust])
+            with suppress(SystemExit):
+                runpy.run_path(f'tools/{tool}', run_name='__main__')
+            said = capsys.readouterr().err
+            assert ('config.py cannot be read: refused: it is not made' in said) is not trust
+            assert canary.exists() is trust
+            if trust:
+                canary.rmdir()
+
+
+def test_a_config_of_a_work_directory_runs_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    configs, canary = hostile(tmp_path)
+    for name in ATTACKS:
+        work_dir = tmp_path / name
+        start(work_dir, '20261122_142736', 10, 30)
+        next(work_dir.glob('*/vis_data/config.py')).write_text(text_of(configs[name]))
+        checkpoint(work_dir / 'epoch_1.pth', plain())
+        monkeypatch.setattr(sys, 'argv', ['report.py', str(work_dir)])
+        runpy.run_path('tools/report.py', run_name='__main__')
+        assert 'refused: a stored config' in capsys.readouterr().err
+        assert not canary.exists()
