@@ -167,7 +167,7 @@ def facts(name: str) -> dict[str, dict[str, Any]]:
 
 
 def rows_of(name: str) -> dict[str, tuple[str, str, str]]:
-    """By setting: its value, whose it is, and what else is said about it."""
+    """Return the value of each setting, whose it is, and what else is said about it."""
     known, rows = facts(name), {}
     for title, value in settings(name).items():
         stated = {kind: known[kind].get(title) for kind in ('paper', 'code', 'inferred')}
