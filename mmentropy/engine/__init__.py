@@ -1,5 +1,11 @@
 """What mmengine runs while a network trains; importing it registers everything."""
 
-from mmentropy.engine import hooks, optimizers, train_loop
+from mmpretrain.engine.optimizers import LARS
+from mmpretrain.registry import OPTIMIZERS
 
-__all__ = ['hooks', 'optimizers', 'train_loop']
+from mmentropy.engine import bfloat16, hooks, train_loop
+
+__all__ = ['bfloat16', 'hooks', 'train_loop']
+
+# Version 0.1.0 had a LARS of this name with the same steps and state dict.
+OPTIMIZERS.register_module('ForeachLARS', module=LARS)
