@@ -16,8 +16,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 HEAD = """# Settings of the recipes with a published number
 
 Written by `python tools/model_index.py` from the configs and from
-[configs/facts.yml](../configs/facts.yml), which says what papers and authors' codes state. Of a
-variant only what differs from its recipe is listed.
+[configs/facts.yml](../configs/facts.yml), which says what papers and authors' codes state. A
+variant is listed with what differs from its recipe.
 
 - *paper*, *code*: they state this value.
 - *inferred*: nobody states it; a figure of the paper implies it.
