@@ -11,4 +11,5 @@ fi
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check --quiet .
 "$PYTHON" -m mypy
-exec "$PYTHON" -m pytest -q -n 2 "$@"
+# Idle workers take over tests that wait behind a long one.
+exec "$PYTHON" -m pytest -q -n 2 --dist worksteal "$@"
