@@ -11,6 +11,9 @@ import torch
 from mmentropy.weights.backbone import State, tensors_in
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
+# A header has about a hundred bytes for a tensor, and takes several times its length of memory.
+_LONGEST_HEADER = 10_000_000
+
 
 def load_weights(path: PathLike) -> tuple[State, dict]:
     """Read weights and meta from a .pth or .safetensors; nothing in the file is executed.
@@ -29,6 +32,11 @@ def load_weights(path: PathLike) -> tuple[State, dict]:
         state = dicts.get('state_dict', dicts.get('model', checkpoint))
         return tensors_in(state), dicts.get('meta', {})
     safetensors = safetensors_package()
+    with open(path, 'rb') as file:
+        header = int.from_bytes(file.read(8), 'little')
+    if header > _LONGEST_HEADER:
+        reason = f'its header is {header:,} bytes long'
+        raise ValueError(f'{path} is no file of safetensors, or a damaged one ({reason})')
     try:
         with safetensors.safe_open(path, 'pt') as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}

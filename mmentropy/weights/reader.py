@@ -8,11 +8,12 @@ Afterwards the records are replaced by what they describe, after a check of ever
 """
 
 import inspect
+import math
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +23,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import Tensor
 
 from mmentropy.weights.checksum import check_file
+from mmentropy.weights.declared_sizes import FalseSizeError, check_sizes
 
 PathLike = str | os.PathLike
 
@@ -170,19 +172,27 @@ def records_allowed() -> Iterator[None]:
         torch.serialization.add_safe_globals(known)
 
 
-def restored(content: Any) -> Any:
+def restored(content: Any, size: int | None = None) -> Any:
     """Return what torch read, its records replaced by what they describe.
 
     Dicts and lists are changed in place.
 
+    Args:
+        content: what ``torch.load`` returned within :func:`records_allowed`.
+        size: bytes of the file. Tensors and arrays, which can show one part of it again and again,
+            may together have twice as many, and 100 million more.
+
     Raises:
         _Refused: the content holds code, or a record with parts that do not fit.
+        FalseSizeError: it has more elements than the file.
     """
+    left = math.inf if size is None else 2 * size + 100_000_000
     done: dict[int, Any] = {}
     # It keeps what was seen alive, so that no other object gets its id.
     seen: dict[int, Any] = {}
 
     def walk(value: Any) -> Any:
+        nonlocal left
         if id(value) not in done:
             if id(value) in seen:
                 raise _Refused('a tuple or a record that contains itself')
@@ -190,6 +200,9 @@ def restored(content: Any) -> Any:
             if isinstance(value, (dict, list)):
                 done[id(value)] = value
             done[id(value)] = turned(value)
+            left -= _bytes_of(done[id(value)])
+            if left < 0:
+                raise FalseSizeError(f'its tensors are larger than the file of {size:,} bytes')
         return done[id(value)]
 
     def turned(value: Any) -> Any:
@@ -220,6 +233,13 @@ def restored(content: Any) -> Any:
     return walk(content)
 
 
+def _bytes_of(value: Any) -> int:
+    """Return the memory that the elements of an array or tensor would take; else 0."""
+    if isinstance(value, np.ndarray) or isinstance(value, Tensor) and not value.is_sparse:
+        return value.nbytes
+    return 0
+
+
 def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
     """Return what ``torch.save`` wrote; nothing in the file is executed.
 
@@ -228,9 +248,12 @@ def load(path: PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
             and what mmengine writes; one line.
     """
     try:
+        file = open(path, 'rb') if isinstance(path, (str, os.PathLike)) else nullcontext(path)
+        with file as stream:
+            size = check_sizes(stream)
         with records_allowed():
             content = torch.load(path, map_location, weights_only=True)
-        return restored(content)
+        return restored(content, size)
     # A damaged file can fail at any place of the reader.
     except Exception as error:
         raise refused(path, error) from error
@@ -253,6 +276,8 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> dict:
 def refused(path: PathLike | BinaryIO, error: Exception) -> ValueError:
     """Return an error that says in one line why a checkpoint was not read."""
     name = str(error)
+    if isinstance(error, FalseSizeError):
+        return ValueError(f'{path} refused: {name}; no checkpoint is like that, get it again')
     if not isinstance(error, _Refused):
         if 'Unsupported global' not in name and 'Trying to load' not in name:
             kind = type(error).__name__

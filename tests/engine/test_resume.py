@@ -181,4 +181,4 @@ def test_damaged_ones_are_read_once_too(two_checkpoints, reads):
     path.write_bytes(path.read_bytes()[:-100])
     found = newest_checkpoint(two_checkpoints, last=path.name)
     assert CheckpointLoader.load_checkpoint(str(found))['meta'] == dict(iter=10)
-    assert reads == (['epoch_2.pth', 'epoch_1.pth'],) * 2
+    assert reads == (['epoch_2.pth', 'epoch_1.pth'], ['epoch_1.pth'])
