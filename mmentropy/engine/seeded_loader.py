@@ -5,17 +5,14 @@ of a batch carries a seed into the loader process, where the generators are seed
 set is asked for that row. The draws depend neither on the number of processes nor on other images.
 """
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.engine.random_state import image_seeds, seed_host
-
-# What a loader of seeded rows sets itself; it has all other settings of the loader it is made from.
-OWN = {'dataset', 'batch_size', 'shuffle', 'sampler', 'batch_sampler', 'drop_last'}
 
 
 class SeededIndex(int):
@@ -32,7 +29,10 @@ class SeededIndex(int):
 
 
 class SeededDataset(Dataset):
-    """A data set that seeds the generators before each item, where the row brings a seed."""
+    """A data set that seeds the generators before each item, where the row brings a seed.
+
+    Its other attributes are those of the data set that it is made from.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -44,6 +44,12 @@ class SeededDataset(Dataset):
         if isinstance(row, SeededIndex):
             seed_host(row.seed)
         return self.dataset[int(row)]
+
+    def __getattr__(self, name: str) -> Any:
+        # pickle asks before there is a data set, and torch asks for a way around __getitem__.
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
 
 
 class SeededBatches:
@@ -85,29 +91,9 @@ class SeededBatches:
         return getattr(self.batches, name)
 
 
-class SeededLoader:
-    """A loader of seeded rows, which is like ``loader`` but for the rows of each batch.
-
-    Attributes that are set before the first iteration, such as ``worker_init_fn``, are observed.
-    """
-
-    def __init__(self, loader: DataLoader, batch_sampler: SeededBatches) -> None:
-        self.loader = loader
-        self.batch_sampler = batch_sampler
-        self._seeded: DataLoader | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        if self._seeded is None:
-            names = inspect.signature(DataLoader).parameters.keys() - OWN
-            settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
-            batches: Sequence[Any] = self.batch_sampler  # type: ignore[assignment]
-            self._seeded = DataLoader(
-                SeededDataset(self.loader.dataset), batch_sampler=batches, **settings
-            )
-        return iter(self._seeded)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
+def seeded_loader(loader: DataLoader, batches: SeededBatches) -> DataLoader:
+    """Return a loader of seeded rows, which is like ``loader`` but for the rows of each batch."""
+    seeded = copy(loader)
+    # torch does not let them be set.
+    vars(seeded).update(dataset=SeededDataset(loader.dataset), batch_sampler=batches)
+    return seeded

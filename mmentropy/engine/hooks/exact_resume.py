@@ -9,7 +9,7 @@ from mmpretrain.registry import HOOKS
 from torch.utils.data import IterableDataset
 
 from mmentropy.engine.random_state import network_seed, seed_host
-from mmentropy.engine.seeded_loader import SeededBatches, SeededLoader
+from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
 from mmentropy.engine.train_loop import replace_dataloader, require_train_loop
 
 # The key in the message hub, and so in a checkpoint, of the number of batches an epoch.
@@ -53,7 +53,7 @@ class ExactResumeHook(Hook):
             first = first_iteration(runner)
             where = runner if isinstance(loop, EpochBasedTrainLoop) else None
             batches = SeededBatches(loader.batch_sampler, runner.seed, first, done, where)
-            replace_dataloader(loop, SeededLoader(loader, batches))
+            replace_dataloader(loop, seeded_loader(loader, batches))
         if done:
             loop.batches_done = done
         self._owes_validation = runner.iter > 0 and not done and validation_is_missing(runner)

@@ -1,6 +1,5 @@
 """Checkpoints that survive a full disk."""
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -42,7 +41,6 @@ class SafeCheckpointHook(CheckpointHook):
 
     # mmengine sets these without a type.
     backend_args: dict | None
-    keep_ckpt_ids: deque
     file_backend: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,48 +78,27 @@ class SafeCheckpointHook(CheckpointHook):
             The name, ``interrupted_{n}.pth``, of the file, which the next checkpoint replaces; or
             None if it could not be written.
         """
-        name = f'{INTERRUPTED}_{runner.iter + 1}.pth'
-        with self.or_go_on(runner, name):
-            self._save(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1))
-            return name
-        return None
+        once = copy(self)
+        once.filename_tmpl, once.max_keep_ckpts = f'{INTERRUPTED}_{{}}.pth', -1
+        step = runner.iter + 1
+        saved = once._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=step))
+        return once.filename_tmpl.format(step) if saved else None
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> bool:
+        """Save as mmengine does; return whether it could be written."""
         name = self.filename_tmpl.format(step)
         with self.or_go_on(runner, name):
-            if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
-                if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                    old = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
-                    path = self.file_backend.join_path(self.out_dir, old)
-                    if is_main_process() and self.file_backend.isfile(path):
-                        self.file_backend.remove(path)
-                self.keep_ckpt_ids.append(step)
-                runner.message_hub.update_info('keep_ckpt_ids', [*self.keep_ckpt_ids])
-            self._save(runner, name, meta)
-
-    def _save(self, runner: Runner, name: str, meta: dict) -> None:
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        if not has_stepped(runner.optim_wrapper):
-            # One file serves all ranks, and the mean of their gradients is what will step.
-            gradients = [p.grad for p in runner.model.parameters() if p.grad is not None]
-            all_reduce_params(gradients, op='mean')
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            backend_args=self.backend_args,
-            **self.args,
-        )
-        if is_main_process():
-            last = self.file_backend.join_path(runner.work_dir, 'last_checkpoint')
-            self.file_backend.put_text(self.last_ckpt, last)
-            for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
-                if path.name != name:
-                    path.unlink()
+            if not has_stepped(runner.optim_wrapper):
+                # One file serves all ranks, and the mean of their gradients is what will step.
+                gradients = [p.grad for p in runner.model.parameters() if p.grad is not None]
+                all_reduce_params(gradients, op='mean')
+            super()._save_checkpoint_with_step(runner, step, meta)
+            if is_main_process():
+                for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
+                    if path.name != name:
+                        path.unlink()
+            return True
+        return False
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self.or_go_on(runner, 'the best checkpoint'):
