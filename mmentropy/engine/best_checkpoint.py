@@ -1,12 +1,11 @@
 """Keeping the best checkpoint by what hooks measure while a network trains.
 
-A config asks for it by ``default_hooks = dict(checkpoint=dict(save_best='knn/top1',
-rule='greater'))``. mmengine judges ``save_best`` after validation only, which pre-training does not
-have.
+A config asks for it by ``default_hooks.checkpoint = dict(save_best='knn/top1', rule='greater')``.
+mmengine judges ``save_best`` only after validation, which pre-training does not have.
 """
 
 import math
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -23,8 +22,8 @@ def check_save_best(runner: Runner) -> None:
     A hook names what it hands to :func:`save_best` by a method ``scalar_names(runner)``.
 
     Raises:
-        ValueError: No hook names a key, or one does while there is a val loop, because mmengine
-            would look for the key among the metrics of validation.
+        ValueError: No hook names a key, or one does although mmengine would look for it among the
+            metrics of validation.
     """
     hook = _checkpoint_hook(runner)
     if hook is None:
@@ -49,13 +48,13 @@ def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False)
     """Save the network if it is the best so far by a ``save_best`` key.
 
     It is saved as mmengine does after validation: ``best_{key}_iter_{n}.pth`` without the state of
-    the optimiser, a line in the log, ``best_score`` and ``best_ckpt`` in the message hub. But the
-    previous one is removed after that. A hook calls this before the CheckpointHook runs, whose
-    checkpoint then knows of it. Ranks other than the first may call it or not.
+    the optimiser, a line in the log, ``best_score`` and ``best_ckpt`` in the message hub; then the
+    previous one is removed. A hook calls this before the CheckpointHook runs, whose checkpoint then
+    knows of it. Ranks other than the first need not call it.
 
     Args:
         runner: The run.
-        metrics: What was measured. A key that is missing or not finite is not judged; that is a
+        metrics: What was measured. A key that is missing or not finite is not judged, with a
             warning if there are metrics with the same first part of the name.
         by_epoch: Whether this is called after an epoch, and not after an iteration.
     """
@@ -116,8 +115,7 @@ def _info_keys(hook: CheckpointHook, key: str) -> tuple[str, str]:
 def _best(runner: Runner, hook: CheckpointHook, key: str, rule: str) -> tuple[str | None, float]:
     """Return path and score of the best checkpoint that is still there.
 
-    The checkpoint that a run was resumed from may be older than the best one, which then is found
-    in the folder.
+    It may be newer than the one that a run was resumed from, and then is found in the folder.
     """
     path_key, score_key = _info_keys(hook, key)
     info = runner.message_hub.runtime_info
@@ -128,12 +126,10 @@ def _best(runner: Runner, hook: CheckpointHook, key: str, rule: str) -> tuple[st
     # A run that begins anew does not look at what another one left.
     files = Path(hook.out_dir).glob(f'{_stem(key)}_*.pth') if runner._resume else ()
     for file in files:
-        try:
+        with suppress(ValueError, KeyError):
             score = read_checkpoint(file)['message_hub']['runtime_info'][score_key]
-        except (ValueError, KeyError):
-            continue
-        if hook.is_better_than[key](score, best):
-            path, best = str(file), score
+            if hook.is_better_than[key](score, best):
+                path, best = str(file), score
     if path is not None:
         _remember(runner, hook, key, path, best)
     return path, best

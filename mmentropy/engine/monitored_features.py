@@ -1,7 +1,6 @@
 """The features of any self-supervised algorithm, as the monitor measures them.
 
 They are those of a held-out batch, encoded in eval mode, or of a training step, taken as they pass.
-Up to two views each are kept, of the backbone and, where there is one, of the projector.
 """
 
 import copy
@@ -59,11 +58,9 @@ def projections(model: BaseSelfSupervisor, feats: Any) -> Tensor:
 
 
 def pooled(outputs: Any, backbone: nn.Module, count: int) -> Tensor:
-    """Return rows (N, D) float32 of what a backbone gave for ``count`` images, in own memory.
-
-    A masked backbone gives its mask as well; the rows are those of the tokens.
-    """
+    """Return rows (N, D) float32 of what a backbone gave for ``count`` images, in own memory."""
     if isinstance(outputs, (tuple, list)):
+        # A masked backbone gives its mask beside the tokens, which have more dimensions.
         tensors = [x for x in outputs if isinstance(x, Tensor) and x.is_floating_point()]
         tensors = [x for x in tensors if x.dim() and len(x) == count]
         most = max((x.dim() for x in tensors), default=0)

@@ -109,8 +109,7 @@ def _newest_first(folder: Path, template: str) -> list[Path]:
 def _first_readable(paths: Iterable[Path], damaged: set[Path]) -> tuple[float, Path, dict] | None:
     """Return the iteration, path and content of the first checkpoint that can be read.
 
-    Absent ones are passed over, and so are ``damaged`` ones, which were reported already; those
-    found here are added.
+    Absent ones are passed over, and ``damaged`` ones, to which those found here are added.
     """
     for path in paths:
         if path in damaged or not path.is_file():
@@ -119,8 +118,8 @@ def _first_readable(paths: Iterable[Path], damaged: set[Path]) -> tuple[float, P
             checkpoint = read_checkpoint(path)
         except (OSError, ValueError) as error:
             damaged.add(path)
-            text = f'{error}; an older one is looked for'
-            print_log(text, logger='current', level=logging.WARNING)
+            report = f'{error}; an older one is looked for'
+            print_log(report, logger='current', level=logging.WARNING)
         else:
             meta = checkpoint.get('meta') or {}
             return meta.get('iter', -math.inf), path, checkpoint

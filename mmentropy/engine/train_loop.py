@@ -11,10 +11,6 @@ from torch import nn
 from mmentropy.compat.mmengine_loop import replace_train_loop
 from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
 
-# A step of training takes the model, a batch and the optimiser wrapper, and returns what the model
-# logs, or an empty dict if the iteration was left out.
-TrainStep = Callable[[Any, Any, Any], dict]
-
 
 def plain_train_step(model: Any, batch: Any, optim_wrapper: Any) -> dict:
     """Return what ``model.train_step`` returns, which is how mmengine trains."""
@@ -22,14 +18,21 @@ def plain_train_step(model: Any, batch: Any, optim_wrapper: Any) -> dict:
 
 
 class TrainLoop(BaseLoop):
-    """What both loops have: ``train_step``, which hooks may set before training begins."""
+    """What both loops have: ``train_step``, which hooks may set before training begins.
 
-    train_step: TrainStep = staticmethod(plain_train_step)
+    It takes the model, a batch and the optimiser wrapper, and returns what the model logs, or an
+    empty dict if the iteration was left out.
+    """
+
+    train_step: Callable[[Any, Any, Any], dict] = staticmethod(plain_train_step)
     _iter: int
 
     def run(self) -> nn.Module:
-        """Train, and return the model."""
-        publish_iterations_per_step(self.runner)
+        """Train, and return the model, which learns how many iterations share a step."""
+        wrapper = self.runner.optim_wrapper
+        several = isinstance(wrapper, OptimWrapperDict)
+        count = 1 if several else wrapper._accumulative_counts
+        self.runner.message_hub.update_info(ITERATIONS_PER_STEP, count)
         return super().run()  # type: ignore[safe-super]
 
     def train_on(self, index: int, batch: Any) -> None:
@@ -85,19 +88,8 @@ def has_stepped(wrapper: OptimWrapper) -> bool:
     return isinstance(wrapper, OptimWrapperDict) or wrapper.should_update()
 
 
-def publish_iterations_per_step(runner: Runner) -> None:
-    """Tell the model, by the message hub, how many iterations share one step of the optimiser."""
-    several = isinstance(runner.optim_wrapper, OptimWrapperDict)
-    count = 1 if several else runner.optim_wrapper._accumulative_counts
-    runner.message_hub.update_info(ITERATIONS_PER_STEP, count)
-
-
 def use_train_loop(runner: Runner) -> bool:
-    """Let a Runner whose config asks for one of mmengine's training loops train by ours.
-
-    Returns:
-        Whether the Runner has one of ours now. A training loop of somebody else stays.
-    """
+    """Let a Runner with one of mmengine's loops train by ours; return whether it does so now."""
     kinds = {EpochBasedTrainLoop: EpochTrainLoop, IterBasedTrainLoop: IterationTrainLoop}
     kind = kinds.get(type(runner.train_loop))
     if kind is not None:
@@ -106,11 +98,7 @@ def use_train_loop(runner: Runner) -> bool:
 
 
 def require_train_loop(runner: Runner, hook: str) -> None:
-    """Let a Runner train by one of our loops, which a hook depends on.
-
-    Raises:
-        ValueError: The config names a loop of somebody else.
-    """
+    """Let a Runner train by our loop for a hook; raise ValueError if it has somebody else's."""
     if not use_train_loop(runner):
         raise ValueError(
             f'{hook} cannot work with train_cfg.type={type(runner.train_loop).__name__!r}: use '

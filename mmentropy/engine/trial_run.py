@@ -59,8 +59,7 @@ class _Enough(Exception):
 class TrialHook(Hook):
     """Time a few iterations, and end the training with ``_Enough``.
 
-    Raises:
-        FloatingPointError: An iteration was left out because its numbers are not finite.
+    An iteration that is left out raises a FloatingPointError.
     """
 
     priority = 'HIGHEST'
@@ -78,9 +77,7 @@ class TrialHook(Hook):
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         self.loading.append(self.lap())
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, *args: Any, outputs: dict, **kwargs: Any) -> None:
         if not outputs:
             raise FloatingPointError('the first iterations are not finite: see the warning above')
         if torch.cuda.is_available():
@@ -121,8 +118,8 @@ def data_lines(runner: Runner) -> list[str]:
         f'x batch {size} = {batch}, {len(loader):,} iterations an epoch'
     ]
     scale = runner.cfg.get('auto_scale_lr') or {}
-    base = scale.get('base_batch_size')
-    if base and base != batch:
+    base = scale.get('base_batch_size') or batch
+    if base != batch:
         scaled = 'scaled' if scale.get('enable') else 'not scaled: add --auto-scale-lr'
         lines.append(
             f'batch: the config is meant for {base}, this is {batch}; the learning rate is {scaled}'
@@ -133,12 +130,10 @@ def data_lines(runner: Runner) -> list[str]:
 def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
     """Tell how long training takes, as far as a few iterations can tell."""
     loop = runner.train_loop
-    lines = [f'training: {loop.max_iters:,} iterations']
-    if isinstance(loop, EpochBasedTrainLoop):
-        lines = [f'training: {loop.max_epochs} epochs = {loop.max_iters:,} iterations']
+    epochs = f'{loop.max_epochs} epochs = ' if isinstance(loop, EpochBasedTrainLoop) else ''
     left = loop.max_iters - trial.start
-    if trial.start:
-        lines[0] += f', {left:,} of them left'
+    rest = f', {left:,} of them left' if trial.start else ''
+    lines = [f'training: {epochs}{loop.max_iters:,} iterations{rest}']
     if trial.steps:
         # The first iteration starts loader processes and chooses algorithms.
         loading, step = (min(times[1:] or times) for times in (trial.loading, trial.steps))
@@ -155,9 +150,7 @@ def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
 def network_lines(runner: Runner) -> list[str]:
     """Tell how large the network is, and how much memory it takes."""
     model = unwrapped(runner.model)
-    name = type(model).__name__
-    if hasattr(model, 'backbone'):
-        name += f' of {type(model.backbone).__name__}'
+    part = f' of {type(model.backbone).__name__}' if hasattr(model, 'backbone') else ''
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if torch.cuda.is_available():
         device = f'GPU {torch.cuda.get_device_name()}'
@@ -166,17 +159,13 @@ def network_lines(runner: Runner) -> list[str]:
         device = f'CPU, {torch.get_num_threads()} threads'
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
-        f'network: {name}, {count:,} parameters are trained',
+        f'network: {type(model).__name__}{part}, {count:,} parameters are trained',
         f'memory: {readable_size(used)} at most on {device}',
     ]
 
 
 def checkpoint_lines(runner: Runner, folder: Path, hooks: list[CheckpointHook]) -> list[str]:
-    """Tell what is saved where, and how much room it takes.
-
-    Raises:
-        OSError: There is not enough room.
-    """
+    """Tell what is saved where, and the room it takes, or raise OSError if there is less."""
     if not hooks:
         return ['checkpoints: none, default_hooks.checkpoint is missing']
     hook, loop = hooks[0], runner.train_loop

@@ -108,22 +108,19 @@ def load_backbone(
 
 def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     """Return the first difference in keys or shapes in words, or '' if there is none."""
-    for key in expected:
+    for key in (*expected, *found):
         if key not in found:
             return f'{key} is missing'
-        if found[key].shape != expected[key].shape:
-            return f'{key} is {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}'
-    for key in found:
         if key not in expected:
             return f'{key} is unexpected'
+        if found[key].shape != expected[key].shape:
+            return f'{key} is {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}'
     return ''
 
 
 def _resize_pos_embed(backbone: nn.Module, found: State) -> str:
-    """Fit ``found['pos_embed']`` to the backbone, in place, and return what was done.
-
-    mmpretrain's ViTs do it when a state dict is loaded, which is after keys are compared.
-    """
+    """Fit ``found['pos_embed']`` to the backbone, in place, and return what was done."""
+    # mmpretrain's ViTs do it when a state dict is loaded, which is after keys are compared.
     prepare = getattr(backbone, '_prepare_pos_embed', None)
     if prepare is None or 'pos_embed' not in found:
         return ''
@@ -151,7 +148,7 @@ def _likely_cause(expected: State, found: State) -> str:
 def _prefix(short: State, long: State) -> str:
     """Return what has to precede most keys of ``short`` to find them in ``long``."""
     key = next(iter(short))
-    for prefix in [other.removesuffix(key) for other in long if other.endswith(f'.{key}')]:
+    for prefix in (other.removesuffix(key) for other in long if other.endswith(f'.{key}')):
         if sum(prefix + k in long for k in short) > len(short) / 2:
             return prefix
     return ''

@@ -11,6 +11,7 @@ from mmpretrain.models import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from mmentropy.checks.arguments import one_of, require
 from mmentropy.weights.backbone import State, first_difference, load_backbone
 from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
 from mmentropy.weights.huggingface_folder import check_folder, save_folder
@@ -56,8 +57,7 @@ def export_backbone(
         ImportError: safetensors is needed and not installed.
     """
     out = Path(out)
-    if target not in TARGETS:
-        raise ValueError(f'target must be one of {TARGETS}, got {target!r}')
+    require(one_of(TARGETS), target=target)
     endings = ['.pth'] if target in ('mmpretrain', 'mmdet') else ['.pth', '.safetensors']
     if target == 'huggingface':
         check_folder(out)
@@ -83,16 +83,11 @@ def export_backbone(
 
 
 def convert(backbone: BaseModule, target: str) -> State:
-    """Return the backbone's weights under the names of another library.
-
-    Args:
-        backbone: a model of mmpretrain; for 'torchvision' and 'mmdet' a ResNet, for 'timm' and
-            'huggingface' a ResNet or VisionTransformer (so MoCoV3ViT), of any depth, with nothing
-            unlike the plain ones.
-        target: one of ``TARGETS``.
+    """Return the weights of mmpretrain's ``backbone`` under the names of one of ``TARGETS``.
 
     Raises:
-        ValueError: the target has no network that computes the same.
+        ValueError: the target has no network that computes the same: 'torchvision' and 'mmdet' have
+            the plain ResNets, 'timm' and 'huggingface' also VisionTransformers (so MoCoV3ViT).
     """
     state = {k: v.contiguous() for k, v in backbone.state_dict().items()}
     if target != 'mmpretrain':
@@ -120,9 +115,8 @@ def _check_plain(backbone: BaseModule, target: str) -> None:
         # Strides, dilation, epsilons and the like cannot be read off weights.
         other = copy.deepcopy(backbone)
         other.load_state_dict(plain.state_dict())
-        # eval() of mmpretrain's backbones returns None, so the calls are not chained.
-        other.eval()
-        plain.eval()
+        for network in (other, plain):
+            network.eval()
         with torch.no_grad():
             pairs = zip(other(image), plain(image), strict=True)
             if not all(torch.equal(a, b) for a, b in pairs):

@@ -1,7 +1,6 @@
 """Writing the backbone of another code's checkpoint as mmpretrain's."""
 
 import math
-import re
 from pathlib import Path
 
 import torch
@@ -135,8 +134,7 @@ def _resnet_entry(state: State, where: str) -> dict:
 
 
 def _count_blocks(state: State, start: str) -> int:
-    numbers = (re.match(rf'{start}\.(\d+)\.', key) for key in state)
-    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
+    return len({key.split('.')[1] for key in state if key.startswith(f'{start}.')})
 
 
 def _shape(state: State, key: str, ndim: int, where: str) -> torch.Size:

@@ -133,20 +133,19 @@ class EntropyMonitorHook(Hook):
         rank, world_size = get_dist_info()
         trained = gathered(training.features(self.images // world_size))
         with random_state_kept():
-            held_out = gathered(
-                encode(unwrapped(runner.model), self._held_out, 'projector' in trained)
-            )
+            rows = encode(unwrapped(runner.model), self._held_out, 'projector' in trained)
+        held_out = gathered(rows)
         # One rank measures, so that all agree on whether to stop.
         warnings = self._report(runner, held_out, trained, start) if rank == 0 else []
         if self.stop:
-            flag = torch.tensor(len(warnings), device=next(runner.model.parameters()).device)
+            flag = torch.tensor(len(warnings), device=rows['backbone'][0].device)
             all_reduce(flag)
             runner.train_loop.stop_training |= bool(flag)
 
     def _report(
         self, runner: Runner, held_out: Features, trained: Features, start: float
     ) -> list[str]:
-        """Measure the features of all ranks since ``start``, and write it down; return alarms."""
+        """Measure the features of all ranks and write that down; return new alarms."""
         model = unwrapped(runner.model)
         scalars, spectra = self._measure(model, 'monitor', held_out)
         scalars |= self._measure(model, 'monitor_train', trained)[0]
@@ -156,10 +155,9 @@ class EntropyMonitorHook(Hook):
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
         warnings = self.alarms.given()
-        line: dict[str, Any] = dict(iter=runner.iter + 1, epoch=runner.epoch + 1, alarms=warnings)
-        line['spectrum'] = spectra
-        line['width'] = {part: views[0].shape[1] for part, views in held_out.items()}
-        append_line(runner, line)
+        widths = {part: views[0].shape[1] for part, views in held_out.items()}
+        line = dict(iter=runner.iter + 1, epoch=runner.epoch + 1, alarms=warnings)
+        append_line(runner, line | dict(spectrum=spectra, width=widths))
         log = f'monitor at iteration {runner.iter + 1}: '
         seconds = time.perf_counter() - start
         runner.logger.info(f'{log}{summary(runner, scalars, held_out)} ({seconds:.2f} s)')
@@ -171,10 +169,7 @@ class EntropyMonitorHook(Hook):
     def _measure(
         self, model: BaseSelfSupervisor, batch: str, features: Features
     ) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Return the scalars of a batch by name, and its spectra by part; note signs of alarms.
-
-        The batch is 'monitor', the held-out one, or 'monitor_train', that of training.
-        """
+        """Return scalars by name and spectra by part of 'monitor' or 'monitor_train'."""
         scalars: dict[str, float] = {}
         spectra: dict[str, list[float]] = {}
         for part, views in features.items():

@@ -79,12 +79,9 @@ class ExactResumeHook(Hook):
 
 
 def batches_done(runner: Runner) -> int:
-    """Return how many batches of the current epoch a run has trained on before it was resumed.
+    """Return how many batches of an epoch were trained on before the run was resumed.
 
-    It is 0 where training counts iterations.
-
-    Raises:
-        ValueError: The run that is resumed had another number of batches an epoch.
+    It is 0 where training counts iterations. A run of other epochs raises a ValueError.
     """
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return 0

@@ -30,9 +30,7 @@ class KNNHook(Hook):
         test: The config of the labelled queries, likewise.
         interval: The number of epochs between two measurements, or of iterations if not
             ``by_epoch``.
-        k: See :func:`mmentropy.evaluation.knn_predict`.
-        metric: See there.
-        temperature: See there.
+        k: See :func:`mmentropy.evaluation.knn_predict`, also for ``metric`` and ``temperature``.
         batch_size: The number of images per rank and step.
         by_epoch: Whether to count epochs; False where training counts iterations.
         num_workers: The number of loader processes per rank.

@@ -77,11 +77,7 @@ class NonFiniteHook(Hook):
         runner.train_loop.train_step = plain_train_step
 
     def train_step(self, model: Any, batch: Any, wrapper: Any) -> dict:
-        """Train on a batch unless it is bad; for the training loop.
-
-        Returns:
-            What the model logs, or an empty dict for an iteration that was left out.
-        """
+        """Train on a batch, and return what the model logs, or an empty dict if it is left out."""
         copy_groups(self._buffers, self._copies)
         scaled = hasattr(wrapper, 'loss_scaler')
         # A wrapper with an ``update_params`` of its own decides itself when to step.
@@ -137,10 +133,7 @@ class NonFiniteHook(Hook):
 
 
 class FiniteGradients:
-    """Another optimiser wrapper, whose step is refused if a gradient of the model is not finite.
-
-    It is handed to ``train_step`` in the place of the other one.
-    """
+    """Stands for an optimiser wrapper, but refuses a step if a gradient is not finite."""
 
     # It calls the methods below.
     update_params: Any = OptimWrapper.update_params
@@ -153,34 +146,23 @@ class FiniteGradients:
         return getattr(self.wrapper, name)
 
     def step(self, **kwargs: Any) -> None:
-        """Step, if all gradients are finite.
-
-        Raises:
-            FloatingPointError: They are not, and nothing was changed.
-        """
+        """Step, or raise the error of :func:`check_gradients`, and nothing was changed."""
         check_gradients(self.model)
         self.wrapper.step(**kwargs)
 
 
 def check_gradients(model: nn.Module) -> None:
-    """Check that the gradients of all parameters are finite, by one wait for the device.
-
-    Raises:
-        FloatingPointError: It says how many are not, and names one.
-    """
-    named = [
-        (name, p.grad) for name, p in unwrapped(model).named_parameters() if p.grad is not None
-    ]
-    if not named:
+    """Raise FloatingPointError if a gradient is not finite, after one wait for the device."""
+    grads = {n: p.grad for n, p in unwrapped(model).named_parameters() if p.grad is not None}
+    if not grads:
         return
     # A gradient of more than 1e19 has an infinite length, and is of no use either.
-    lengths = torch._foreach_norm([gradient for _, gradient in named])
-    bad = ~torch.isfinite(torch.stack(lengths))
-    if bad.any():
-        names = [name for (name, _), is_bad in zip(named, bad) if is_bad]
+    finite = torch.isfinite(torch.stack(torch._foreach_norm([*grads.values()]))).tolist()
+    if not all(finite):
+        name = [*grads][finite.index(False)]
         raise FloatingPointError(
-            f'the gradient of {len(names)} of {len(named)} parameters is not finite, e.g. of '
-            f'{names[0]}'
+            f'the gradient of {finite.count(False)} of {len(grads)} parameters is not finite, '
+            f'e.g. of {name}'
         )
 
 
@@ -192,11 +174,7 @@ def copy_groups(sources: list[list[Tensor]], targets: list[list[Tensor]]) -> Non
 
 
 def check_scale(scaler: Any) -> None:
-    """Check that a loss scaler, or None, has found a scale at which gradients are finite.
-
-    Raises:
-        FloatingPointError: It has not.
-    """
+    """Raise FloatingPointError if a loss scaler, or None, found no scale of finite gradients."""
     scale = scaler.get_scale() if scaler is not None else 1.0
     if scale < MIN_SCALE:
         raise FloatingPointError(
@@ -207,11 +185,7 @@ def check_scale(scaler: Any) -> None:
 
 
 def check_loss(outputs: dict) -> None:
-    """Check that the losses of all ranks are finite.
-
-    Raises:
-        FloatingPointError: On all ranks, if the loss of one is not.
-    """
+    """Raise FloatingPointError on all ranks if the loss of one is not finite."""
     loss = outputs.get('loss')
     if isinstance(loss, Tensor):
         bad = (~torch.isfinite(loss.detach())).float().sum()

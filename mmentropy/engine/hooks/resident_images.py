@@ -39,11 +39,7 @@ class ResidentImagesHook(Hook):
 
 
 def decoded(dataset: Any, device: torch.device) -> Tensor:
-    """Return all images of a data set that ends in PackImage, (N, C, H, W) uint8.
-
-    Raises:
-        ValueError: It gives something else, or images of several sizes or more than fit.
-    """
+    """Return all images of a data set that ends in PackImage, (N, C, H, W) uint8."""
     images: Tensor | None = None
     for i in range(len(dataset)):
         image = dataset[i].get('inputs')
