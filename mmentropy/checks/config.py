@@ -4,12 +4,12 @@ A config is compared with the signatures of the classes that it names. Values ar
 except for schedules and ResNets; the classes refuse wrong values when they are built.
 """
 
-import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib import import_module
+from inspect import isclass, signature
 from numbers import Number
 from os.path import commonprefix
 from reprlib import repr as short
@@ -69,9 +69,8 @@ OF_BUILDER = {
     roots.WEIGHT_INITIALIZERS: ('layer', 'override'),
     roots.MODELS: ('num_features', 'num_channels', 'normalized_shape', 'requires_grad'),
 }
-# mmengine takes these out before it builds a DataLoader.
-OF_LOADER = ('num_batch_per_epoch', 'disable_subprocess_warning')
-LOADER_KEYS = dict.fromkeys((*inspect.signature(DataLoader).parameters, *OF_LOADER), False)
+# mmengine takes the last two out before it builds a DataLoader.
+OF_LOADER = (*signature(DataLoader).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning')
 # The keys of sections that are no arguments of a class, and whether each is needed.
 PLAIN = dict(
     eval_datasets=dict(train=True, test=True),
@@ -79,7 +78,7 @@ PLAIN = dict(
     auto_scale_lr=dict(base_batch_size=False, enable=False),
     randomness=dict(seed=False, diff_rank_seed=False, deterministic=False),
     env_cfg=dict(cudnn_benchmark=False, mp_cfg=False, dist_cfg=False, resource_limit=False),
-    **dict.fromkeys(LOADERS, dict(LOADER_KEYS, dataset=True, sampler=True)),
+    **dict.fromkeys(LOADERS, dict.fromkeys(OF_LOADER, False) | dict(dataset=True, sampler=True)),
 )
 # The default hooks of mmengine, and ours.
 HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -117,7 +116,7 @@ def check_config(cfg: Config) -> None:
 def check_sections(top: dict) -> None:
     """Check the names at the top of a config, and the sections without a type."""
     sections = {*SECTIONS, *PLAIN}
-    others = {*inspect.signature(Runner).parameters} - {*sections, 'cfg'}
+    others = {*signature(Runner).parameters} - {*sections, 'cfg'}
     for name, value in top.items():
         may_be_list = name in LISTS and isinstance(value, (list, tuple))
         if name in sections and value is not None and not may_be_list:
@@ -150,8 +149,8 @@ def check_value(value: Any, path: str, rule: Rule) -> None:
 def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) -> None:
     """Check all dicts with a type in a value of a config, however deep.
 
-    The value is at ``path``, the last name in which is ``key``. Its types are in the registry,
-    and in that of the scope, such as 'mmpretrain'.
+    The value is at ``path``, which ends in ``key``. Its types are in ``registry`` or its child
+    named ``scope``.
     """
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
@@ -198,15 +197,14 @@ class Arguments(NamedTuple):
 
 
 def arguments_of(kind: Any, path: str, registry: Registry, scope: str, depends: bool) -> Arguments:
-    """Return the arguments that a dict with this type may give.
+    """Return the arguments that a dict with this type may give; ValueError if there is no such.
 
-    Raises:
-        ValueError: there is no such type; a part that depends on another may have one of its own.
+    A part that depends on another may have a type of its own.
     """
     target = find_type(kind, registry, scope)
-    if target is None and depends:
-        return Arguments(str(kind), {}, complete=False)
     if target is None:
+        if depends:
+            return Arguments(str(kind), {}, complete=False)
         names = {*registry.module_dict, *registry_of(registry, scope).module_dict}
         scopes = [s for s, child in registry.children.items() if str(kind) in child.module_dict]
         hint = f'; set default_scope={scopes[0]!r}' if scopes else nearest_name(str(kind), names)
@@ -219,30 +217,25 @@ def arguments_of(kind: Any, path: str, registry: Registry, scope: str, depends: 
 
 @cache
 def arguments(target: Callable) -> Arguments:
-    """Return the arguments of a class or function by its signature.
-
-    If a constructor takes ``**kwargs``, the arguments of its base classes are known too, and
-    anything else may be taken.
-    """
+    """Return the arguments by signature; beyond ``**kwargs`` those of base classes are known."""
     # mmpretrain registers the transforms of torchvision in a wrapper.
     wrapped = isinstance(target, partial)
     if isinstance(target, partial):
         target = target.keywords.get('transform', target.func)
     owner = getattr(target, '__name__', str(target))
     functions = [target]
-    if inspect.isclass(target):
+    if isclass(target):
         functions = [vars(c)['__init__'] for c in target.__mro__ if '__init__' in vars(c)]
     known: dict[str, bool] = {}
-    for i, function in enumerate(functions):
-        try:
-            parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):
-            break
-        for p in parameters:
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != 'self':
-                known.setdefault(p.name, i == 0 and not wrapped and p.default is p.empty)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return Arguments(owner, known, complete=i == 0)
+    # Functions written in C have no signature.
+    with suppress(TypeError, ValueError):
+        for i, function in enumerate(functions):
+            parameters = signature(function).parameters.values()
+            for p in parameters:
+                if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != 'self':
+                    known.setdefault(p.name, i == 0 and not wrapped and p.default is p.empty)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return Arguments(owner, known, complete=i == 0)
     return Arguments(owner, known, complete=False)
 
 
@@ -289,8 +282,8 @@ def check_resnet(top: dict) -> None:
     backbone, neck = model.get('backbone'), model.get('neck')
     if not isinstance(backbone, dict) or backbone.get('type') not in RESNETS:
         return
-    # One mean alone may also be the mean of all channels.
     mean = (top.get('data_preprocessor') or {}).get('mean')
+    # One mean alone may also be the mean of all channels.
     one_mean = isinstance(mean, (list, tuple)) and len(mean) == 1
     gray = one_mean and isinstance(dataset, dict) and dataset.get('type') in GRAY
     if gray and 'in_channels' not in backbone:

@@ -79,11 +79,28 @@ def newest_checkpoint(folder: str | Path, template: str = '', last: str = '') ->
     """
     folder = Path(folder)
     templates = [template, *(f'{kind}_{{}}.pth' for kind in ('epoch', 'iter', INTERRUPTED))]
-    kinds = [_newest_first(folder, text) for text in dict.fromkeys(templates) if text]
     damaged: set[Path] = set()
-    found = _first_readable([folder / last] if last else [], damaged)
+
+    def first_readable(paths: Iterable[Path]) -> tuple[float, Path, dict] | None:
+        """Return the iteration, path and content of the first one that can be read."""
+        for path in paths:
+            if path in damaged or not path.is_file():
+                continue
+            try:
+                checkpoint = read_checkpoint(path)
+            except (OSError, ValueError) as error:
+                damaged.add(path)
+                report = f'{error}; an older one is looked for'
+                print_log(report, logger='current', level=logging.WARNING)
+            else:
+                meta = checkpoint.get('meta') or {}
+                return meta.get('iter', -math.inf), path, checkpoint
+        return None
+
+    found = first_readable([folder / last] if last else [])
     if found is None:
-        readable = filter(None, (_first_readable(paths, damaged) for paths in kinds))
+        kinds = (_newest_first(folder, text) for text in dict.fromkeys(templates) if text)
+        readable = filter(None, map(first_readable, kinds))
         found = max(readable, key=lambda item: item[:2], default=None)
     if found is not None:
         _, path, checkpoint = found
@@ -104,23 +121,3 @@ def _newest_first(folder: Path, template: str) -> list[Path]:
     found = [(pattern.fullmatch(path.name), path) for path in folder.glob('*')]
     numbered = sorted((int(match[1]), path) for match, path in found if match)
     return [path for _, path in reversed(numbered)]
-
-
-def _first_readable(paths: Iterable[Path], damaged: set[Path]) -> tuple[float, Path, dict] | None:
-    """Return the iteration, path and content of the first checkpoint that can be read.
-
-    Absent ones are passed over, and ``damaged`` ones, to which those found here are added.
-    """
-    for path in paths:
-        if path in damaged or not path.is_file():
-            continue
-        try:
-            checkpoint = read_checkpoint(path)
-        except (OSError, ValueError) as error:
-            damaged.add(path)
-            report = f'{error}; an older one is looked for'
-            print_log(report, logger='current', level=logging.WARNING)
-        else:
-            meta = checkpoint.get('meta') or {}
-            return meta.get('iter', -math.inf), path, checkpoint
-    return None

@@ -1,8 +1,7 @@
 """A loader whose images are drawn from seeds of their own.
 
 The transforms of an image draw from the global generators of Python, numpy and torch. Here each row
-of a batch carries a seed into the loader process, where the generators are seeded before the data
-set is asked for that row. The draws depend neither on the number of processes nor on other images.
+of a batch carries a seed into the loader process, where they are seeded before that row is loaded.
 """
 
 from collections.abc import Iterator

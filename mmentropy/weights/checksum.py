@@ -18,8 +18,8 @@ _FOLDER = 0x10
 def check_file(path: str | os.PathLike) -> None:
     """Check that there is a file, and its checksums if it carries any.
 
-    Files of torch before 1.6, which are no zip files, carry none, and neither do those written
-    after ``torch.serialization.set_crc32_options(False)``.
+    Files of torch before 1.6 carry none, and neither do those written after
+    ``torch.serialization.set_crc32_options(False)``.
 
     Raises:
         FileNotFoundError, IsADirectoryError, OSError: there is no such file.

@@ -39,8 +39,7 @@ def load_weights(path: PathLike) -> tuple[State, dict]:
         raise ValueError(f'{path} is no file of safetensors, or a damaged one ({reason})')
     try:
         with safetensors.safe_open(path, 'pt') as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}
-            return weights, file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         message = f'{path} is no file of safetensors, or a damaged one ({reason})'

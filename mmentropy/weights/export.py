@@ -45,7 +45,6 @@ def export_backbone(
             :func:`mmentropy.weights.huggingface_folder.save_folder`. ``meta`` maps strings to
             strings: target, branch, cfg, metrics (JSON) and sha256 of the tensors.
         cfg: config with ``model.backbone``; default: the checkpoint's.
-        metrics: stored as JSON.
 
     Returns:
         Python that loads what was written.

@@ -31,12 +31,8 @@ def save_folder(
     """Write all files or none, in place of those of an earlier export.
 
     They are config.json, model.safetensors with ``meta`` in its header and, if ``cfg`` has mean and
-    std of the images, preprocessor_config.json.
-
-    Args:
-        backbone: a ResNet or VisionTransformer.
-        state: its weights under the names of transformers.
-        out: a folder that :func:`check_folder` accepts.
+    std of the images, preprocessor_config.json. ``state`` has the weights of the ResNet or
+    VisionTransformer under the names of transformers, and :func:`check_folder` accepts ``out``.
     """
     contents = {_CONFIG: _model_config(backbone), _PREPROCESSOR: _image_config(backbone, cfg)}
     # transformers asks for the format in the header. The bytes are written by hand, because a file
@@ -83,13 +79,11 @@ def _side(size: tuple[int, int]) -> int | list[int]:
 
 
 def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
-    """Return preprocessor_config.json, or None if the config has no mean and std.
-
-    The short side becomes 224 pixels, or the image size of the ViT, and the centre is cropped.
-    """
+    """Return preprocessor_config.json, or None if the config has no mean and std."""
     images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if not images or not images.get('mean') or not images.get('std'):
         return None
+    # The short side becomes 224 pixels, or the image size of the ViT, and the centre is cropped.
     height, width = getattr(backbone, 'img_size', (224, 224))
     return dict(
         image_processor_type='BitImageProcessor',

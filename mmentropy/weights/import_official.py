@@ -54,8 +54,7 @@ def import_backbone(
     differ = first_difference(state, MODELS.build(entry).state_dict())
     if differ:
         raise ValueError(f'{path} ({name}) is no plain {_describe(entry)}: {differ}')
-    cfg = meta.get('cfg')
-    what = _describe(entry)
+    cfg, what = meta.get('cfg'), _describe(entry)
     if not isinstance(cfg, str):
         cfg = f'model = {dict(backbone=entry)!r}\n'
         if 'arch' in entry:
@@ -75,14 +74,12 @@ def _recognised(path: PathLike, weights: State, branch: str) -> tuple[str, State
         return any(prefix + stem in state for stem in STEMS)
 
     for layout in OFFICIAL_LAYOUTS:
-        if not has_backbone(layout.student) or not any(k.startswith(layout.sign) for k in state):
-            continue
-        prefix: str | None = layout.student
-        if branch == 'teacher':
-            prefix = next(filter(has_backbone, layout.teachers), None)
-        if prefix is None:
-            raise ValueError(f'{path} ({layout.name}) has no teacher: take the student')
-        return layout.name, below(prefix, state)
+        if has_backbone(layout.student) and any(k.startswith(layout.sign) for k in state):
+            prefixes = layout.teachers if branch == 'teacher' else (layout.student,)
+            prefix = next(filter(has_backbone, prefixes), None)
+            if prefix is None:
+                raise ValueError(f'{path} ({layout.name}) has no teacher: take the student')
+            return layout.name, below(prefix, state)
     known = ', '.join(f'{n.name} ({n.student}*)' for n in OFFICIAL_LAYOUTS if n.student)
     keys = ', '.join(list(weights)[:3]) or 'none'
     raise ValueError(

@@ -38,21 +38,19 @@ TRANSFORMERS_VIT = {
 }
 
 # huggingface/transformers@v4.57.6:src/transformers/models/resnet/modeling_resnet.py
-_TRANSFORMERS_STEM = {
-    'conv1.': 'embedder.embedder.convolution.',
-    'bn1.': 'embedder.embedder.normalization.',
-}
 _TRANSFORMERS_BLOCK = {
     **{f'conv{i + 1}': f'layer.{i}.convolution' for i in range(3)},
     **{f'bn{i + 1}': f'layer.{i}.normalization' for i in range(3)},
     'downsample.0': 'shortcut.convolution',
     'downsample.1': 'shortcut.normalization',
 }
-TRANSFORMERS_RESNET = _TRANSFORMERS_STEM | {
+TRANSFORMERS_RESNET = {
     f'layer{i + 1}.{{}}.{old}.': f'encoder.stages.{i}.layers.{{}}.{new}.'
     for i in range(4)
     for old, new in _TRANSFORMERS_BLOCK.items()
 }
+TRANSFORMERS_RESNET['conv1.'] = 'embedder.embedder.convolution.'
+TRANSFORMERS_RESNET['bn1.'] = 'embedder.embedder.normalization.'
 
 
 class OfficialLayout(NamedTuple):

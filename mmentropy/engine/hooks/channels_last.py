@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.utils import apply_to
 from mmpretrain.registry import HOOKS
 
 from mmentropy.distributed import unwrapped
@@ -41,10 +42,8 @@ class ChannelsLastHook(Hook):
 
 def _laid_out(value: Any, layout: torch.memory_format) -> Any:
     """Return ``value`` with each tensor of four dimensions in it in this layout."""
-    if isinstance(value, torch.Tensor) and value.dim() == 4:
-        return value.contiguous(memory_format=layout)
-    if isinstance(value, dict):
-        return {key: _laid_out(item, layout) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_laid_out(item, layout) for item in value]
-    return value
+    return apply_to(
+        value,
+        lambda x: isinstance(x, torch.Tensor) and x.dim() == 4,
+        lambda x: x.contiguous(memory_format=layout),
+    )

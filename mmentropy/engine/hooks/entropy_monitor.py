@@ -57,25 +57,19 @@ class EntropyMonitorHook(Hook):
 
     Both are of all ranks together. Prototypes add ``assignment_entropy``, MinEnt
     ``head{i}_target_entropy`` as its loss defines it, and labels of the held-out images ``knn`` in
-    percent, if there are several and ten of a class. Scalars go to the visualizer and the message
-    hub, unless they are not finite, a line to the log, warnings and the largest 64 values of the
-    held-out spectra to ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "alarms": [...],
-    "spectrum": {"backbone": [...], ...}, "width": {"backbone": D, ...}}``.
+    percent, if there are several and ten of a class. Finite scalars go to the visualizer and the
+    message hub, a line to the log, warnings and the largest 64 values of the held-out spectra to
+    ``vis_data/monitor.jsonl`` as ``{"iter", "epoch", "alarms": [...], "spectrum": {"backbone":
+    [...], ...}, "width": {"backbone": D, ...}}``.
 
     Training goes on as if the hook were not there. A collapse, or a number that is not finite, is
-    reported once, as a warning with what helps.
+    reported once, as a warning with what helps. Fewer than two images a rank raise a ValueError.
 
     Args:
         interval: The number of iterations between two measurements.
         images: The number of images of each batch over all ranks, rounded down to a multiple of
-            their number. No rank of features can exceed it: compare runs at equal numbers. The
-            held-out views stay in the memory of the host.
-        stop: Whether to end training after an alarm, at the end of the epoch if training counts
-            epochs.
-
-    Raises:
-        ValueError: Before the first step, if an argument is wrong, or there are fewer than two
-            images a rank.
+            their number. No rank of features can exceed it: compare runs at equal numbers.
+        stop: Whether to end training after an alarm, at the end of an epoch where it counts those.
     """
 
     def __init__(self, interval: int = 100, images: int = 256, stop: bool = False) -> None:

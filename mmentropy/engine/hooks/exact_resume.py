@@ -22,12 +22,11 @@ VALIDATED = 'validated'
 class ExactResumeHook(Hook):
     """Let a resumed run end where the unbroken one would, bit for bit.
 
-    What the transforms of an image draw from the generators of Python, numpy and torch is seeded by
-    the seed of the run, the rank, the iteration and the place in the batch. What the network draws
-    is seeded by the seed, the rank and the iteration. So the draws depend neither on the number of
-    loader processes, nor on other images, nor on where a run was broken off. A checkpoint from
-    within an epoch goes on with the next batch of that epoch. A validation that was due after the
-    checkpoint was written is done before training goes on, because schedulers may follow it.
+    What the network draws is seeded by the seed of the run, the rank and the iteration, and what
+    the transforms of an image draw also by its place in the batch. So the draws depend neither on
+    the number of loader processes, nor on other images, nor on where a run was broken off. A
+    checkpoint from within an epoch goes on with the next batch of that epoch. A validation that was
+    due after the checkpoint was written is done first, because schedulers may follow it.
 
     On a GPU it also takes ``randomness=dict(deterministic=True)``. On a CPU it takes one thread,
     because several may round differently from run to run.
@@ -100,12 +99,9 @@ def batches_done(runner: Runner) -> int:
 
 
 def first_iteration(runner: Runner) -> int:
-    """Return the iteration that the first batch of the loader belongs to.
-
-    mmengine's loop over iterations begins at the first batch again when it resumes, and throws
-    away what was trained on, unless it can leave these batches out without loading them.
-    """
+    """Return the iteration that the first batch of the loader belongs to."""
     loop = runner.train_loop
+    # mmengine's loop over iterations otherwise loads and throws away what was trained on.
     goes_on = (
         isinstance(loop, EpochBasedTrainLoop)
         or getattr(loop, 'fast_forward_on_resume', False)
@@ -126,10 +122,8 @@ def validation_is_missing(runner: Runner) -> bool:
 
 
 def seed_samplers(runner: Runner) -> None:
-    """Seed the samplers of the training set by the seed of the run, unless the config does.
-
-    mmengine seeds them when it builds the loader, before it reads the seed in a checkpoint.
-    """
+    """Seed the samplers of the training set by the seed of the run, unless the config does."""
+    # mmengine seeds them when it builds the loader, before it reads the seed in a checkpoint.
     loader, cfg = runner.train_dataloader, runner.cfg
     sampler_cfg = (cfg.get('train_dataloader') or {}).get('sampler') or {}
     if cfg.get('randomness', {}).get('diff_rank_seed') or 'seed' in sampler_cfg:

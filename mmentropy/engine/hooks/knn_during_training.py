@@ -21,8 +21,7 @@ class KNNHook(Hook):
 
     It runs every ``interval`` and at the end of training, on all ranks, logs one line, and adds
     ``knn/top1`` to the visualizer and ``val/knn_top1`` to the message hub, in percent. Training
-    goes on as if it had not run: random states, training modes and batch norm statistics stay as
-    they were. The data sets are built once, when training starts.
+    goes on as if it had not run. The data sets are built once, when training starts.
 
     Args:
         train: The config of the labelled bank, with a plain pipeline of one view. The default is

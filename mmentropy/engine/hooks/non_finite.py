@@ -41,13 +41,9 @@ class NonFiniteHook(Hook):
     step.
 
     Args:
-        patience: Training stops after so many iterations in a row were left out.
+        patience: After so many iterations in a row training stops with a FloatingPointError, as it
+            does when a loss scaler has given up.
         keep: The images of at most so many iterations are kept.
-
-    Raises:
-        ValueError: An argument is wrong, or ``train_cfg`` names a loop of somebody else.
-        FloatingPointError: While training, after ``patience`` iterations in a row, or when a loss
-            scaler has given up.
     """
 
     def __init__(self, patience: int = 10, keep: int = 20) -> None:

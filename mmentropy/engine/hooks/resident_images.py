@@ -21,9 +21,8 @@ SHARE = 0.5
 class ResidentImagesHook(Hook):
     """Decode the training set once and keep it on the device of the model.
 
-    It works with ``BatchViews`` and images of one size. The loader's sampler chooses the images as
-    before, but its workers are not started, and nothing is copied from the host while training
-    runs. The views are the same.
+    It works with ``BatchViews`` and images of one size. The views are the same, but no workers are
+    started, and nothing is copied from the host while training runs.
 
     Raises:
         ValueError: Before the first step, if the loader makes views itself, an image is of another

@@ -20,8 +20,6 @@ from mmentropy.weights.files import PART
 
 # The key in a checkpoint of the gradients that were accumulated for the next step.
 GRADIENTS = 'gradients'
-# The attributes of mmengine's hook that say what was saved.
-SAVED = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
 
 
 @HOOKS.register_module()
@@ -32,11 +30,8 @@ class SafeCheckpointHook(CheckpointHook):
     ones are removed. If it cannot be written, that is logged as an error, training goes on, the
     older ones stay, and the next save is tried as usual. The same holds for the files of the
     visualizer. Between two iterations that share a step, the gradient is averaged over ranks and
-    saved as well.
-
-    Args:
-        args: Positional arguments of ``CheckpointHook``.
-        kwargs: Its other arguments. A back end in ``backend_args`` decides how files are written.
+    saved as well. Arguments are those of ``CheckpointHook``; a back end in ``backend_args`` decides
+    how files are written.
     """
 
     # mmengine sets these without a type.
@@ -108,12 +103,11 @@ class SafeCheckpointHook(CheckpointHook):
     def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
         """Remove older files when the block has ended, after the newer ones were written.
 
-        If one could not be written, that is reported, nothing is removed, and that it was tried is
-        forgotten.
+        If one could not be written, that is reported, nothing is removed, and what the block noted
+        in the message hub and in the hook is forgotten.
         """
         info = runner.message_hub.runtime_info
-        before = dict(info)
-        saved = {key: copy(getattr(self, key)) for key in SAVED if hasattr(self, key)}
+        before, state = dict(info), {key: copy(value) for key, value in vars(self).items()}
         backend = self.file_backend
         self.file_backend = later = RemovesLater(backend)
         try:
@@ -128,8 +122,7 @@ class SafeCheckpointHook(CheckpointHook):
             )
             info.clear()
             info.update(before)
-            for key, value in saved.items():
-                setattr(self, key, value)
+            self.__dict__.update(state)
         finally:
             self.file_backend = backend
 
