@@ -48,13 +48,12 @@ INNER = {
     roots.OPTIM_WRAPPERS: dict(optimizer=roots.OPTIMIZERS),
     roots.VISUALIZERS: dict(vis_backends=roots.VISBACKENDS),
 }
-# Parts of a model that are built as they are written, and say their type. Other parts get
-# arguments from the part around them, which may build them by itself.
-TYPED_PARTS = ('model', 'backbone', 'neck', 'head', 'predictor', 'projector', 'loss', 'mec')
-COMPLETE_PARTS = (*TYPED_PARTS, 'data_preprocessor', 'norm_cfg')
-TYPED_DATA = ('dataset', 'train', 'test', 'pipeline', 'transforms', 'sampler', 'collate_fn')
 # Dicts under these keys say their type.
+TYPED_PARTS = ('model', 'backbone', 'neck', 'head', 'predictor', 'projector', 'loss', 'mec')
+TYPED_DATA = ('dataset', 'train', 'test', 'pipeline', 'transforms', 'sampler', 'collate_fn')
 TYPED = (*TYPED_PARTS, *TYPED_DATA, 'optimizer', 'custom_hooks')
+# Other parts of a model get arguments from the part around them, or are built by it.
+COMPLETE_PARTS = (*TYPED_PARTS, 'data_preprocessor', 'norm_cfg')
 # Arguments that are added or taken out when the types of a registry are built.
 OF_BUILDER = {
     roots.OPTIMIZERS: ('params',),
@@ -161,7 +160,6 @@ def check_part(value: Any, path: str, key: str, registry: Registry, scope: str) 
     if not isinstance(value, dict):
         return
     scope = value.get('_scope_') or scope
-    # Such a part may get arguments from the part around it, or be built by it.
     depends = registry is roots.MODELS and key not in COMPLETE_PARTS
     if 'type' in value:
         found = arguments_of(value['type'], path, registry, scope, depends)
@@ -267,11 +265,10 @@ def check_schedule(top: dict) -> None:
         check_value(begin, f'{path}.begin', NOT_NEGATIVE)
         check_value(end, f'{path}.end', or_none(NOT_NEGATIVE))
         check_value(length, f'train_cfg.{limit}', or_none(NOT_NEGATIVE))
-        if end is not None and begin >= end:
-            raise ValueError(f'{path}.begin: {begin} must be below its end, {end}')
-        if end is None and length is not None and begin >= length:
+        last, name = (length, f'train_cfg.{limit}') if end is None else (end, 'its end')
+        if last is not None and begin >= last:
             raise ValueError(
-                f'{path}.begin: {begin} must be below train_cfg.{limit}, {length}: '
+                f'{path}.begin: {begin} must be below {name}, {last}: '
                 'shorten the warm-up or train longer'
             )
 

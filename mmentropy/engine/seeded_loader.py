@@ -93,6 +93,8 @@ class SeededBatches:
 def seeded_loader(loader: DataLoader, batches: SeededBatches) -> DataLoader:
     """Return a loader of seeded rows, which is like ``loader`` but for the rows of each batch."""
     seeded = copy(loader)
-    # torch does not let them be set.
-    vars(seeded).update(dataset=SeededDataset(loader.dataset), batch_sampler=batches)
+    # torch does not let them be set. Persistent workers that have started hold the other data set.
+    vars(seeded).update(
+        dataset=SeededDataset(loader.dataset), batch_sampler=batches, _iterator=None
+    )
     return seeded

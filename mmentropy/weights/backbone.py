@@ -70,8 +70,7 @@ def load_backbone(
         Keys of the backbone that were not loaded.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: there is no such file.
-        ValueError: see :func:`backbone_state_dict`; or too few keys match.
+        ValueError: too few keys match; for other errors see :func:`backbone_state_dict`.
     """
     if not 0 < min_match <= 1:
         raise ValueError(f'min_match must be in (0, 1], got {min_match}')

@@ -12,9 +12,9 @@ from mmpretrain.registry import DATA_SAMPLERS, HOOKS
 from ranks import on_ranks
 from safe_runs import DrawnViews, accumulating, config, log_of, resumed, same, train, weights
 from small import on_rank
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, DataLoader
 
-from mmentropy.engine.seeded_loader import SeededBatches, SeededDataset, SeededIndex
+from mmentropy.engine.seeded_loader import SeededBatches, SeededDataset, SeededIndex, seeded_loader
 
 
 def batches(first=0, done=0, seed=3, rows=((1, 2), (3, 4), (5, 6))):
@@ -50,6 +50,21 @@ def test_plain_rows_are_not_seeded():
     random.seed(9)
     assert isinstance(SeededIndex.of(4, 1), int)
     assert not torch.equal(SeededDataset(DrawnViews())[1]['inputs'][0], first)
+
+
+@pytest.mark.slow
+def test_workers_that_had_started_seed_nothing():
+    """A loop over iterations begins to iterate before hooks give it another loader."""
+    loader = DataLoader(
+        DrawnViews(), batch_size=2, num_workers=1, persistent_workers=True, collate_fn=list
+    )
+    started = iter(loader)
+    found = [
+        torch.stack([item['inputs'][0] for item in batch])
+        for batch in seeded_loader(loader, batches())
+    ]
+    assert torch.equal(torch.stack(found), torch.stack(drawn(batches())))
+    assert len(list(started)) == len(loader) == 8
 
 
 def draws_of_ranks(rank, world):

@@ -18,16 +18,13 @@ from mmentropy.checks.arguments import POSITIVE, or_none, require
 class RanksHook(Hook):
     """Compare the ranks before they train.
 
-    Training is refused, with the name of a rank and both values, if two ranks have different config
-    entries (but for ``work_dir``), numbers of images or batches, or versions of the code, of torch
-    or of Python.
+    All ranks raise a ValueError, with the name of a rank and both values, if two have different
+    config entries (but for ``work_dir``), numbers of images or batches, or versions of the code, of
+    torch or of Python.
 
     Args:
         patience: It has no effect, which is logged, and is accepted for configs of version 0.1. A
             rank that stops without ending is left to the timeout of the process group.
-
-    Raises:
-        ValueError: Before the first step, on all ranks.
     """
 
     priority = 'VERY_HIGH'

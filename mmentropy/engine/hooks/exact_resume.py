@@ -32,8 +32,8 @@ class ExactResumeHook(Hook):
     because several may round differently from run to run.
 
     Raises:
-        ValueError: Before the first step, if the run resumes with another number of batches an
-            epoch, which schedules count, or if ``train_cfg`` names a loop of somebody else.
+        ValueError: The run resumes with another number of batches an epoch, which schedules count,
+            or ``train_cfg`` names a loop of somebody else.
     """
 
     priority = 'VERY_HIGH'

@@ -25,8 +25,8 @@ class ResidentImagesHook(Hook):
     started, and nothing is copied from the host while training runs.
 
     Raises:
-        ValueError: Before the first step, if the loader makes views itself, an image is of another
-            size than the first, or all of them take more than half of the free memory of the GPU.
+        ValueError: The loader makes views itself, an image is of another size than the first, or
+            all of them take more than half of the free memory of the GPU.
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -20,6 +20,8 @@ from mmentropy.weights.files import PART
 
 # The key in a checkpoint of the gradients that were accumulated for the next step.
 GRADIENTS = 'gradients'
+# The attributes of mmengine's hook that say what was saved.
+SAVED = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
 
 
 @HOOKS.register_module()
@@ -107,7 +109,8 @@ class SafeCheckpointHook(CheckpointHook):
         in the message hub and in the hook is forgotten.
         """
         info = runner.message_hub.runtime_info
-        before, state = dict(info), {key: copy(value) for key, value in vars(self).items()}
+        before = dict(info)
+        state = {key: copy(value) for key, value in vars(self).items() if key in SAVED}
         backend = self.file_backend
         self.file_backend = later = RemovesLater(backend)
         try:

@@ -34,9 +34,6 @@ class SignalHook(Hook):
     Args:
         interval: The number of iterations between two questions to the other ranks, which cost a
             collective and a wait for the device. One process looks after every iteration.
-
-    Raises:
-        ValueError: ``interval`` is below 1.
     """
 
     priority = 'LOWEST'
