@@ -60,7 +60,7 @@ def colours(cfg: Config) -> str:
 
 def read_frame(path: Path, order: str) -> Tensor:
     """Return a frame (C, H, W) uint8 in the order of colours."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=['JPEG']) as image:
         pixels = np.array(image.convert('L' if order == 'L' else 'RGB'))
     if order == 'L':
         return torch.from_numpy(pixels)[None]
@@ -97,7 +97,7 @@ def propagate(args: argparse.Namespace, cfg: Config) -> None:
         backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
         rows, objects = {}, []
         for clip in clips:
-            with Image.open(clip.images[0]) as image:
+            with Image.open(clip.images[0], formats=['JPEG']) as image:
                 size = image.size[::-1]
             truth = [read_ids(path, size) for path in clip.masks]
             frames = (read_frame(path, order) for path in clip.images)

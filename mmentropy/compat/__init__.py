@@ -9,10 +9,13 @@ def install() -> None:
     from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
     from mmentropy.compat.mmengine_registry import restrict_registries
     from mmentropy.compat.mmpretrain_imports import import_mmpretrain
+    from mmentropy.compat.pillow_ghostscript import decode_no_postscript
 
     accept_fork_of_mmseg()
     install_readers()
     restrict_registries()
+    decode_no_postscript()
     restrict_registries()
+    decode_no_postscript()
     install_finder()
     import_mmpretrain()

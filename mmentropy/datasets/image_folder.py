@@ -12,6 +12,8 @@ from mmentropy.checks.arguments import PATH, require
 from mmentropy.datasets.unreadable_images import ReplacesUnreadable
 
 EXTENSIONS = tuple('.jpg .jpeg .png .webp .bmp .tif .tiff .ppm .pgm'.split())
+# The formats that these endings stand for, and GIF, which is often found under them.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM', 'GIF')
 
 
 @DATASETS.register_module()

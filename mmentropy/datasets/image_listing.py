@@ -13,15 +13,15 @@ from mmpretrain.datasets.custom import find_folders
 def list_files(folder: str) -> list[str]:
     """List the files in a folder and below, relative to it and sorted.
 
-    Links are followed, but not in a circle; those that lead nowhere are listed. Hidden files and
-    folders, pipes and devices are left out.
+    Links are followed; those that lead nowhere are listed. A folder to which several links lead is
+    listed once, which is logged. Hidden files and folders, pipes and devices are left out.
 
     Raises:
         OSError: one of the folders cannot be listed.
     """
     if '://' in folder:
         return sorted(list_dir_or_file(folder, list_dir=False, recursive=True))
-    return sorted(osp.relpath(path, folder) for path in _walk(folder, frozenset()))
+    return sorted(osp.relpath(path, folder) for path in _walk(folder))
 
 
 def list_folders(folder: str) -> list[str]:
@@ -35,16 +35,25 @@ def list_folders(folder: str) -> list[str]:
     return sorted(osp.basename(path) for path, is_folder in _entries(folder) if is_folder)
 
 
-def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
-    """Yield the files of :func:`list_files`; ``above`` are the real folders on the way here."""
-    real = osp.realpath(folder)
-    if real in above:
-        return
-    for path, is_folder in _entries(folder):
-        if is_folder:
-            yield from _walk(path, above | {real})
-        else:
-            yield path
+def _walk(folder: str) -> Iterator[str]:
+    """Yield the files of :func:`list_files`."""
+    # The real folders that were listed, so that links double nothing, however they are laid.
+    seen, again = set(), []
+    waiting = [folder]
+    while waiting:
+        folder = waiting.pop()
+        if osp.realpath(folder) in seen:
+            again.append(folder)
+            continue
+        seen.add(osp.realpath(folder))
+        entries = sorted(_entries(folder), reverse=True)
+        yield from (path for path, is_folder in entries if not is_folder)
+        waiting += [path for path, is_folder in entries if is_folder]
+    if again:
+        warn(
+            f'{len(again)} links lead to folders that were listed already, such as {again[0]!r}; '
+            'their images count once'
+        )
 
 
 def _entries(folder: str) -> Iterator[tuple[str, bool]]:

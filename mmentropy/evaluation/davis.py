@@ -98,7 +98,7 @@ def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: no indexed image, or its height and width are not ``size``.
     """
-    with Image.open(path) as image:
+    with Image.open(path, formats=['PNG']) as image:
         if image.mode not in ('P', 'L'):
             raise ValueError(
                 f'{path} is {image.mode}, not an indexed image: '

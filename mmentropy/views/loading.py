@@ -1,6 +1,7 @@
 """Loads image files, and carries whole images of any sizes to where views are made in batch."""
 
 import io
+import os.path as osp
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require, some
+from mmentropy.checks.files import size_of
+from mmentropy.datasets.image_folder import FORMATS
 from mmentropy.datasets.unreadable_images import cannot_read
 
+# A file of the most pixels that are accepted is smaller.
+MOST_BYTES = 2**30
 # Factors by which the decoder of JPEGs can shrink, and the names that OpenCV has for them.
 REDUCTIONS = {factor: getattr(cv2, f'IMREAD_REDUCED_COLOR_{factor}') for factor in (2, 4, 8)}
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
@@ -27,11 +32,12 @@ JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 class CheckedLoadImageFromFile(BaseTransform):
     """Loads BGR images, and refuses files that are not whole images.
 
-    Unlike mmcv's ``LoadImageFromFile`` it refuses a file whose header Pillow does not know, a JPEG
-    without its end, which some versions of OpenCV fill up, and more than 179 million pixels, twice
-    ``PIL.Image.MAX_IMAGE_PIXELS``, before they take up memory. Gray images of 16 bits keep their
-    upper 8, where Pillow would clip; those of 32 bits have no known range and are refused. Reading
-    the header takes 20 microseconds, 2 % of the decoding of a photo of 500 x 375.
+    Unlike mmcv's ``LoadImageFromFile`` it refuses a file whose header is of none of ``FORMATS``,
+    pipes and devices, files above 1 GiB, a JPEG without its end, which some versions of OpenCV fill
+    up, and more than 179 million pixels, twice ``PIL.Image.MAX_IMAGE_PIXELS``, before they take up
+    memory. Gray images of 16 bits keep their upper 8, where Pillow would clip; those of 32 have
+    no known range and are refused. Reading the header takes 20 microseconds, 2 % of the decoding of
+    a photo of 500 x 375.
 
     Args:
         imdecode_backend: 'cv2' or 'pillow'.
@@ -51,6 +57,9 @@ class CheckedLoadImageFromFile(BaseTransform):
         """Add ``img``, uint8 BGR (H, W, 3)."""
         path = results['img_path']
         try:
+            # A missing file is named by the reader, and other stores are asked by it alone.
+            if self.backend_args is None and osp.exists(path):
+                size_of(path, MOST_BYTES)
             content = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:
             raise cannot_read(path, error) from error
@@ -69,8 +78,8 @@ class CheckedLoadImageFromFile(BaseTransform):
             raise OSError('the file is empty')
         file = io.BytesIO(content)
         try:
-            # This reads the header only.
-            image = Image.open(file)
+            # This reads the header only. Pillow runs other programs for some formats.
+            image = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError:
             raise OSError('not a whole image of a known format') from None
         # Pillow has read up to the pixels; thumbnails, which have an end too, come before them.

@@ -38,12 +38,37 @@ def test_listing(tmp_path, monkeypatch):
     monkeypatch.setattr(image_listing, 'print_log', lambda text, **kwargs: said.append(text))
     found = image_listing.list_files(str(root))
     assert found == sorted(names | {'lost.jpg', 'itself.jpg', 'lost folder'})
-    assert len(said) == 1 and repr(str(root / 'lost folder')) in said[0]
+    lost, circle = said
+    assert repr(str(root / 'lost folder')) in lost
+    assert repr(str(root / 'circle')) in circle and 'were listed already' in circle
     assert image_listing.list_folders(str(root)) == ['circle', 'deep', 'folder.jpg']
-    assert len(said) == 2
+    assert len(said) == 3
     data = DATASETS.build(dict(type='ImageFolder', data_root=str(root), pipeline=LOAD))
     assert len(data) == len(names) + 2
     assert [data[i] for i in range(len(data))] and data.num_unreadable == 2
+
+
+def test_folders_of_two_links_each_are_listed_once(tmp_path):
+    """There are 2**40 paths to the last."""
+    for i in range(40):
+        (tmp_path / str(i)).mkdir()
+        for name in 'ab':
+            (tmp_path / str(i) / name).symlink_to(tmp_path / str(i + 1))
+    (tmp_path / '40').mkdir()
+    (tmp_path / '40/1.png').write_bytes(PNG)
+    assert image_listing.list_files(str(tmp_path / '0')) == ['a/' * 40 + '1.png']
+
+
+def test_folders_may_be_nested_deeply(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1500):
+        os.mkdir('a')
+        os.chdir('a')
+    assert image_listing.list_files(str(tmp_path)) == []
+    # shutil.rmtree, which pytest uses, would recurse too deeply.
+    for _ in range(1500):
+        os.chdir('..')
+        os.rmdir('a')
 
 
 def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):

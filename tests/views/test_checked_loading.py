@@ -1,6 +1,7 @@
 """Loaders that refuse what is no whole image."""
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from image_kinds import (
     bomb,
     encoded,
 )
+from messages import one_line
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +132,42 @@ def test_bombs_are_not_decoded(name, tmp_path, monkeypatch):
         path.write_bytes(large)
         with pytest.raises(OSError, match='200000000 pixels.* exceeds limit'):
             load(dict(img_path=str(path)))
+
+
+EPS = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n'
+
+
+def test_no_image_starts_ghostscript(tmp_path, monkeypatch):
+    program, canary = tmp_path / 'gs', tmp_path / 'canary'
+    program.write_text(f'#!/bin/sh\ntouch {canary}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    (tmp_path / 'photo.jpg').write_bytes(EPS)
+    results = dict(img_path=str(tmp_path / 'photo.jpg'))
+    host = TRANSFORMS.build(dict(type='LoadImageFromFile', imdecode_backend='pillow'))
+    for load in [*loaders(), host]:
+        with pytest.raises(OSError):
+            load(results)
+    assert not canary.exists()
+    # Pillow would have done so.
+    monkeypatch.setattr(EpsImagePlugin, 'gs_binary', None)
+    with pytest.raises(OSError):
+        host(results)
+    assert canary.exists()
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    huge = tmp_path / 'huge.jpg'
+    huge.touch()
+    os.truncate(huge, 6_000_000_000)
+    (tmp_path / 'device.jpg').symlink_to('/dev/zero')
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    for name, reason in dict(
+        huge='more than the 1,073,741,824 that are read',
+        device='is a pipe, a device or a socket',
+        pipe='is a pipe, a device or a socket',
+    ).items():
+        for load in loaders():
+            with pytest.raises(OSError, match=reason) as error:
+                load(dict(img_path=str(tmp_path / f'{name}.jpg')))
+            one_line(error)
