@@ -1,21 +1,30 @@
 """What the tools share."""
 
 import argparse
+import os
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 
-def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a wrong argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'error: {message}; {self.prog} -h lists the arguments\n')
+
+
+def checkpoint_parser(doc: str) -> Parser:
     """A parser for CHECKPOINT, --config and --branch.
 
     Args:
         doc: docstring of the tool, whose first line is the description.
     """
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser = Parser(description=doc.splitlines()[0])
     parser.add_argument('checkpoint')
     parser.add_argument('--config', help='default: the config stored in the checkpoint')
     add_trust(parser)
@@ -35,6 +44,27 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='import and run what a config that came with a file names; it can run any code',
     )
+
+
+def read_config(path: str, **options: Any) -> Any:
+    """Return mmengine's ``Config`` of a file, whatever is wrong with the file in one line.
+
+    Raises:
+        ImportError, OSError, ValueError: There is no such file, or no config in it.
+    """
+    from mmengine.config import Config
+
+    try:
+        cfg = Config.fromfile(path, **options)
+    except (ImportError, OSError):
+        raise
+    # A config is Python, so that anything can go wrong in it.
+    except Exception as error:
+        problem = f'{type(error).__name__}: {one_line(error)}'
+        raise ValueError(f'{path} cannot be read as a config: {problem}') from error
+    if not cfg:
+        raise ValueError(f'{path} is an empty config')
+    return cfg
 
 
 def aligned(rows: list[list[str]]) -> str:
@@ -70,30 +100,50 @@ def commit() -> str:
     return found.stdout.strip()
 
 
+# What users cause: files, configs, unregistered names and absent modules.
+USER_ERRORS = (
+    ValueError,
+    OSError,
+    RuntimeError,
+    KeyError,
+    ImportError,
+    TypeError,
+    AssertionError,
+)
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Leave with 'error: ...' on what users cause.
-
-    That is files, configs, unregistered names and absent modules.
-    """
+    """Leave with 'error: ...' on what users cause, and tell torchrun, if it is there."""
     try:
         yield
-    except (
-        ValueError,
-        OSError,
-        RuntimeError,
-        KeyError,
-        ImportError,
-        TypeError,
-        AssertionError,
-    ) as error:
-        # str() of a KeyError is in quotes.
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        lines = str(text).strip().splitlines()
-        if not lines:
-            # The source of a bare assertion names what is wrong.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            lines = [f'{type(error).__name__}: {where.line}']
-        # Errors of loader processes end with the line that counts.
-        line = lines[-1] if lines[0].startswith('Caught ') else lines[0]
-        sys.exit(f'error: {line}')
+    except USER_ERRORS as error:
+        if 'TORCHELASTIC_ERROR_FILE' in os.environ:
+            from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+            get_error_handler().record_exception(error)
+        sys.exit(f'error: {one_line(error)}')
+
+
+@contextmanager
+def traceback_in(folder: str, rank: int) -> Iterator[None]:
+    """Keep the traceback of an error that users may cause in a file, which the error then names."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        path = Path(folder, f'traceback_{rank}.txt')
+        path.write_text(traceback.format_exc())
+        raise RuntimeError(f'{one_line(error)} (traceback: {path})') from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line."""
+    # str() of a KeyError is in quotes.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = str(text).strip().splitlines()
+    if not lines:
+        # The source of a bare assertion names what is wrong.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f'{type(error).__name__}: {where.line}'
+    # Errors of loader processes end with the line that counts.
+    return lines[-1] if lines[0].startswith('Caught ') else lines[0]

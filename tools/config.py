@@ -1,23 +1,13 @@
 """Print a config as it is after inheritance, each value with the file that it comes from."""
 
 import argparse
-from collections.abc import Iterator
-from difflib import get_close_matches
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-from cli import errors_in_one_line
-from mmengine.config import Config, DictAction
-
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
-OPTIONS = '--cfg-options'
-# The text is padded up to this column, so that files stand below each other.
-WIDEST = 64
+from cfg_options import OPTION, add_cfg_options, merge_cfg_options
+from cli import Parser, errors_in_one_line, read_config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog='A value that a file repeats counts as that of its base, '
         'since the file would say the same without it.',
@@ -26,10 +16,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'key', nargs='?', help='print this part only, such as model.head.loss or param_scheduler.0'
     )
-    parser.add_argument(
-        OPTIONS, nargs='+', action=DictAction, help='change the config first, as train.py does'
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+# The text is padded up to this column, so that files stand below each other.
+WIDEST = 64
 
 
 def label(path: str) -> str:
@@ -92,12 +97,13 @@ def read(path: str) -> tuple[dict, dict]:
     Raises:
         ValueError: The config inherits by mmengine's ``read_base()``.
     """
+    cfg = read_config(path, import_custom_modules=False)
     if path.endswith('.py') and Config._is_lazy_import(path):
         raise ValueError(
             f'{path} inherits by read_base(), which cannot be followed; '
             'it has to name its bases in _base_'
         )
-    merged = plain(Config.fromfile(path, import_custom_modules=False).to_dict())
+    merged = plain(cfg.to_dict())
     base: dict = {}
     origins: dict = {}
     # mmengine refuses two bases with one key, so that each key has one of them.
@@ -153,9 +159,9 @@ def main() -> None:
             merged, origins = read(args.config)
         if args.cfg_options:
             cfg = Config(merged)
-            cfg.merge_from_dict(args.cfg_options)
+            merge_cfg_options(cfg, args.cfg_options)
             changed = plain(cfg.to_dict())
-            merged, origins = changed, with_origin(changed, OPTIONS, merged, origins)
+            merged, origins = changed, with_origin(changed, OPTION, merged, origins)
         if args.key:
             found = [(args.key, *part(merged, origins, args.key))]
         else:

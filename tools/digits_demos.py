@@ -12,12 +12,28 @@ images.
 """
 
 import argparse
+
+from cli import Parser, errors_in_one_line
+
+DEMOS = ('coco', 'mot', 'davis')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('demos', nargs='+', choices=DEMOS, help='which to write')
+    parser.add_argument('--out', default='data', help='folder to write into, default: data')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from cli import errors_in_one_line
 from PIL import Image
 
 from mmentropy.datasets import Digits
@@ -39,15 +55,6 @@ SPEEDS = (-3.0, 3.0)
 VISIBLE = 0.75
 MISSED = 0.1
 JITTER = 1.0
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('demos', nargs='+', choices=DEMOS, help='which to write')
-    parser.add_argument('--out', default='data', help='folder to write into, default: data')
-    return parser.parse_args()
 
 
 # -- Drawing -----------------------------------------------------------------
@@ -275,7 +282,7 @@ def write_davis(folder: Path, clips: int, frames: int) -> None:
     split.write_text('\n'.join(names) + '\n')
 
 
-DEMOS: dict[str, Callable[[Path], None]] = dict(
+WRITERS: dict[str, Callable[[Path], None]] = dict(
     coco=lambda folder: write_coco(folder, dict(train=300, val=100)),
     mot=lambda folder: write_mot(folder, clips=20, frames=60),
     davis=lambda folder: write_davis(folder, clips=20, frames=20),
@@ -290,7 +297,7 @@ def main() -> None:
             raise FileExistsError(f'{folder} exists: remove it to have it written anew')
     for demo, folder in folders.items():
         with whole_folder(folder) as aside:
-            DEMOS[demo](aside)
+            WRITERS[demo](aside)
         print(f'wrote {folder}')
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from cli import Parser
+
 ROOT = Path(__file__).resolve().parent.parent
 INSTALL = "pip install -e '.[onedl]'"
 
@@ -264,4 +266,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    Parser(description=__doc__).parse_args()
     main()

@@ -4,17 +4,9 @@ python tools/evaluate.py CHECKPOINT --protocols knn,linear --random
 """
 
 import argparse
-import json
-from pathlib import Path
 
-import torch
-from cli import checkpoint_parser, errors_in_one_line, score_table
-from mmengine.config import Config, DictAction
-from mmengine.dist import init_dist, is_main_process
-
-import mmentropy  # noqa: F401, registers the data sets
-from mmentropy.evaluation import PROTOCOLS, eval_datasets, evaluate_checkpoint, parse_protocols
-from mmentropy.weights.stored_config import chosen_config
+from cfg_options import add_cfg_options, merge_cfg_options
+from cli import checkpoint_parser, errors_in_one_line, read_config, score_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +15,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--protocols',
         default='knn,linear',
-        help=f'comma-separated, of {", ".join(PROTOCOLS)}; default knn,linear',
+        help='comma-separated, of knn, knn200, knn5, linear, linear_wd, minent_linear, lowshot, '
+        'svm, semi1, semi10; default knn,linear',
     )
     parser.add_argument(
         '--random', action='store_true', help='also the same backbone, freshly initialised'
@@ -33,9 +26,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=256)
     parser.add_argument('--workers', type=int, default=0, help='loader processes')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+import json
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import init_dist, is_main_process
+
+import mmentropy  # noqa: F401, registers the data sets
+from mmentropy.evaluation import eval_datasets, evaluate_checkpoint, parse_protocols
+from mmentropy.weights.stored_config import chosen_config
 
 
 def main() -> None:
@@ -43,8 +52,8 @@ def main() -> None:
     protocols = parse_protocols(args.protocols)
     if args.out and not Path(args.out).absolute().parent.is_dir():
         raise ValueError(f'--out: no folder {Path(args.out).parent}')
-    own = Config.fromfile(args.config) if args.config else None
-    data = eval_datasets(Config.fromfile(args.data)) if args.data else None
+    own = read_config(args.config) if args.config else None
+    data = eval_datasets(read_config(args.data)) if args.data else None
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
         if data:
             cfg.eval_datasets = dict(train=data[0], test=data[1])
@@ -60,8 +69,7 @@ def evaluate(
     args: argparse.Namespace, cfg: Config, protocols: list[str]
 ) -> dict[str, dict[str, float]]:
     """Return the scores of the checkpoint and its baselines."""
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_cfg_options(cfg, args.cfg_options)
     if args.launcher == 'pytorch':
         if torch.cuda.is_available():
             init_dist('pytorch')

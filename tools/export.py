@@ -4,15 +4,10 @@ python tools/export.py CHECKPOINT --to timm --out backbone.safetensors
 """
 
 import argparse
-import json
-from pathlib import Path
 
-from cli import checkpoint_parser, errors_in_one_line
-from mmengine.config import Config
+from cli import checkpoint_parser, errors_in_one_line, read_config
 
-import mmentropy  # noqa: F401, registers the norm layers
-from mmentropy.weights.export import TARGETS, export_backbone
-from mmentropy.weights.stored_config import chosen_config
+TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'huggingface')
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,6 +22,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+import json
+from pathlib import Path
+
+import mmentropy  # noqa: F401, registers the norm layers
+from mmentropy.weights.export import export_backbone
+from mmentropy.weights.stored_config import chosen_config
+
+
 def main() -> None:
     args = parse_args()
     metrics = None
@@ -35,7 +42,7 @@ def main() -> None:
             metrics = json.loads(Path(args.metrics).read_text())
         except ValueError as error:
             raise ValueError(f'--metrics: {args.metrics} is no JSON: {error}') from error
-    own = Config.fromfile(args.config) if args.config else None
+    own = read_config(args.config) if args.config else None
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
         print(export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch, metrics))
 

@@ -5,13 +5,11 @@ python tools/import_official.py FILE --out backbone.pth
 
 import argparse
 
-from cli import add_trust, errors_in_one_line
-
-from mmentropy.weights.import_official import import_backbone
+from cli import Parser, add_trust, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'file',
         help='a checkpoint of the official MEC, SimSiam, MoCo, BYOL, Barlow Twins or '
@@ -27,6 +25,12 @@ def parse_args() -> argparse.Namespace:
     add_trust(parser)
     return parser.parse_args()
 
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+from mmentropy.weights.import_official import import_backbone
 
 if __name__ == '__main__':
     args = parse_args()

@@ -7,30 +7,38 @@ dict(type='LabelSubset', dataset=..., names='1percent.txt').
 """
 
 import argparse
-from pathlib import Path
 
-from cli import errors_in_one_line
-from mmengine.config import Config, DictAction
-
-from mmentropy.datasets import check_dataset, label_subset, subset_names
+from cfg_options import add_cfg_options, merge_cfg_options
+from cli import Parser, errors_in_one_line, read_config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('config')
     parser.add_argument('--fraction', type=float, required=True)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', required=True)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+from pathlib import Path
+
+from mmentropy.datasets import check_dataset, label_subset, subset_names
 
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    dataset = dict(cfg.train_dataloader.dataset, pipeline=[])
+    cfg = read_config(args.config)
+    merge_cfg_options(cfg, args.cfg_options)
+    found = (cfg.get('train_dataloader') or {}).get('dataset')
+    if not found:
+        raise ValueError(f'{args.config} has no train_dataloader.dataset to draw from')
+    dataset = dict(found, pipeline=[])
     check_dataset(dataset)
     drawn = label_subset(dataset, fraction=args.fraction, seed=args.seed)
     names = sorted(subset_names(drawn))

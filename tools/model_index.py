@@ -5,7 +5,6 @@ configs/facts.yml (their settings) and docs/results.json (our numbers). With
 --check nothing is written, and the exit status is 1 if anything is out of date.
 """
 
-import argparse
 import ast
 import json
 import re
@@ -18,6 +17,7 @@ from typing import Any
 
 import settings_table
 import yaml
+from cli import Parser
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,7 +245,7 @@ def generated() -> dict[Path, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('--check', action='store_true')
     check = parser.parse_args().check
     stale = {

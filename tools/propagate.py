@@ -4,22 +4,10 @@ python tools/propagate.py CHECKPOINT --data data/DAVIS --layer layer3
 """
 
 import argparse
-from pathlib import Path
 
-import numpy as np
-import torch
-from cli import checkpoint_parser, errors_in_one_line, score_table
-from mmengine.config import Config
-from PIL import Image
-from torch import Tensor
+from cli import checkpoint_parser, errors_in_one_line, read_config, score_table
 
-import mmentropy  # noqa: F401, registers the data sets
-from mmentropy.evaluation import build_backbone, build_data_preprocessor
-from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, score_clip
-from mmentropy.evaluation.from_config import is_bgr
-from mmentropy.evaluation.label_propagation import LAYERS, dense_layer, segment_clip
-from mmentropy.weights.backbone import load_backbone
-from mmentropy.weights.stored_config import chosen_config
+LAYERS = ('layer3', 'layer4', 'tokens')
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,6 +30,27 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the fresh initialisation')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from PIL import Image
+from torch import Tensor
+
+import mmentropy  # noqa: F401, registers the data sets
+from mmentropy.evaluation import build_backbone, build_data_preprocessor
+from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, score_clip
+from mmentropy.evaluation.from_config import is_bgr
+from mmentropy.evaluation.label_propagation import dense_layer, segment_clip
+from mmentropy.weights.backbone import load_backbone
+from mmentropy.weights.stored_config import chosen_config
 
 
 def colours(cfg: Config) -> str:
@@ -78,7 +87,7 @@ def row(scores: list[Scores]) -> dict[str, float]:
 
 def main() -> None:
     args = parse_args()
-    own = Config.fromfile(args.config) if args.config else None
+    own = read_config(args.config) if args.config else None
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
         propagate(args, cfg)
 

@@ -5,14 +5,36 @@ the runs, report.html, to work_dirs/quickstart.
 """
 
 import argparse
+from pathlib import Path
+
+from cli import Parser, commit, errors_in_one_line
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = dict(
+    mec='configs/mec/r18s_1xb64_50e_digits.py',
+    er='configs/er/er_byol_r18s_1xb64_50e_digits.py',
+    minent='configs/minent/minent_r18s_1xb64_50e_digits.py',
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument('method', nargs='?', default='mec', choices=[*CONFIGS, 'all'])
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'quickstart')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
 import json
 import time
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
-from cli import commit
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
@@ -32,25 +54,11 @@ from mmentropy.report.measured import tsne
 from mmentropy.weights.backbone import load_backbone
 
 matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = dict(
-    mec='configs/mec/r18s_1xb64_50e_digits.py',
-    er='configs/er/er_byol_r18s_1xb64_50e_digits.py',
-    minent='configs/minent/minent_r18s_1xb64_50e_digits.py',
-)
 TITLES = dict(
     raw_pixels='raw pixels', random_init='random backbone', mec='MEC', er='ER', minent='MinEnt'
 )
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('method', nargs='?', default='mec', choices=[*CONFIGS, 'all'])
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'quickstart')
-    return parser.parse_args()
 
 
 def pretrain(config: str, work_dir: Path, seed: int) -> tuple[Config, float]:
@@ -158,4 +166,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_in_one_line():
+        main()

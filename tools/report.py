@@ -4,16 +4,13 @@ python tools/report.py work_dirs/a work_dirs/b
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from cli import add_trust, errors_in_one_line
-
-from mmentropy.report import measured_runs, read_runs, report_html
+from cli import Parser, add_trust, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('work_dirs', nargs='+', type=Path)
     parser.add_argument(
         '--out', type=Path, help='default: report.html in the work directory, or, for several, here'
@@ -26,6 +23,15 @@ def parse_args() -> argparse.Namespace:
     )
     add_trust(parser)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+import sys
+
+from mmentropy.report import measured_runs, read_runs, report_html
 
 
 def main() -> None:

@@ -8,6 +8,43 @@ out; it is an error if none is left.
 """
 
 import argparse
+from pathlib import Path
+
+from cli import Parser, add_trust, aligned, errors_in_one_line
+
+# Columns of the table. The other two metrics tell little more: effective_rank nearly equals rankme.
+COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length', 'entropy', 'feature_std')
+METRICS = (*COLUMNS, 'effective_rank', 'uniformity')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument('work_dirs', nargs='+', type=Path)
+    metrics = f'one of {", ".join(METRICS)}; default rankme'
+    parser.add_argument('--by', choices=METRICS, default='rankme', metavar='METRIC', help=metrics)
+    parser.add_argument('--part', choices=['backbone', 'projector'], default='backbone')
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        '--last', action='store_true', help='each run at its newest checkpoint (default)'
+    )
+    which.add_argument(
+        '--best', action='store_true', help='each run at its best measurement; without --results'
+    )
+    parser.add_argument(
+        '--results',
+        default='results.json',
+        help='in each work directory, written by tools/evaluate.py --out for the newest '
+        'checkpoint; default results.json',
+    )
+    parser.add_argument('--json', type=Path, help='write all of it here')
+    add_trust(parser)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
 import inspect
 import json
 import math
@@ -16,17 +53,11 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from cli import add_trust, aligned, errors_in_one_line
 from scipy.stats import kendalltau, spearmanr
 
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.report.runs import Run, read_run
-
-# Columns of the table. The other two metrics tell little more: effective_rank nearly equals rankme.
-COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length', 'entropy', 'feature_std')
-METRICS = (*COLUMNS, 'effective_rank', 'uniformity')
 
 
 @dataclass
@@ -214,30 +245,6 @@ def correlations_table(title: str, found: list[dict]) -> str:
     formats = dict(spearman='+.2f', kendall='+.2f', p='.2g')
     rows += [[format(value, formats.get(key, '')) for key, value in row.items()] for row in found]
     return f'\n{title}\n{aligned(rows)}'
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('work_dirs', nargs='+', type=Path)
-    metrics = f'one of {", ".join(METRICS)}; default rankme'
-    parser.add_argument('--by', choices=METRICS, default='rankme', metavar='METRIC', help=metrics)
-    parser.add_argument('--part', choices=['backbone', 'projector'], default='backbone')
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        '--last', action='store_true', help='each run at its newest checkpoint (default)'
-    )
-    which.add_argument(
-        '--best', action='store_true', help='each run at its best measurement; without --results'
-    )
-    parser.add_argument(
-        '--results',
-        default='results.json',
-        help='in each work directory, written by tools/evaluate.py --out for the newest '
-        'checkpoint; default results.json',
-    )
-    parser.add_argument('--json', type=Path, help='write all of it here')
-    add_trust(parser)
-    return parser.parse_args()
 
 
 def read_choices(args: argparse.Namespace) -> list[Choice]:

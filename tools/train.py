@@ -1,30 +1,15 @@
 """Train any OpenMMLab config, on one process or under torchrun or SLURM."""
 
 import argparse
-import tempfile
-from pathlib import Path
 
-import torch
-from cli import commit, errors_in_one_line
-from mmengine.config import Config, DictAction
-from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch.distributed.elastic.multiprocessing.errors import record
+from cfg_options import add_cfg_options, merge_cfg_options
+from cli import Parser, commit, errors_in_one_line, read_config, traceback_in
 
-from mmentropy.checks.config import check_config
-from mmentropy.datasets import check_data
-from mmentropy.distributed import start_cpu_ranks
-from mmentropy.engine.best_checkpoint import check_save_best
-from mmentropy.engine.resume import choose_checkpoint, folder_of
-from mmentropy.engine.train_loop import use_train_loop
-from mmentropy.engine.trial_run import try_run
-
-# They are in the default_hooks of every recipe.
-OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('--work-dir', help='default: work_dirs/FOLDER/NAME')
     parser.add_argument(
@@ -52,9 +37,34 @@ def parse_args() -> argparse.Namespace:
         'do, and leave nothing behind',
     )
     parser.add_argument('--seed', type=int)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+import tempfile
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from mmentropy.checks.config import check_config
+from mmentropy.datasets import check_data
+from mmentropy.distributed import start_cpu_ranks
+from mmentropy.engine.best_checkpoint import check_save_best
+from mmentropy.engine.resume import choose_checkpoint, folder_of
+from mmentropy.engine.train_loop import use_train_loop
+from mmentropy.engine.trial_run import try_run
+
+# They are in the default_hooks of every recipe.
+OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 
 
 def default_work_dir(config: str) -> str:
@@ -73,19 +83,19 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp == 'float16' and get_device() == 'cpu':
+        raise ValueError('--amp float16 needs a GPU; on a CPU there is --amp bfloat16')
     if args.amp:
         cfg.optim_wrapper.type = AMP_WRAPPERS[args.amp]
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
-            raise SystemExit(
-                f'error: {args.config} has no auto_scale_lr = '
-                'dict(base_batch_size=...) to scale from'
+            raise ValueError(
+                f'{args.config} has no auto_scale_lr = dict(base_batch_size=...) to scale from'
             )
         cfg.auto_scale_lr.enable = True
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_cfg_options(cfg, args.cfg_options)
     hooks = cfg.get('default_hooks') or {}
     # mmengine understands None only for its own hooks.
     for name in OUR_HOOKS & hooks.keys():
@@ -146,13 +156,14 @@ def show_plan(cfg: Config, weights: str | None) -> None:
 def main() -> None:
     args = parse_args()
     with errors_in_one_line():
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         weights = cfg.get('load_from')
         cfg = merge_args(cfg, args)
         if args.check:
             return show_plan(cfg, weights)
         runner = build(cfg, weights)
-    runner.train()
+        with traceback_in(runner.log_dir, runner.rank):
+            runner.train()
 
 
 if __name__ == '__main__':

@@ -7,10 +7,12 @@ def install() -> None:
     from mmentropy.compat.mmcv_extension import install_finder
     from mmentropy.compat.mmengine_checkpoint import install_readers
     from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
+    from mmentropy.compat.mmengine_messages import leave_out_messages
     from mmentropy.compat.mmengine_registry import restrict_registries
     from mmentropy.compat.mmpretrain_imports import import_mmpretrain
     from mmentropy.compat.pillow_ghostscript import decode_no_postscript
 
+    leave_out_messages()
     accept_fork_of_mmseg()
     install_readers()
     restrict_registries()

@@ -1,12 +1,12 @@
 """What the methods share: from views to projections, from terms to the loss."""
 
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
@@ -163,9 +163,18 @@ def mean_over_ranks(
     means = all_sum(means) / get_world_size()
     if not torch.isfinite(means).all():
         raise FloatingPointError(_what_is_not_finite(method, dict(zip(terms, means)), features))
+    if dict(zip(terms, means)).get('loss', 0) < 0:
+        _say_that_negative_is_normal(method)
     return {
         name: value + (mean - value.detach()) for (name, value), mean in zip(terms.items(), means)
     }
+
+
+@cache
+def _say_that_negative_is_normal(method: str) -> None:
+    """Log it once, where the first loss below 0 is about to be logged."""
+    text = f'the loss of {method} is below 0, as it may be: minus an entropy is minimised'
+    print_log(f'{text}, and lower is better', logger='current')
 
 
 def _what_is_not_finite(method: str, means: dict[str, Tensor], features: list[Tensor]) -> str:

@@ -51,8 +51,11 @@ model = dict(backbone=dict(base_channels=4), neck=dict(in_channels=16))
         timeout=240,
     )
     assert done.returncode == 1
-    cause = done.stderr.split('Root Cause (first observed failure):')[1]
-    assert 'rank      : 1' in cause
-    assert 'ValueError: a cable was cut' in cause
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('error: rank 1 failed first: ')
+    assert 'a cable was cut (traceback: ' in last
+    assert 'Traceback' not in done.stderr
+    (file,) = (tmp_path / 'run').glob('*/traceback_1.txt')
+    assert str(file) in last and 'ValueError: a cable was cut' in file.read_text()
     # Loading torch twice included.
     assert time.monotonic() - start < 200

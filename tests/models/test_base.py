@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import MessageHub
 from ranks import on_ranks
 
+from mmentropy.models import base
 from mmentropy.models.base import mean_over_ranks
 
 
@@ -75,3 +76,13 @@ def test_all_ranks_raise_for_what_one_has(tmp_path):
         assert found['features'].startswith(f'MEC at iteration 7: loss is nan; {cause}. '), rank
         assert found['gathered'].startswith(f'MEC at iteration 7: loss is nan; {cause}. '), rank
         assert found['overflow'].startswith('MEC at iteration 7: entropy is nan; all features ')
+
+
+def test_a_negative_loss_is_said_to_be_normal_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(base, 'print_log', lambda text, **options: said.append(text))
+    base._say_that_negative_is_normal.cache_clear()
+    for loss in (1.0, -1.0, -2.0):
+        mean_over_ranks('MEC', dict(loss=torch.tensor(loss)), [])
+    (text,) = said
+    assert text.startswith('the loss of MEC is below 0, as it may be')

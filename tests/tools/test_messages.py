@@ -1,0 +1,146 @@
+"""What the tools say where something is wrong, in one line, and what they do not say."""
+
+import runpy
+import subprocess
+import sys
+
+import evaluate
+import export
+import propagate
+import pytest
+import train
+from repository import REPOSITORY
+
+from mmentropy.evaluation.label_propagation import LAYERS
+from mmentropy.evaluation.protocols import PROTOCOLS
+from mmentropy.weights.export import TARGETS
+
+TOOLS = sorted(
+    path.name
+    for path in (REPOSITORY / 'tools').glob('*.py')
+    if "__name__ == '__main__'" in path.read_text() and path.name != 'launch.py'
+)
+# Arguments, in which FILE is what is wrong.
+READERS = {
+    'config.py': ['FILE'],
+    'evaluate.py': ['FILE'],
+    'export.py': ['FILE', '--to', 'timm', '--out', 'out.pth'],
+    'import_official.py': ['FILE', '--out', 'out.pth'],
+    'make_subset.py': ['FILE', '--fraction', '0.1', '--out', 'out.txt'],
+    'propagate.py': ['FILE', '--data', 'data'],
+    'report.py': ['FILE'],
+    'select_runs.py': ['FILE'],
+    'test.py': ['FILE', 'a.pth'],
+    'train.py': ['FILE'],
+}
+# These do something without an argument, so they are asked for something that there is not.
+WITHOUT_ARGUMENTS = {'doctor.py', 'model_index.py', 'quickstart.py'}
+
+
+@pytest.fixture
+def said(monkeypatch, capsys, tmp_path):
+    """Return a function that runs a tool in an empty folder, and returns its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(tool, *args):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(REPOSITORY / 'tools' / tool), run_name='__main__')
+        printed = capsys.readouterr().err
+        # Python prints a text that a program leaves with.
+        text = left.value.code if isinstance(left.value.code, str) else printed.strip()
+        assert left.value.code != 0
+        lines = [line for line in text.splitlines() if not line.startswith('left out: ')]
+        assert len(lines) == 1 and lines[0].startswith('error: '), text
+        return lines[0]
+
+    return run
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_no_argument(tool, said):
+    wrong = ['--absent'] if tool in WITHOUT_ARGUMENTS else []
+    assert f'{tool} -h lists the arguments' in said(tool, *wrong)
+
+
+@pytest.mark.parametrize('tool', READERS)
+def test_files_that_are_none(tool, said, tmp_path):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'empty').touch()
+    (tmp_path / 'empty.py').touch()
+    (tmp_path / 'foreign').write_bytes(bytes(range(256)))
+    (tmp_path / 'foreign.py').write_text('a page of text, not Python\n')
+    for name in ('missing', 'missing.py', 'folder', 'empty', 'empty.py', 'foreign', 'foreign.py'):
+        said(tool, *[name if arg == 'FILE' else arg for arg in READERS[tool]])
+
+
+def test_help_imports_nothing_slow():
+    """In one process, which says after each tool whether torch is there."""
+    code = (
+        'import runpy, sys\n'
+        'sys.path.insert(0, "tools")\n'
+        f'for tool in {TOOLS}:\n'
+        '    sys.argv = [tool, "-h"]\n'
+        '    try:\n'
+        '        runpy.run_path("tools/" + tool, run_name="__main__")\n'
+        '    except SystemExit as left:\n'
+        '        assert left.code == 0\n'
+        '    print("\\n" + tool, "torch" in sys.modules)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [f'{tool} False' for tool in TOOLS] == [
+        line for line in done.stdout.splitlines() if line.endswith(('.py False', '.py True'))
+    ]
+
+
+def test_help_names_what_there_is(monkeypatch, capsys):
+    assert (export.TARGETS, propagate.LAYERS) == (TARGETS, LAYERS)
+    monkeypatch.setattr(sys, 'argv', ['evaluate.py', '-h'])
+    with pytest.raises(SystemExit):
+        evaluate.parse_args()
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert f'of {", ".join(PROTOCOLS)};' in printed
+
+
+@pytest.mark.slow
+def test_hosts_are_silent():
+    """A Runner makes hooks that look for a client of files."""
+    code = (
+        'import mmentropy\n'
+        'from mmengine.fileio import FileClient\n'
+        'FileClient.infer_client(None, "/tmp")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, text=True, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+def test_an_error_of_training_is_one_line(monkeypatch, tmp_path):
+    """Its traceback is in a file, which the line names."""
+
+    class Fake:
+        log_dir, rank = str(tmp_path), 0
+
+        def train(self):
+            raise ValueError('the state does not fit\nfor these reasons')
+
+    (tmp_path / 'config.py').write_text('a = 1\n')
+    monkeypatch.setattr(train, 'build', lambda cfg, weights: Fake())
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
+    with pytest.raises(SystemExit) as left:
+        train.main()
+    file = tmp_path / 'traceback_0.txt'
+    assert left.value.code == f'error: the state does not fit (traceback: {file})'
+    assert file.read_text().startswith('Traceback') and 'reasons' in file.read_text()
+
+
+def test_half_precision_on_a_cpu(monkeypatch, tmp_path):
+    (tmp_path / 'config.py').write_text('a = 1\n')
+    monkeypatch.setattr(train, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py'), '--amp'])
+    with pytest.raises(SystemExit, match='on a CPU there is --amp bfloat16'):
+        train.main()
