@@ -17,6 +17,7 @@ from unittest import mock
 
 import mat4py
 import numpy as np
+import tifffile
 from mmengine.fileio import list_from_file
 from mmpretrain.datasets import categories
 from mmpretrain.registry import DATASETS
@@ -163,6 +164,14 @@ def fashion_mnist(root: Path, cfg: dict, n: int) -> None:
 def image_folder(root: Path, cfg: dict, n: int) -> None:
     for i in range(n):
         image(root / cfg.get('data_prefix', '') / f'{i}.png', i)
+    if cfg['pipeline'][0].get('color_type') == 'unchanged':
+        folder = root.with_name('bands')
+        cfg['data_root'] = str(folder)
+        folder.mkdir(exist_ok=True)
+        for i in range(n):
+            bands = noise(i, 40, 56, 8).astype(np.uint16) * 99
+            layout = dict(photometric='minisblack', planarconfig='contig')
+            tifffile.imwrite(folder / f'{i}.tif', bands, **layout)
 
 
 def class_folders(root: Path, cfg: dict, n: int) -> None:

@@ -50,6 +50,7 @@ DATA = dict(
     in1k='ImageNet-1k',
     places365='Places365',
     folder='your images',
+    bands='Images of 8 bands in a folder',
 )
 METRICS = dict(linear='linear', knn='kNN (k = 20)', knn5='kNN (k = 5, Euclidean)')
 BEGIN, END = '<!-- recipes: begin, generated -->', '<!-- recipes: end -->'

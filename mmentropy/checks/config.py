@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmentropy.checks.arguments import COUNT, DICT, INDEX, NOT_NEGATIVE, Rule, or_none, some
+from mmentropy.checks.channels import check_channels
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # The registry of the dicts in each section.
@@ -84,8 +85,6 @@ HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', '
 OUR_HOOKS = ('draws', 'bad_images', 'numbers', 'ranks', 'signals')
 # Their last stage has base_channels * 2**stage * expansion channels.
 RESNETS = ('ResNet', 'ResNet_CIFAR', 'ResNet_CIFAR_Pool')
-# The images of these data sets have one channel.
-GRAY = ('Digits', 'FashionMNIST', 'LocalFashionMNIST', 'MNIST')
 
 
 def check_config(cfg: Config) -> None:
@@ -98,7 +97,8 @@ def check_config(cfg: Config) -> None:
     Raises:
         ValueError: in one line, which begins with the path of the key: the key or its type is
             unknown, with the nearest known name; an argument is missing; a section is no dict; a
-            schedule begins after its end; a neck does not take the channels that a ResNet gives.
+            schedule begins after its end; a neck does not take the channels that a ResNet gives;
+            the backbone, the loader and the statistics are of other channels.
     """
     top = dict(cfg)
     trains = bool(top.get('train_cfg'))
@@ -109,6 +109,10 @@ def check_config(cfg: Config) -> None:
     # Files of data sets alone are configs too.
     if trains:
         check_schedule(top)
+        model = top['model']
+        parts = [model, model.get('backbone')]
+        kinds = [p.get('type') if isinstance(p, dict) else None for p in parts]
+        check_channels(top, *(find_type(kind, roots.MODELS, scope) for kind in kinds))
         check_resnet(top)
 
 
@@ -274,20 +278,11 @@ def check_schedule(top: dict) -> None:
 
 
 def check_resnet(top: dict) -> None:
-    """Refuse a ResNet whose images have other channels, or whose neck takes other features."""
-    model, dataset = top['model'], top['train_dataloader']['dataset']
+    """Refuse a ResNet whose neck takes other features."""
+    model = top['model']
     backbone, neck = model.get('backbone'), model.get('neck')
     if not isinstance(backbone, dict) or backbone.get('type') not in RESNETS:
         return
-    mean = (top.get('data_preprocessor') or {}).get('mean')
-    # One mean alone may also be the mean of all channels.
-    one_mean = isinstance(mean, (list, tuple)) and len(mean) == 1
-    gray = one_mean and isinstance(dataset, dict) and dataset.get('type') in GRAY
-    if gray and 'in_channels' not in backbone:
-        raise ValueError(
-            'model.backbone.in_channels: is missing; it is 3 by default, but '
-            f'{dataset["type"]} and data_preprocessor.mean have one channel'
-        )
     base, depth = backbone.get('base_channels', 64), backbone['depth']
     stages = backbone.get('out_indices', (3,))
     check_value(base, 'model.backbone.base_channels', COUNT)

@@ -79,11 +79,12 @@ def pixel_features(dataset: dict | Dataset, batch_size: int = 256, num_workers: 
     Arguments, labels and errors are those of :func:`extract_features`.
 
     Raises:
-        ValueError: pixels are neither uint8 nor floats in 0..1.
+        ValueError: pixels are neither of 8 or 16 bits nor floats in 0..1.
     """
 
     def encode(inputs: Tensor, samples: list | None) -> Tensor:
-        pixels = inputs / 255 if inputs.dtype == torch.uint8 else inputs
+        most = {torch.uint8: 255, torch.uint16: 65535}.get(inputs.dtype, 1)
+        pixels = inputs.float() / most
         if pixels.min() < 0 or pixels.max() > 1:
             raise ValueError(
                 f'float pixels must lie in 0..1, got {pixels.min():g}..{pixels.max():g}'

@@ -112,6 +112,6 @@ def is_bgr(dataset: dict) -> bool:
     bgr = False
     for step in dataset.get('pipeline') or ():
         kind = getattr(step['type'], '__name__', step['type'])
-        loaded = kind.endswith('LoadImageFromFile')
+        loaded = kind.endswith('LoadImageFromFile') and step.get('color_type', 'color') == 'color'
         bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
     return bool(bgr)

@@ -31,13 +31,16 @@ def pictures_of(
 def encoded(inputs: Tensor, preprocessor: nn.Module, side: int = 96) -> list[Picture]:
     """Pictures of what a preprocessor gave (N, C, H, W), shrunk to ``side`` if they are larger.
 
-    Normalisation is undone. Channels after the third are left out.
+    Normalisation is undone. Where pixels of more than 8 bits come of it, two deviations about the
+    mean are shown from black to white. Of more than three channels the first three are shown, of
+    two the first.
     """
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
-        inputs = inputs * std + mean
+        pixels = inputs * std + mean
+        inputs = pixels if pixels.max() < 256 else (inputs + 2) * 255 / 4
     found = []
-    for pixels in inputs[:, :3].round().clamp(0, 255).to(uint8):
+    for pixels in inputs[:, : 3 if inputs.shape[1] > 2 else 1].round().clamp(0, 255).to(uint8):
         image = to_pil_image(pixels)
         image.thumbnail((side, side))
         stream = io.BytesIO()

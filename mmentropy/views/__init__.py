@@ -1,6 +1,12 @@
 """Views made in batch, on the device; importing registers them."""
 
 from mmentropy.views.loading import CheckedLoadImageFromFile, PackImage, ReducedLoadImageFromFile
-from mmentropy.views.preprocessor import BatchViews
+from mmentropy.views.preprocessor import BatchViews, PerChannelPreprocessor
 
-__all__ = ['BatchViews', 'CheckedLoadImageFromFile', 'PackImage', 'ReducedLoadImageFromFile']
+__all__ = [
+    'BatchViews',
+    'CheckedLoadImageFromFile',
+    'PackImage',
+    'PerChannelPreprocessor',
+    'ReducedLoadImageFromFile',
+]

@@ -20,17 +20,22 @@ from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require, some
 from mmentropy.checks.files import size_of
 from mmentropy.datasets.image_folder import FORMATS
 from mmentropy.datasets.unreadable_images import cannot_read
+from mmentropy.views.any_depth import TIFF_STARTS, decode_any_depth
 
 # A file of the most pixels that are accepted is smaller.
 MOST_BYTES = 2**30
 # Factors by which the decoder of JPEGs can shrink, and the names that OpenCV has for them.
-REDUCTIONS = {factor: getattr(cv2, f'IMREAD_REDUCED_COLOR_{factor}') for factor in (2, 4, 8)}
+REDUCTIONS = {
+    name: {n: getattr(cv2, f'IMREAD_REDUCED_{name.upper()}_{n}') for n in (2, 4, 8)}
+    for name in ('color', 'grayscale')
+}
+COLOR_TYPES = (*REDUCTIONS, 'unchanged')
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 @TRANSFORMS.register_module()
 class CheckedLoadImageFromFile(BaseTransform):
-    """Loads BGR images, and refuses files that are not whole images.
+    """Loads images, and refuses files that are not whole images.
 
     Unlike mmcv's ``LoadImageFromFile`` it refuses a file whose header is of none of ``FORMATS``,
     pipes and devices, files above 1 GiB, a JPEG without its end, which some versions of OpenCV fill
@@ -40,21 +45,30 @@ class CheckedLoadImageFromFile(BaseTransform):
     a photo of 500 x 375.
 
     Args:
-        imdecode_backend: 'cv2' or 'pillow'.
+        imdecode_backend: 'cv2' or 'pillow'; 'unchanged' has decoders of its own.
         backend_args: arguments of ``mmengine.fileio.get``.
+        color_type: 'color' gives uint8 BGR, 'grayscale' uint8 (H, W). 'unchanged' keeps the
+            channels, in the order of the file, and the depth, uint8 or uint16.
 
     Raises:
-        ValueError: ``imdecode_backend`` is something else.
+        ValueError: ``imdecode_backend`` or ``color_type`` is something else.
         OSError: on reading, the file is missing or not such an image; one line with its path.
     """
 
-    def __init__(self, imdecode_backend: str = 'cv2', backend_args: dict | None = None) -> None:
+    def __init__(
+        self,
+        imdecode_backend: str = 'cv2',
+        backend_args: dict | None = None,
+        color_type: str = 'color',
+    ) -> None:
         require(one_of(('cv2', 'pillow')), imdecode_backend=imdecode_backend)
+        require(one_of(COLOR_TYPES), color_type=color_type)
         self.imdecode_backend = imdecode_backend
         self.backend_args = backend_args
+        self.color_type = color_type
 
     def transform(self, results: dict) -> dict:
-        """Add ``img``, uint8 BGR (H, W, 3)."""
+        """Add ``img``, (H, W, C) or, of one channel, (H, W)."""
         path = results['img_path']
         try:
             # A missing file is named by the reader, and other stores are asked by it alone.
@@ -73,44 +87,67 @@ class CheckedLoadImageFromFile(BaseTransform):
         return results
 
     def decode(self, content: bytes) -> np.ndarray:
-        """Return the pixels of a file, uint8 BGR (H, W, 3)."""
+        """Return the pixels of a file."""
         if not content:
             raise OSError('the file is empty')
-        file = io.BytesIO(content)
-        try:
-            # This reads the header only. Pillow runs other programs for some formats.
-            image = Image.open(file, formats=FORMATS)
-        except UnidentifiedImageError:
-            raise OSError('not a whole image of a known format') from None
-        # Pillow has read up to the pixels; thumbnails, which have an end too, come before them.
-        if content.startswith(JPEG_START) and content.rfind(JPEG_END, file.tell()) < 0:
-            raise OSError('the file is truncated')
+        unchanged = self.color_type == 'unchanged'
+        # Pillow does not know TIFFs of other channels than those of colours.
+        if unchanged and content.startswith(TIFF_STARTS):
+            return decode_any_depth(content, None)
+        image = checked_header(content)
+        return decode_any_depth(content, image) if unchanged else self.decode_8_bits(content, image)
+
+    def decode_8_bits(self, content: bytes, image: Image.Image) -> np.ndarray:
+        """Return uint8 BGR or gray pixels."""
         if image.mode == 'F' or image.mode == 'I' and image.format == 'TIFF':
             raise OSError('pixels of 32 bits')
-        factor = self.reduction(image)
+        factor, kind = self.reduction(image), self.color_type
         if self.imdecode_backend == 'cv2':
-            img = mmcv.imfrombytes(content, flag=REDUCTIONS.get(factor, 'color'), backend='cv2')
+            flag = REDUCTIONS[kind].get(factor, kind)
+            img = mmcv.imfrombytes(content, flag=flag, backend='cv2')
             if img is None:
                 raise OSError('OpenCV cannot decode it')
             return img
         if image.mode.startswith('I'):
-            gray = np.asarray(ImageOps.exif_transpose(image)) >> 8
-            return np.repeat(gray.astype(np.uint8)[..., None], 3, -1)
+            wide = np.asarray(ImageOps.exif_transpose(image)) >> 8
+            gray = wide.astype(np.uint8)
+            return gray if kind == 'grayscale' else np.repeat(gray[..., None], 3, -1)
         if factor == 1:
-            return mmcv.imfrombytes(content, backend='pillow')
+            return mmcv.imfrombytes(content, flag=kind, backend='pillow')
         width, height = image.size
-        image.draft('RGB', (width // factor, height // factor))
-        rgb = ImageOps.exif_transpose(image).convert('RGB')
-        return np.asarray(rgb)[..., ::-1]
+        mode = 'L' if kind == 'grayscale' else 'RGB'
+        image.draft(mode, (width // factor, height // factor))
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+        return pixels[..., ::-1] if mode == 'RGB' else pixels
 
     def reduction(self, image: Image.Image) -> int:
         """Return 1, 2, 4 or 8, by which the sides of the image may be divided."""
         return 1
 
 
+def checked_header(content: bytes) -> Image.Image:
+    """Return what Pillow reads of a file up to its pixels.
+
+    Raises:
+        OSError: its format is not known, or it is a JPEG without its end.
+    """
+    file = io.BytesIO(content)
+    try:
+        # Pillow runs other programs for some formats.
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if content.startswith(TIFF_STARTS):
+            raise OSError("a TIFF of other channels, which color_type='unchanged' loads") from None
+        raise OSError('not a whole image of a known format') from None
+    # Pillow has read up to the pixels; thumbnails, which have an end too, come before them.
+    if content.startswith(JPEG_START) and content.rfind(JPEG_END, file.tell()) < 0:
+        raise OSError('the file is truncated')
+    return image
+
+
 @TRANSFORMS.register_module()
 class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
-    """Loads BGR images, large JPEGs at 1/2, 1/4 or 1/8 of their size.
+    """Loads images, large JPEGs at 1/2, 1/4 or 1/8 of their size.
 
     The decoder makes the smaller image from fewer coefficients in less time. It does so only where
     no crop is then enlarged that was not before: the crop with the smallest share,
@@ -143,7 +180,7 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
         if image.format != 'JPEG':
             return 1
         width, height = image.size
-        fits = [f for f in REDUCTIONS if width * height / f**2 >= self.needed]
+        fits = [f for f in (2, 4, 8) if width * height / f**2 >= self.needed]
         return max(fits, default=1)
 
 
@@ -152,7 +189,7 @@ class PackImage(BaseTransform):
     """Ends a pipeline for ``collate_images``: the pixels stay, labels do not."""
 
     def transform(self, results: dict) -> dict:
-        """Return ``dict(inputs)``, uint8 (H, W, C)."""
+        """Return ``dict(inputs)``, uint8 or uint16 (H, W, C)."""
         # Pillow's pixels are read-only: they are copied.
         img = np.require(results['img'], requirements=['C', 'W'])
         return dict(inputs=torch.from_numpy(np.atleast_3d(img)))

@@ -1,10 +1,13 @@
 """Colour, blur and rotation of a whole batch of images at once.
 
 Images are (N, C, H, W) float in 0..255 with colours in RGB; factors are (N,), one per image.
-Pillow rounds down after most steps; these functions round nothing.
+Pillow rounds down after most steps; these functions round nothing. Of more than three channels the
+first three are the colours, and what changes colours leaves the others as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +17,22 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)
 
 
+def on_colours(adjust: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a function of colours work on the first three channels where there are more."""
+
+    @wraps(adjust)
+    def on_first_three(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if x.shape[1] <= 3:
+            return adjust(x, *args, **kwargs)
+        return torch.cat([adjust(x[:, :3], *args, **kwargs), x[:, 3:]], 1)
+
+    return on_first_three
+
+
 def luma(x: Tensor, weights: Sequence[float] = LUMA) -> Tensor:
-    """Return the weighted mean (N, 1, H, W) of the channels; one channel is returned as it is."""
-    if x.shape[1] == 1:
-        return x
+    """Return the weighted mean (N, 1, H, W) of three channels, or the mean of one or two."""
+    if x.shape[1] < 3:
+        return x.mean(1, keepdim=True)
     red, green, blue = x.split(1, 1)
     return (red * weights[0]).add_(green, alpha=weights[1]).add_(blue, alpha=weights[2])
 
@@ -32,11 +47,13 @@ def mirror(x: Tensor) -> Tensor:
     return x.flip(-1)
 
 
+@on_colours
 def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
     """Blend the images with black."""
     return (x * per_image(factor)).clamp_(0, 255)
 
 
+@on_colours
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
     """Blend each image with the mean of its gray image."""
     factor = per_image(factor)
@@ -44,20 +61,22 @@ def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
     return torch.addcmul(mean * (1 - factor), x, factor).clamp_(0, 255)
 
 
+@on_colours
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend each image with its gray image; one channel stays as it is."""
-    if x.shape[1] == 1:
+    """Blend each image with its gray image; one or two channels stay as they are."""
+    if x.shape[1] < 3:
         return x
     factor = per_image(factor)
     return torch.addcmul(luma(x) * (1 - factor), x, factor).clamp_(0, 255)
 
 
+@on_colours
 def adjust_hue(x: Tensor, factor: Tensor) -> Tensor:
-    """Turn the hue by ``factor``, in -0.5..0.5 of a full turn; one channel stays as it is.
+    """Turn the hue by ``factor``, in -0.5..0.5 of a full turn; one or two channels stay.
 
     Saturation and value in the sense of HSV stay the same.
     """
-    if x.shape[1] == 1:
+    if x.shape[1] < 3:
         return x
     red, green, blue = x.split(1, 1)
     highest = torch.maximum(torch.maximum(red, green), blue)
@@ -82,9 +101,10 @@ def adjust_hue(x: Tensor, factor: Tensor) -> Tensor:
     return result
 
 
+@on_colours
 def to_gray(x: Tensor, weights: Sequence[float] = LUMA) -> Tensor:
-    """Set every channel to the weighted mean of all; one channel stays as it is."""
-    if x.shape[1] == 1:
+    """Set every channel to the weighted mean of all; one or two channels stay as they are."""
+    if x.shape[1] < 3:
         return x
     return luma(x, weights).repeat(1, x.shape[1], 1, 1)
 

@@ -271,6 +271,7 @@ def test_sections_that_are_lists(name):
         # One mean for three channels.
         {
             'train_dataloader.dataset.type': 'CIFAR10',
+            'eval_datasets': None,
             'model.backbone': dict(type='ResNet_CIFAR', depth=18, base_channels=16),
         },
         {

@@ -45,6 +45,7 @@ DATA = dict(
     places365='ClassFolders',
     in1k='ImageNet1k',
     folder='ImageFolder',
+    bands='ImageFolder',
 )
 # Learning rate at batch 256, by data set and optimiser, where it is linear in
 # the batch.
@@ -54,6 +55,7 @@ BASE_LR = {
     ('in1k', 'AdamW'): 1.5e-4,
     ('places365', 'SGD'): 0.5,
     ('folder', 'SGD'): 0.5,
+    ('bands', 'SGD'): 0.5,
     ('cifar10', 'SGD'): 0.03,
 }
 
@@ -90,7 +92,7 @@ def test_name_and_numbers(path):
     assert cfg.train_dataloader.drop_last
     assert cfg.custom_imports.imports == ['mmentropy']
     assert cfg.data_preprocessor.mean
-    assert cfg.get('eval_datasets') or name['data'] == 'folder'
+    assert cfg.get('eval_datasets') or name['data'] in ('folder', 'bands')
     key = name['data'], optimizer.type
     if key in BASE_LR:
         assert optimizer.lr == pytest.approx(BASE_LR[key] * total / 256)
@@ -255,11 +257,12 @@ def fake(tmp_path_factory):
 
     def at(cfg):
         cfg = copy.deepcopy(cfg)
-        if cfg.type not in made:
-            made[cfg.type] = fake_data.make(cfg.to_dict(), root)
-        for key in ('data_root', 'names'):
-            if key in made[cfg.type]:
-                cfg[key] = made[cfg.type][key]
+        key = cfg.type, cfg.get('pipeline', [{}])[0].get('color_type')
+        if key not in made:
+            made[key] = fake_data.make(cfg.to_dict(), root)
+        for name in ('data_root', 'names'):
+            if name in made[key]:
+                cfg[name] = made[key][name]
         return cfg
 
     return at
@@ -281,9 +284,11 @@ def test_one_step(path, fake):
     with fake_data.any_checksum():
         data = next(iter(Runner.build_dataloader(loader, seed=0)))
     views = data['inputs']
-    fast = 'fast' in path.stem
+    fast = cfg.data_preprocessor.type == 'BatchViews'
     if fast:
-        assert views.dtype == torch.uint8 and len(data['shapes']) == 4
+        bands = parsed(path)['data'] == 'bands'
+        assert views.dtype == (torch.uint16 if bands else torch.uint8)
+        assert len(data['shapes']) == 4
         views = MODELS.build(cfg.data_preprocessor)(data, True)['inputs']
     local = 'multicrop' in path.stem or 'dino_' in path.stem and (parsed(path)['data'] == 'in1k')
     assert len(views) == (8 if local else 2)

@@ -1,0 +1,61 @@
+"""Decodes images with the channels and the depth that they have in their files."""
+
+import io
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image
+
+# TIFF and BigTIFF, of either order of bytes.
+TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+DEPTHS = ('uint8', 'uint16')
+
+
+def decode_any_depth(content: bytes, image: Image.Image | None) -> np.ndarray:
+    """Return pixels (H, W) or (H, W, C) of 8 or 16 bits, the channels in the order of the file.
+
+    Args:
+        content: the file.
+        image: what Pillow knows by the header; None for a TIFF.
+
+    Raises:
+        OSError, ValueError: the file has other pixels, or cannot be decoded.
+    """
+    img = decode_tiff(content) if image is None else decode_by_opencv(content, image)
+    if img.dtype.name not in DEPTHS:
+        raise OSError(f'pixels of {img.dtype}; known are {" and ".join(DEPTHS)}')
+    return img
+
+
+def decode_by_opencv(content: bytes, image: Image.Image) -> np.ndarray:
+    """Return the pixels of PNG, JPEG, WebP, BMP and PNM; EXIF turns those without alpha."""
+    alpha = image.mode.endswith(('A', 'a')) or 'transparency' in image.info
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    img = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if img is None:
+        raise OSError('OpenCV cannot decode it')
+    if img.ndim == 2:
+        return img
+    # OpenCV gives BGR, and gray images with alpha as BGRA.
+    order = [0, 3] if image.mode in ('LA', 'La') else [2, 1, 0, 3]
+    return np.ascontiguousarray(img[..., order[: img.shape[2]]])
+
+
+def decode_tiff(content: bytes) -> np.ndarray:
+    """Return the first image of a TIFF, whose bands lie by pixel, by plane or by page."""
+    # Files that this one may name are not opened.
+    with tifffile.TiffFile(io.BytesIO(content), _multifile=False) as file:
+        series = file.series[0]
+        shape, axes = series.get_shape(squeeze=True), series.get_axes(squeeze=True)
+        bands = [axis for axis in axes if axis not in 'YX']
+        if not {'Y', 'X'} <= {*axes} or len(bands) > 1:
+            raise OSError(f'a TIFF of shape {shape}, which is no image of several bands')
+        # As large as the largest photo.
+        limit, size = 6 * (Image.MAX_IMAGE_PIXELS or np.inf), series.nbytes
+        if size > limit:
+            raise OSError(f'{size} bytes of pixels exceed the limit of {limit}')
+        if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            raise OSError("a palette, which color_type='color' decodes")
+        img = series.asarray(squeeze=True)
+    return np.ascontiguousarray(np.moveaxis(img, axes.index(bands[0]), -1) if bands else img)
