@@ -19,6 +19,7 @@ from mmentropy.report import measured_runs, read_runs, report_html
 from mmentropy.report.config_differences import CONFIGS
 from mmentropy.report.measured import checkpoint_of, evenly, pictures_of_views
 from mmentropy.report.pictures import encoded
+from mmentropy.views import PerChannelPreprocessor
 
 
 @pytest.fixture(scope='module')
@@ -145,6 +146,17 @@ def test_pictures_have_three_channels_at_most():
     images, plain = 255 * torch.rand(2, 5, 8, 8), SelfSupDataPreprocessor()
     for channels in (4, 5):
         assert encoded(images[:, :channels], plain) == encoded(images[:, :3], plain)
+
+
+def test_pictures_of_16_bits_show_two_deviations_about_the_mean():
+    preprocessor = PerChannelPreprocessor([4000.0] * 8, [2000.0] * 8)
+    images = torch.full((1, 8, 40, 40), 4000.0)
+    images[..., :20] = 8000.0
+    (picture,) = encoded(preprocessor(dict(inputs=images))['inputs'], preprocessor)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.split(',')[1]))))
+    assert pixels.shape == (40, 40, 3)
+    assert np.abs(pixels[:, :10].astype(int) - 255).max() < 9
+    assert np.abs(pixels[:, 30:].astype(int) - 128).max() < 9
 
 
 def test_newest_checkpoint(tmp_path):
