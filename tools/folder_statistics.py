@@ -6,11 +6,11 @@ python tools/folder_statistics.py /path/to/images
 import argparse
 import sys
 
-from cli import errors_in_one_line
+from cli import Parser, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('folder')
     parser.add_argument(
         '--color-type',
@@ -24,17 +24,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+from tqdm import tqdm
+
+from mmentropy.datasets import ImageFolder
+from mmentropy.views import CheckedLoadImageFromFile
+from mmentropy.views.statistics import channel_statistics
+
+
 def main() -> None:
     args = parse_args()
     if args.most < 1:
         raise ValueError(f'--most: must be above 0, got {args.most}')
-    # These imports take seconds, which -h need not.
-    from tqdm import tqdm
-
-    from mmentropy.datasets import ImageFolder
-    from mmentropy.views import CheckedLoadImageFromFile
-    from mmentropy.views.statistics import channel_statistics
-
     dataset = ImageFolder(args.folder)
     rows = range(0, len(dataset), max(1, -(-len(dataset) // args.most)))
     paths = [dataset.get_data_info(row)['img_path'] for row in rows]

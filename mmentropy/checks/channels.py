@@ -10,14 +10,14 @@ OF_ARRAYS = {
     **dict.fromkeys(('Digits', 'FashionMNIST', 'LocalFashionMNIST', 'MNIST'), 1),
     **dict.fromkeys(('CIFAR10', 'CIFAR100', 'LocalCIFAR10', 'LocalCIFAR100', 'STL10'), 3),
 }
-LOADERS = ('LoadImageFromFile', 'CheckedLoadImageFromFile', 'ReducedLoadImageFromFile')
+FILE_LOADERS = ('LoadImageFromFile', 'CheckedLoadImageFromFile', 'ReducedLoadImageFromFile')
 # The channels by the color_type of a loader. Those of 'unchanged' are in the files.
 BY_COLOR_TYPE = dict(color=3, grayscale=1)
 # In a loader these work on colours only.
 COLOURS = ('ColorJitter', 'RandomGrayscale')
 # These leave the channels as they are.
 KEEPERS = {
-    *(*COLOURS, *LOADERS, 'MultiView', 'RandomApply', 'PackInputs', 'PackImage', 'NumpyToPIL'),
+    *(*COLOURS, *FILE_LOADERS, 'MultiView', 'RandomApply', 'PackInputs', 'PackImage', 'NumpyToPIL'),
     *('PILToNumpy', 'RandomResizedCrop', 'torchvision/RandomResizedCrop', 'RandomCrop', 'Resize'),
     *('ResizeEdge', 'CenterCrop', 'RandomFlip', 'GaussianBlur', 'Solarize', 'Rotate'),
 }
@@ -124,7 +124,7 @@ def _of_images(dataset: dict, path: str) -> Iterator[Stated]:
     kinds = _names(pipeline)
     if not {*kinds} <= KEEPERS:
         return
-    if kinds and kinds[0] in LOADERS:
+    if kinds and kinds[0] in FILE_LOADERS:
         name, path = kinds[0], f'{path}.pipeline[0].color_type'
         count = BY_COLOR_TYPE.get(pipeline[0].get('color_type', 'color'))
     else:
