@@ -11,6 +11,8 @@ import torchvision
 from mmpretrain.registry import MODELS
 from torch import nn
 
+import mmentropy  # noqa: F401, hosts are silent once it is imported
+
 TINY_VIT = dict(
     type='VisionTransformer',
     arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),

@@ -1,27 +1,31 @@
-"""Messages of hosts at each start that their users can do nothing about.
+"""Messages of hosts that their users can do nothing about.
 
-Host: onedl-mmengine 0.10.12, mmengine 0.10.7 and onedl-mmpretrain 1.3.6. The hooks of mmengine
-make a ``FileClient``, which warns that it is deprecated, and mmpretrain prints a message for
-developers where a package of its makers is absent. This can go when the hosts are silent.
+Host: onedl-mmengine 0.10.12, mmengine 0.10.7, onedl-mmpretrain 1.3.6 and onedl-mmdetection 3.5.1.
+Hooks of mmengine make a ``FileClient``, which warns that it is deprecated, mmdet warns when it is
+imported that one operator of one detector is absent, and mmpretrain prints a message for developers
+where a package of its makers is absent. This can go when the hosts are silent.
 """
 
 import logging as levels
 from typing import Any
 
 from mmengine import logging
-from mmengine.fileio import file_client
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
+
+LEFT_OUT = ('"FileClient" will be', '"HardDiskBackend" is the alias', 'Line NMS is not compiled')
 
 
 def leave_out_messages() -> None:
-    """Leave out notes for developers without a logger, and all that ``FileClient`` says of itself.
+    """Let loggers leave these messages out, and modules imported later print none below INFO."""
 
-    It acts on modules that are imported later.
-    """
+    def filtered(logger: MMLogger, record: levels.LogRecord) -> Any:
+        if isinstance(record.msg, str) and record.msg.startswith(LEFT_OUT):
+            return False
+        return levels.Logger.filter(logger, record)
 
     def print_for_users(msg: Any, logger: Any = None, level: int = levels.INFO) -> None:
         if logger is not None or level >= levels.INFO:
             print_log(msg, logger, level)
 
     vars(logging)['print_log'] = print_for_users
-    vars(file_client)['print_log'] = lambda *args, **kwargs: None
+    setattr(MMLogger, 'filter', filtered)  # noqa: B010, mypy refuses a plain assignment
