@@ -35,7 +35,7 @@ from mmentropy.evaluation.protocols import Evaluation
 from mmentropy.report.pictures import Picture, encoded, pictures_of
 from mmentropy.report.runs import Run, one_line
 from mmentropy.weights.backbone import load_backbone
-from mmentropy.weights.stored_config import prepare_stored
+from mmentropy.weights.stored_config import no_larger_networks, prepare_stored
 
 # Training images, test images, and test images on the map, evenly spaced, at most.
 BANK, TEST, MAP = 10_000, 2_000, 500
@@ -144,7 +144,8 @@ def measure_run(run: Run, checkpoint: str | None = None) -> Features:
     """
     path = checkpoint_of(run, checkpoint)
     cfg = _prepared_config(run)
-    backbone = build_backbone(cfg)
+    with nullcontext() if run.trusted else no_larger_networks(path):
+        backbone = build_backbone(cfg)
     load_backbone(backbone, path)
     evaluation = Evaluation(cfg, ['knn', 'linear'])
     full, preprocessor = evaluation.datasets, evaluation.preprocessor

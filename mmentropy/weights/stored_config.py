@@ -1,11 +1,14 @@
 """Configs that came with a checkpoint or a work directory, read without running them."""
 
 import ast
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mmentropy.checks.stored_types import check_stored, registered_types_only
 from mmentropy.weights.reader import PathLike, read_checkpoint
@@ -20,14 +23,18 @@ def chosen_config(
 ) -> Iterator[Config]:
     """Yield ``cfg``, or else the config that a checkpoint stores.
 
-    Unless ``trust`` is set, what a stored config names is looked up in registries only, as long as
-    the block runs. Errors are those of :func:`config_of`.
+    Unless ``trust`` is set, what a stored config names is looked up in registries only, and it
+    makes no network that the checkpoint cannot fill, as long as the block runs. Errors are those
+    of :func:`config_of`.
     """
     if cfg is not None:
         yield cfg
         return
     cfg = config_of(path, trust)
-    with nullcontext() if trust else registered_types_only():
+    if trust:
+        yield cfg
+        return
+    with registered_types_only(), no_larger_networks(path):
         yield cfg
 
 
@@ -55,6 +62,31 @@ def config_of(path: PathLike, trust: bool = False) -> Config:
         ) from error
     prepare_stored(cfg, trust)
     return cfg
+
+
+@contextmanager
+def no_larger_networks(path: PathLike) -> Iterator[None]:
+    """Within this block refuse parameters of more than three times the bytes of a checkpoint.
+
+    A backbone in float32 and a fresh one beside it are at most as large, if the checkpoint holds
+    one in float32; 100 million bytes more leave room for others.
+    """
+    left = 3 * os.path.getsize(path) + 100_000_000
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal left
+        left -= 0 if parameter is None else parameter.nbytes
+        if left < 0:
+            raise ValueError(
+                f'refused: the config in {path} makes a network that is larger than the '
+                'checkpoint: pass a config of your own'
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def plain_config(text: str) -> Config:

@@ -1,7 +1,9 @@
 """Files from elsewhere in the tools that open them: nothing runs, and one line says so."""
 
+import os
 import runpy
 import sys
+import zipfile
 from contextlib import suppress
 
 import pytest
@@ -73,6 +75,43 @@ def test_a_pickle_runs_nothing(run, tmp_path):
     for command in commands(tmp_path / 'a.pth', tmp_path):
         assert 'refused: it holds' in run(*command)
     assert not (tmp_path / 'canary').exists()
+
+
+def test_a_stored_config_makes_no_huge_network(run, tmp_path):
+    config = plain()
+    config['model']['backbone'].update(base_channels=4096)
+    path = checkpoint(tmp_path / 'epoch_1.pth', config)
+    for tool, *args in commands(path, tmp_path):
+        # The others make what the config says; this one what the weights have the shape of.
+        if tool != 'import_official.py':
+            assert 'makes a network that is larger' in run(tool, *args)
+
+
+@pytest.mark.parametrize('name', ['device', 'pipe', 'bomb', 'expanded', 'elsewhere'])
+def test_odd_files_are_no_checkpoints(name, run, tmp_path):
+    path = tmp_path / 'file.pth'
+    if name == 'device':
+        path.symlink_to('/dev/zero')
+    elif name == 'pipe':
+        os.mkfifo(path)
+    elif name == 'expanded':
+        torch.save(dict(state_dict=dict(w=torch.ones(1).expand(10**10))), path)
+    else:
+        torch.save(dict(state_dict=dict(w=torch.zeros(10**6))), tmp_path / 'plain.pth')
+        kind = zipfile.ZIP_DEFLATED if name == 'bomb' else zipfile.ZIP_STORED
+        with (
+            zipfile.ZipFile(tmp_path / 'plain.pth') as old,
+            zipfile.ZipFile(path, 'w', kind) as new,
+        ):
+            for item in old.infolist():
+                new.writestr(item.filename, old.read(item))
+            if name == 'elsewhere':
+                new.writestr('../../elsewhere', b'')
+    train = ('train.py', 'configs/mec/r18s_1xb64_50e_digits.py', '--work-dir', tmp_path / 'run')
+    for command in [*commands(path, tmp_path), (*train, '--resume', path)]:
+        text = run(*command)
+        assert str(path) in text or name == 'elsewhere'
+        assert not (tmp_path.parent / 'elsewhere').exists()
 
 
 def test_trust_imports_what_a_config_names(run, tmp_path, monkeypatch):
