@@ -8,7 +8,10 @@ It can go when mmengine reads its own checkpoints with ``weights_only=True`` and
 
 import io
 import os
+import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint
 import torch
@@ -55,23 +58,27 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     return checkpoint
 
 
-def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
-    """Return the weights that ``torch.hub.load_state_dict_from_url`` loads.
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = None,
+    progress: bool = True,
+    check_hash: bool = False,
+    file_name: str | None = None,
+) -> Any:
+    """Return a checkpoint that is downloaded to where ``torch.hub`` keeps it, unless it is there.
 
     Raises:
         OSError: there is no network, or no such page.
-        ValueError: the file holds more than weights and plain values; one line.
+        ValueError: see :func:`mmentropy.weights.reader.read_checkpoint`.
     """
-    try:
-        with reader.records_allowed():
-            content = torch.hub.load_state_dict_from_url(
-                url, *args, **dict(kwargs, weights_only=True)
-            )
-        return reader.restored(content)
-    except OSError:
-        raise
-    except Exception as error:
-        raise reader.refused(url, error) from error
+    file = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    file /= file_name or Path(urlparse(url).path).name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        digest = re.search(r'-([a-f0-9]*)\.', file.name) if check_hash else None
+        torch.hub.download_url_to_file(url, str(file), digest and digest[1], progress)
+    return load_local(str(file), map_location)
 
 
 def load_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from messages import one_line
 
+from mmentropy.compat.mmengine_checkpoint import load_url
 from mmentropy.weights.exchange_files import load_weights
 from mmentropy.weights.reader import load, read_checkpoint
 
@@ -122,6 +123,15 @@ def test_a_header_that_is_too_long_is_refused(files):
     with pytest.raises(ValueError, match='its header is 1,152,921,504,606,846,976 bytes') as error:
         load_weights(files / 'long.safetensors')
     one_line(error)
+
+
+def test_what_is_downloaded_is_checked_too(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    found = load_url((files / 'honest.pth').as_uri(), progress=False)
+    assert found['state_dict']['w'].sum() == 1000
+    with pytest.raises(ValueError, match='refused: it declares'):
+        load_url((files / 'storage.pth').as_uri(), progress=False)
+    assert (tmp_path / 'checkpoints/honest.pth').is_file()
 
 
 def test_honest_files_are_read(files, tmp_path):
