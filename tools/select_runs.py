@@ -160,7 +160,9 @@ def settings(run: Run, part: str) -> dict[str, str]:
     if not hooks:
         raise ValueError(f'{run.path}: the config has no EntropyMonitorHook')
     defaults = inspect.signature(EntropyMonitorHook).parameters
-    train = run.get('train_dataloader', 'dataset') or {}
+    train = run.get('train_dataloader', 'dataset')
+    if not isinstance(train, dict):
+        train = {}
     data = dict(run.get('eval_datasets', 'test') or train, pipeline=None)
     found = dict(
         images=hooks[0].get('images', defaults['images'].default),

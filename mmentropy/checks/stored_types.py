@@ -18,6 +18,8 @@ from typing import Any
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
+from mmentropy.checks.arguments import DICT, or_none, require
+
 # A stored config may import modules of these packages, and name their scopes.
 KNOWN_PACKAGES = ('mmentropy', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 # The paths of their types may be written out, which mmengine does for torch's, too.
@@ -51,6 +53,19 @@ _CAN_RUN_CODE = (
     'mmseg.utils.tokenizer',
     'torchvision.transforms.transforms.Lambda',
     'transformers',
+)
+
+# What the tools take for a dict.
+_DICTS = (
+    'model',
+    'model.backbone',
+    'model.data_preprocessor',
+    'data_preprocessor',
+    'eval_datasets',
+    'train_dataloader',
+    'train_dataloader.dataset',
+    'test_dataloader',
+    'test_dataloader.dataset',
 )
 
 _registered_only = False
@@ -92,7 +107,13 @@ def check_stored(config: Any) -> None:
 
     Raises:
         UntrustedConfigError: in one line, with the path of what was refused.
+        ValueError: a section that must be a dict is something else; one line.
     """
+    for path in _DICTS:
+        value = config
+        for name in path.split('.'):
+            value = value.get(name) if isinstance(value, dict) else None
+        require(or_none(DICT), **{path: value})
     section = config.get('custom_imports') or {}
     imports = section.get('imports') or [] if isinstance(section, dict) else [section]
     for name in [imports] if isinstance(imports, str) else imports:

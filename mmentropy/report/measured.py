@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
+from mmentropy.checks.files import read_text
 from mmentropy.checks.stored_types import registered_types_only
 from mmentropy.datasets import check_dataset
 from mmentropy.engine.monitored_features import evenly, two_views
@@ -124,7 +125,7 @@ def checkpoint_of(run: Run, name: str | None = None) -> Path:
     if name is None:
         pointer = run.path / 'last_checkpoint'
         # It holds a whole path, and the work directory may have been moved.
-        name = Path(pointer.read_text().strip()).name if pointer.exists() else ''
+        name = Path(read_text(pointer, 10_000).strip()).name if pointer.exists() else ''
         if not name or not (run.path / name).exists():
             saved = {file: step for file, step in run.checkpoints().items() if file[:4] != 'best'}
             if not saved:

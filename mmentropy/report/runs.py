@@ -128,7 +128,11 @@ def read_run(path: Path, trust: bool = False) -> Run:
     for start in starts:
         # The log comes first: it may tell how long an epoch is, which the scalars need.
         kept = _read_log(run, start)
-        found = [*_scalars(run, start), *_monitored(run, start)]
+        try:
+            found = [*_scalars(run, start), *_monitored(run, start)]
+        except (AttributeError, LookupError, TypeError) as error:
+            problem = f'{start.name}/vis_data is not what mmengine and EntropyMonitorHook write'
+            raise ValueError(f'{path}: {problem} ({one_line(error)})') from error
         if found:
             # A log that is silent about it is taken to go on where its first record is.
             kept = min(step for step, *_ in found) - 1 if kept is None else kept

@@ -98,9 +98,11 @@ def test_written_out_paths_of_registered_types_are_known():
         dict(a=[dict(type=['x'])]),
         dict(a=[dict(type='nms if 1 else 2')]),
         dict(a=dict(type='x' * 100_000 + '()')),
+        dict(model='x'),
+        dict(train_dataloader=dict(dataset=[1])),
     ],
 )
 def test_odd_values_are_refused_in_a_short_line(config):
-    with pytest.raises(ValueError, match='refused') as error:
+    with pytest.raises(ValueError, match='refused|must be a dict') as error:
         check_stored(config)
     assert len(one_line(error)) < 400

@@ -1,10 +1,12 @@
 """A work directory is read as its starts wrote it, damaged or foreign as it may be."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from logged_runs import PER_EPOCH, loss, start
+from messages import one_line
 from mmengine.config import Config
 from mmengine.runner import Runner
 from monitored import config, hook
@@ -86,6 +88,41 @@ def test_start_that_logged_nothing_replaces_nothing(tmp_path):
     start(tmp_path, '20261122_152736', 10, 0)
     (run,) = read_runs([tmp_path])
     assert run.curves['loss'][0] == [*range(10, 101, 10)]
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        dict(iter=20, spectrum=[1]),
+        dict(iter=20, width=3),
+        dict(alarms=['x']),
+        dict(iter=20, alarms=5),
+    ],
+)
+def test_odd_logs_are_refused_in_one_line(line, tmp_path):
+    start(tmp_path, '20261122_142736', 10, 30)
+    with next(tmp_path.glob('*/vis_data/monitor.jsonl')).open('a') as log:
+        log.write(json.dumps(line) + '\n')
+    with pytest.raises(ValueError, match='vis_data is not what mmengine and Entropy') as error:
+        read_runs([tmp_path])
+    one_line(error)
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    """Reading a pipe would wait for ever, and json would recurse too deeply."""
+    start(tmp_path, '20261122_142736', 10, 30)
+    config = next(tmp_path.glob('*/vis_data/config.py'))
+    config.unlink()
+    os.mkfifo(config)
+    with next(tmp_path.glob('*/vis_data/scalars.json')).open('a') as log:
+        log.write('[' * 100_000 + '\n')
+    (run,) = read_runs([tmp_path])
+    assert run.config is None
+    pipe, damaged = run.notes
+    assert 'is a pipe' in pipe and '1 damaged line' in damaged
+    os.truncate(next(tmp_path.glob('*/*.log')), 2_000_000_000)
+    with pytest.raises(OSError, match='more than the 500,000,000 that are read'):
+        read_runs([tmp_path])
 
 
 def test_what_was_saved_tells_how_far_it_came(tmp_path):
