@@ -164,7 +164,7 @@ def fashion_mnist(root: Path, cfg: dict, n: int) -> None:
 def image_folder(root: Path, cfg: dict, n: int) -> None:
     for i in range(n):
         image(root / cfg.get('data_prefix', '') / f'{i}.png', i)
-    if cfg['pipeline'][0].get('color_type') == 'unchanged':
+    if cfg.get('pipeline', [{}])[0].get('color_type') == 'unchanged':
         folder = root.with_name('bands')
         cfg['data_root'] = str(folder)
         folder.mkdir(exist_ok=True)

@@ -69,7 +69,7 @@ def colours(cfg: Config) -> str:
 
 def read_frame(path: Path, order: str) -> Tensor:
     """Return a frame (C, H, W) uint8 in the order of colours."""
-    with Image.open(path, formats=['JPEG']) as image:
+    with Image.open(path, formats=['JPEG', 'PNG']) as image:
         pixels = np.array(image.convert('L' if order == 'L' else 'RGB'))
     if order == 'L':
         return torch.from_numpy(pixels)[None]
