@@ -2,13 +2,20 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+
+# The process that started this one. The imports of a tool take long enough for it to end.
+LAUNCHER = os.getppid()
+SECONDS_TO_SAVE = 30
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +72,23 @@ def read_config(path: str, **options: Any) -> Any:
     if not cfg:
         raise ValueError(f'{path} is an empty config')
     return cfg
+
+
+def leave_with_launcher() -> None:
+    """Let this rank leave within a minute after torchrun, which started it, was killed.
+
+    It is told by SIGTERM, on which training saves, and is killed half a minute later, as torchrun
+    itself ends ranks.
+    """
+    threading.Thread(target=_watch_launcher, daemon=True).start()
+
+
+def _watch_launcher() -> None:
+    while os.getppid() == LAUNCHER:
+        time.sleep(1)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        os.kill(os.getpid(), number)
+        time.sleep(SECONDS_TO_SAVE)
 
 
 def aligned(rows: list[list[str]]) -> str:

@@ -3,7 +3,7 @@
 import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
-from cli import Parser, errors_in_one_line, read_config
+from cli import Parser, errors_in_one_line, leave_with_launcher, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,11 +24,14 @@ import torch
 from mmengine.runner import Runner
 from train import default_work_dir
 
+from mmentropy.datasets.loader_processes import guard_loader
 from mmentropy.distributed import start_cpu_ranks
 
 
 def main() -> None:
     args = parse_args()
+    if args.launcher == 'pytorch':
+        leave_with_launcher()
     cfg = read_config(args.config)
     if not cfg.get('test_dataloader'):
         raise ValueError(
@@ -43,7 +46,9 @@ def main() -> None:
         raise ValueError('which checkpoint? test.py CONFIG CHECKPOINT')
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
-    Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    guard_loader(runner.test_loop.dataloader)
+    runner.test()
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
-from cli import Parser, commit, errors_in_one_line, read_config, traceback_in
+from cli import Parser, commit, errors_in_one_line, leave_with_launcher, read_config, traceback_in
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 
@@ -155,6 +155,8 @@ def show_plan(cfg: Config, weights: str | None) -> None:
 @record
 def main() -> None:
     args = parse_args()
+    if args.launcher == 'pytorch':
+        leave_with_launcher()
     with errors_in_one_line():
         cfg = read_config(args.config)
         weights = cfg.get('load_from')

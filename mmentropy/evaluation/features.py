@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
+from mmentropy.datasets.loader_processes import end_with_parent
 from mmentropy.distributed import unwrapped
 
 # Features (N, D) and labels (N,) or (N, classes).
@@ -188,6 +189,7 @@ def _gather_rows(
         sampler=DefaultSampler(rows, shuffle=False, seed=0),
         num_workers=num_workers,
         collate_fn=list,
+        worker_init_fn=end_with_parent,
         # Without a generator of its own a loader draws from the global one.
         generator=torch.Generator(),
     )

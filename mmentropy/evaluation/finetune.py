@@ -1,6 +1,7 @@
 """Fine-tuning of the whole network on few labels."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmentropy.checks.arguments import COUNT, INDEX, POSITIVE, require
+from mmentropy.datasets.loader_processes import end_with_parent
 from mmentropy.evaluation.features import backbone_features, collate, eval_mode, preprocess
 
 
@@ -47,16 +49,16 @@ def finetune_accuracy(
     require(POSITIVE, learning_rate=learning_rate)
     require(INDEX, num_workers=num_workers, seed=seed)
     batch_size = min(batch_size, len(train))
+    settings: Any = dict(num_workers=num_workers, collate_fn=list, worker_init_fn=end_with_parent)
     loader = DataLoader(
         train,
         batch_size,
         shuffle=True,
         # The rest could be one image, which has no batch statistics.
         drop_last=True,
-        num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        collate_fn=list,
         generator=torch.Generator().manual_seed(seed),
+        **settings,
     )
     epochs = max(epochs, math.ceil(min_steps / len(loader)))
     device = next(backbone.parameters()).device
@@ -65,8 +67,7 @@ def finetune_accuracy(
         network = _Network(backbone, data_preprocessor, train).to(device)
         _train(network, loader, epochs, learning_rate * batch_size / 256)
     correct = 0
-    generator = torch.Generator()
-    loader = DataLoader(test, 256, num_workers=num_workers, collate_fn=list, generator=generator)
+    loader = DataLoader(test, 256, generator=torch.Generator(), **settings)
     with eval_mode(network), torch.no_grad():
         for items in loader:
             logits, labels = network(items)

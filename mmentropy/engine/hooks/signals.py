@@ -3,8 +3,6 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -15,6 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from mmentropy.checks.arguments import COUNT, require
+from mmentropy.datasets.loader_processes import guard_loader
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmentropy.engine.train_loop import has_stepped
 
@@ -51,8 +50,7 @@ class SignalHook(Hook):
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
-                loader = loop.dataloader
-                loader.worker_init_fn = partial(leave_with_parent, loader.worker_init_fn)
+                guard_loader(loop.dataloader)
 
     def after_train(self, runner: Runner) -> None:
         for number, handler in self._before.items():
@@ -91,16 +89,3 @@ class SignalHook(Hook):
         self.received = number
         # The logger may hold its lock at this moment.
         os.write(2, b'\nfinishing this iteration, then saving\n')
-
-
-def leave_with_parent(init: Callable[[int], None] | None, worker: int) -> None:
-    """Begin a loader process that no signal but its parent ends, then call ``init(worker)``.
-
-    torchrun and terminals send a signal to the whole process group, SLURM may send it to all.
-    """
-    os.setpgid(0, 0)
-    # torch has a handler of its own for SIGTERM, by which the parent ends a loader process.
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    if init:
-        init(worker)
