@@ -1,7 +1,7 @@
 """A page about one or several pre-training runs, and the reader of their work directories."""
 
 from mmentropy.report.measured import measured_runs
-from mmentropy.report.page import report_html
+from mmentropy.report.page import embedding_html, report_html
 from mmentropy.report.runs import Run, read_runs
 
-__all__ = ['Run', 'measured_runs', 'read_runs', 'report_html']
+__all__ = ['Run', 'embedding_html', 'measured_runs', 'read_runs', 'report_html']

@@ -14,8 +14,6 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
@@ -35,6 +33,7 @@ from mmentropy.evaluation.features import Rows
 from mmentropy.evaluation.protocols import Evaluation
 from mmentropy.report.pictures import Picture, encoded, pictures_of
 from mmentropy.report.runs import Run, one_line
+from mmentropy.report.unlabelled import Unlabelled, of_folder, tsne
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.stored_config import no_larger_networks, prepare_stored
 
@@ -96,7 +95,7 @@ class Measured(NamedTuple):
     The views of each of some images begin with the original, where it is known.
     """
 
-    features: Features | str
+    features: Features | Unlabelled | str
     views: list[list[Picture]] | str
 
 
@@ -138,14 +137,19 @@ def checkpoint_of(run: Run, name: str | None = None) -> Path:
     return run.path / name
 
 
-def measure_run(run: Run, checkpoint: str | None = None) -> Features:
+def measure_run(run: Run, checkpoint: str | None = None) -> Features | Unlabelled:
     """Measure a checkpoint, see :func:`checkpoint_of`, on the labelled data of the run's config.
+
+    Of a run on a folder without labelled data its training images are shown.
 
     It can raise anything, for a config, a checkpoint or a data set can be wrong in any way.
     """
     path = checkpoint_of(run, checkpoint)
     cfg = _prepared_config(run)
+    trained = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     with nullcontext() if run.trusted else no_larger_networks(path):
+        if not cfg.get('eval_datasets') and trained.get('type') == 'ImageFolder':
+            return of_folder(cfg, path)
         backbone = build_backbone(cfg)
     load_backbone(backbone, path)
     evaluation = Evaluation(cfg, ['knn', 'linear'])
@@ -175,17 +179,6 @@ def measure_run(run: Run, checkpoint: str | None = None) -> Features:
         tiles=pictures_of(sets[1], rows, preprocessor, side=32),
         neighbours=nearest_images(sets, bank, test, predicted, preprocessor),
     )
-
-
-def tsne(features: Tensor) -> np.ndarray:
-    """A map (N, 2) in 0..1 of the directions of features (N, D), N >= 3."""
-    z = F.normalize(features, dim=1).numpy()
-    perplexity = min(30.0, (len(z) - 1) / 3)
-    # Threads cost more than they give for so few rows.
-    with threadpool_limits(1):
-        points = TSNE(init='pca', random_state=0, perplexity=perplexity).fit_transform(z)
-    points = points - points.min(axis=0)
-    return points / points.max(axis=0).clip(1e-9)
 
 
 def nearest_images(

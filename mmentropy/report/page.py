@@ -5,12 +5,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from mmentropy.report import charts, config_differences, curves, overview
 from mmentropy.report.measured import Measured
 from mmentropy.report.runs import Run
+from mmentropy.report.unlabelled import Unlabelled
+
+
+def embedding_html(found: Unlabelled) -> str:
+    """The page about a file of features."""
+    return _template('embedding.html').render(found=found, style=Markup(_file('style.css')))
 
 
 def report_html(runs: Sequence[Run], measured: Mapping[str, Measured] | None = None) -> str:
@@ -22,15 +28,8 @@ def report_html(runs: Sequence[Run], measured: Mapping[str, Measured] | None = N
     """
     style = _file('uplot/uPlot.min.css') + _file('style.css')
     script = _file('uplot/uPlot.iife.min.js') + _file('script.js')
-    template = Environment(
-        loader=FunctionLoader(_file),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template('page.html')
     known = [run for run in runs if run.config is not None]
-    return template.render(
+    return _template('page.html').render(
         runs=runs,
         many=len(runs) > 1,
         measured=measured,
@@ -44,6 +43,16 @@ def report_html(runs: Sequence[Run], measured: Mapping[str, Measured] | None = N
         with_config=known,
         differences=config_differences.differences([run.config for run in known if run.config]),
     )
+
+
+def _template(name: str) -> Template:
+    return Environment(
+        loader=FunctionLoader(_file),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template(name)
 
 
 def _file(name: str) -> str:

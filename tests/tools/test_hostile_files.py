@@ -37,6 +37,7 @@ def run(monkeypatch, tmp_path):
 
 def commands(path, folder):
     """Yield the tools that open a checkpoint, with their arguments."""
+    yield 'embed.py', path, folder
     yield 'evaluate.py', path, '--protocols', 'knn'
     yield 'export.py', path, '--to', 'mmpretrain', '--out', folder / 'out.pth'
     yield 'import_official.py', path, '--out', folder / 'out.pth'

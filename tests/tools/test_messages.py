@@ -23,10 +23,12 @@ TOOLS = sorted(
 # Arguments, in which FILE is what is wrong.
 READERS = {
     'config.py': ['FILE'],
+    'embed.py': ['FILE', 'images'],
     'evaluate.py': ['FILE'],
     'export.py': ['FILE', '--to', 'timm', '--out', 'out.pth'],
     'import_official.py': ['FILE', '--out', 'out.pth'],
     'make_subset.py': ['FILE', '--fraction', '0.1', '--out', 'out.txt'],
+    'neighbours.py': ['FILE', '--page', 'a.html'],
     'propagate.py': ['FILE', '--data', 'data'],
     'report.py': ['FILE'],
     'select_runs.py': ['FILE'],

@@ -1,0 +1,160 @@
+"""Features of all images in a folder, written to a file in bounded memory."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, get_rank, get_world_size
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from mmentropy.checks.arguments import COUNT, INDEX, require
+from mmentropy.datasets import ImageFolder
+from mmentropy.datasets.unreadable_images import reason
+from mmentropy.evaluation.embedding_file import Parts, write_npz, write_parquet
+from mmentropy.evaluation.file_encoder import FileEncoder
+
+WRITERS = {'.npz': write_npz, '.parquet': write_parquet}
+# What is called with the rows that are done and with all rows.
+Progress = Callable[[int, int], Any]
+
+
+class _Files(Dataset):
+    """Row, pixels and thumbnail of the images in some rows; in place of pixels why there are none.
+
+    ``images`` lists the files, and ``side`` is that of the thumbnails.
+    """
+
+    def __init__(self, images: Any, rows: range, encoder: FileEncoder, side: int) -> None:
+        self.images, self.rows, self.encoder, self.side = images, rows, encoder, side
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[int, Any, Any]:
+        row = self.rows[index]
+        try:
+            pixels = self.encoder.pixels(self.images.get_data_info(row)['img_path'])
+        except OSError as error:
+            return row, reason(error), None
+        return row, pixels, thumbnail(pixels, self.encoder, self.side) if self.side else None
+
+
+def thumbnail(pixels: torch.Tensor, encoder: FileEncoder, side: int) -> np.ndarray:
+    """Return pixels (C, H, W) as RGB (side, side, 3) uint8.
+
+    Of more than three channels the first three are shown, of two the first. Of 16 bits the
+    brightest value of the image is white.
+    """
+    img = pixels.float().numpy()
+    if pixels.dtype != torch.uint8:
+        img = img * (255 / max(img.max(), 1))
+    img = img[:3] if len(img) > 2 else img[[0, 0, 0]]
+    img = img[::-1] if encoder.bgr and len(pixels) == 3 else img
+    rgb = Image.fromarray(np.ascontiguousarray(img.transpose(1, 2, 0)).astype(np.uint8))
+    return np.asarray(rgb.resize((side, side), Image.Resampling.BOX))
+
+
+def embed_folder(
+    encoder: FileEncoder,
+    folder: str,
+    out: str | os.PathLike,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    thumbnails: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> list[tuple[str, str]]:
+    """Write the features of all images in a folder and below, on all ranks, sorted by path.
+
+    Rows go to disk as they come; memory does not grow with the folder but by its list of paths.
+    ``out`` is whole or not there.
+
+    Args:
+        encoder: see :func:`checkpoint_encoder` and :func:`named_encoder`.
+        folder: its images are those of :class:`ImageFolder`.
+        out: an .npz of ``features`` (N, D) float32, ``paths`` (N,) below ``folder``, ``folder``
+            and, if asked for, ``thumbnails`` (N, side, side, 3) uint8; or a .parquet with a row
+            for each image.
+        batch_size: images per rank and step.
+        num_workers: loader processes per rank.
+        thumbnails: side of the thumbnails in pixels; 0 writes none.
+        progress: called after each step, on this rank.
+
+    Returns:
+        Path and reason of each file that could not be read; it has no row.
+
+    Raises:
+        ValueError: ``out`` has another ending, or images of other channels than the backbone's.
+        FileNotFoundError: there is no image.
+        OSError: none can be read, or the disk is full.
+        ImportError: pyarrow is not installed, which a .parquet needs.
+    """
+    require(COUNT, batch_size=batch_size)
+    require(INDEX, num_workers=num_workers, thumbnails=thumbnails)
+    out = Path(out)
+    if out.suffix not in WRITERS:
+        raise ValueError(f'{out}: must end in {" or ".join(WRITERS)}')
+    if out.suffix == '.parquet':
+        import pyarrow  # noqa: F401, missing before the work and not after it
+    images = ImageFolder(folder)
+    with _parts_of(out) as parts:
+        rows = range(get_rank(), len(images), get_world_size())
+        files = _Files(images, rows, encoder, thumbnails)
+        loader = DataLoader(
+            files, batch_size, num_workers=num_workers, collate_fn=list, generator=torch.Generator()
+        )
+        encode_rows(loader, encoder, parts / str(get_rank()), progress)
+        barrier()
+        if get_rank() != 0:
+            return []
+        found = Parts(parts, images, thumbnails)
+        WRITERS[out.suffix](parts / 'whole', found)
+        os.replace(parts / 'whole', out)
+        return found.unreadable
+
+
+@contextmanager
+def _parts_of(out: Path) -> Iterator[Path]:
+    """Yield a folder beside a file, in which all ranks write, and which is removed after."""
+    parts = out.with_name(f'.{out.name}.parts')
+    if get_rank() == 0:
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
+    barrier()
+    try:
+        yield parts
+    finally:
+        if get_rank() == 0:
+            shutil.rmtree(parts, ignore_errors=True)
+
+
+def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path, progress: Progress) -> None:
+    """Append features, rows and thumbnails to files that begin with ``part``, batch by batch."""
+    done, total = 0, len(loader.dataset)  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        names = ('features', 'rows', 'thumbnails', 'unreadable')
+        files = {n: stack.enter_context(open(f'{part}.{n}', 'wb')) for n in names}
+        for items in loader:
+            good = [item for item in items if isinstance(item[1], torch.Tensor)]
+            for row, why, _ in (item for item in items if not isinstance(item[1], torch.Tensor)):
+                files['unreadable'].write(json.dumps([row, why]).encode() + b'\n')
+            if good:
+                rows, pixels, pictures = zip(*good)
+                shapes = {tuple(image.shape) for image in pixels}
+                if len(shapes) > 1:
+                    raise ValueError(
+                        f'images of different sizes or channels {sorted(shapes)[:3]}: set a size '
+                        'to which they are resized and cropped (--size 224)'
+                    )
+                files['features'].write(encoder.features(torch.stack(pixels)).numpy().tobytes())
+                files['rows'].write(np.array(rows).tobytes())
+                for picture in pictures:
+                    files['thumbnails'].write(b'' if picture is None else picture.tobytes())
+            done += len(items)
+            progress(done, total)

@@ -1,0 +1,163 @@
+"""Features of image files by a checkpoint of ours, or by a model of mmpretrain."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpretrain.apis import get_model, list_models
+from mmpretrain.registry import TRANSFORMS
+from torch import Tensor, nn
+
+from mmentropy.checks.arguments import COUNT, or_none, require
+from mmentropy.checks.channels import FILE_LOADERS
+from mmentropy.checks.config import nearest_name
+from mmentropy.evaluation.features import backbone_features, preprocess
+from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor, is_bgr
+from mmentropy.views.loading import CheckedLoadImageFromFile
+from mmentropy.weights.backbone import load_backbone
+from mmentropy.weights.reader import PathLike
+
+RESIZING = ('Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop')
+# Random crops, and the argument that is the size of each.
+CROPS = {
+    'RandomResizedCrop': 'scale',
+    'torchvision/RandomResizedCrop': 'size',
+    'RandomCrop': 'crop_size',
+}
+
+
+@dataclass
+class FileEncoder:
+    """A frozen backbone, and how it takes the image of a file.
+
+    Args:
+        backbone: in eval mode.
+        preprocessor: its data preprocessor.
+        load: the loader of files.
+        transforms: from what it loads to pixels of one size.
+        bgr: whether the preprocessor takes colours as BGR.
+    """
+
+    backbone: nn.Module
+    preprocessor: nn.Module
+    load: CheckedLoadImageFromFile
+    transforms: Compose
+    bgr: bool
+
+    def pixels(self, path: str) -> Tensor:
+        """Return the pixels (C, H, W) of a file, uint8 or uint16, as the preprocessor takes them.
+
+        Raises:
+            OSError: the file cannot be read; one line.
+        """
+        img = np.atleast_3d(self.transforms(self.load.transform(dict(img_path=path)))['img'])
+        if img.shape[2] == 3 and self.bgr != (self.load.color_type == 'color'):
+            img = img[..., ::-1]
+        return torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))
+
+    @torch.inference_mode()
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return the features (N, D) float32 of pixels (N, C, H, W), on the CPU."""
+        device = next(self.backbone.parameters()).device
+        inputs = preprocess(pixels.to(device), None, self.preprocessor.to(device))
+        return backbone_features(self.backbone, inputs).float().cpu()
+
+
+def checkpoint_encoder(
+    path: PathLike, cfg: Config, branch: str = 'student', size: int | None = None
+) -> FileEncoder:
+    """Return the encoder of a checkpoint.
+
+    Args:
+        path: checkpoint of any mmpretrain backbone.
+        cfg: the config that it was trained with.
+        branch: 'student' or 'teacher', the EMA target of BYOL-like models.
+        size: side to which images are resized and cropped. Default: as the config evaluates, or
+            else the side of its training views.
+
+    Raises:
+        FileNotFoundError, ValueError: see :mod:`mmentropy.weights.backbone`.
+    """
+    backbone = build_backbone(cfg)
+    load_backbone(backbone, path, branch)
+    return _encoder(backbone, build_data_preprocessor(cfg), cfg, size)
+
+
+def named_encoder(name: str, size: int | None = None) -> FileEncoder:
+    """Return the encoder of a model of mmpretrain, whose weights are downloaded.
+
+    Raises:
+        ValueError: there is no such model, or it has no backbone; one line.
+        OSError: the weights cannot be downloaded.
+    """
+    known = list_models()
+    if name not in known:
+        raise ValueError(f'{name} is no file and no model of mmpretrain{nearest_name(name, known)}')
+    model = get_model(name, pretrained=True)
+    if not hasattr(model, 'backbone'):
+        raise ValueError(f'{name} is a {type(model).__name__}, which has no backbone')
+    return _encoder(model.backbone, model.data_preprocessor, model._config, size)
+
+
+def _encoder(
+    backbone: nn.Module, preprocessor: nn.Module, cfg: Config, size: int | None
+) -> FileEncoder:
+    require(or_none(COUNT), size=size)
+    training = _dataset(cfg, 'train_dataloader')
+    testing = (cfg.get('eval_datasets') or {}).get('test') or _dataset(cfg, 'test_dataloader')
+    trained = [
+        *(training.get('pipeline') or ()),
+        *((cfg.get('data_preprocessor') or {}).get('pipeline') or ()),
+    ]
+    steps = [step for step in testing.get('pipeline') or () if step['type'] in RESIZING]
+    size = size or (None if steps else _view_size(trained))
+    if size:
+        steps = [dict(type='ResizeEdge', scale=size), dict(type='CenterCrop', crop_size=size)]
+    given = training if trained else testing
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        transforms = Compose([TRANSFORMS.build(dict(step)) for step in steps])
+    load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
+    backbone.eval()
+    return FileEncoder(backbone, preprocessor, load, transforms, is_bgr(given))
+
+
+def _dataset(cfg: Config, loader: str) -> dict:
+    dataset = (cfg.get(loader) or {}).get('dataset') or {}
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageFromFile:
+    """Return the loader of the first of these steps that is one, or else that of the channels."""
+    for step in steps:
+        if step['type'] in FILE_LOADERS:
+            names = ('imdecode_backend', 'backend_args', 'color_type')
+            return CheckedLoadImageFromFile(**{k: step[k] for k in names if step.get(k)})
+    # One mean may also be that of all channels, but the data sets of arrays have one each.
+    channels = len(getattr(preprocessor, 'mean', ())) or 3
+    kind = {1: 'grayscale', 3: 'color'}.get(channels, 'unchanged')
+    return CheckedLoadImageFromFile(color_type=kind)
+
+
+def _view_size(steps: Any) -> int | None:
+    """Return the side of the first random crop in a pipeline."""
+    for step in _flat(steps):
+        if step.get('type') in CROPS:
+            sides: Any = step[CROPS[step['type']]]
+            return sides if isinstance(sides, int) else max(sides)
+    return None
+
+
+def _flat(steps: Any) -> Iterator[dict]:
+    if isinstance(steps, (list, tuple)):
+        for step in steps:
+            yield from _flat(step)
+    elif isinstance(steps, dict):
+        yield steps
+        yield from _flat(steps.get('transforms'))

@@ -1,0 +1,244 @@
+"""Features of a folder of images without labels, and what is found in them."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+from repository import REPOSITORY
+
+from mmentropy.evaluation import build_backbone
+from mmentropy.evaluation.embed_folder import embed_folder
+from mmentropy.evaluation.embedding_file import read_embedding
+from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
+from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
+from mmentropy.report import embedding_html
+from mmentropy.report.unlabelled import of_embedding
+from mmentropy.weights.stored_config import config_of
+
+BACKBONE = dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8)
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmpretrain')
+
+
+def checkpoint(path, channels=3, pipeline=(), mean=100.0, **preprocessor):
+    """A checkpoint that carries its config, with random weights."""
+    cfg = Config(
+        dict(
+            model=dict(type='MEC', backbone=dict(BACKBONE, in_channels=channels)),
+            data_preprocessor=dict(
+                type='PerChannelPreprocessor',
+                mean=[mean] * channels,
+                std=[50.0] * channels,
+                **preprocessor,
+            ),
+            train_dataloader=dict(dataset=dict(type='ImageFolder', pipeline=[*pipeline])),
+        )
+    )
+    weights = {f'backbone.{k}': v for k, v in build_backbone(cfg).state_dict().items()}
+    torch.save(dict(state_dict=weights, meta=dict(cfg=cfg.pretty_text)), path)
+    return path
+
+
+def photo_pipeline(size=16):
+    crop = dict(type='RandomResizedCrop', scale=size)
+    return [
+        dict(type='CheckedLoadImageFromFile'),
+        dict(type='MultiView', num_views=2, transforms=[[crop]]),
+        dict(type='PackInputs'),
+    ]
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Seven photos of other sizes, the last two alike, and two files that are none."""
+    root, rng = tmp_path_factory.mktemp('photos'), np.random.default_rng(0)
+    (root / 'b').mkdir()
+    for i in range(6):
+        image = rng.integers(0, 256, (16 + i, 24, 3), dtype=np.uint8)
+        Image.fromarray(image).save(root / f'{"b" if i % 2 else "."}/{i}.png')
+    (root / 'b/6.png').write_bytes((root / 'b/5.png').read_bytes())
+    (root / '1_bad.png').write_bytes(b'no image')
+    (root / 'b/9_bad.jpg').write_bytes(b'')
+    return root
+
+
+def encoder_of(path, **kwargs):
+    return checkpoint_encoder(path, config_of(path), **kwargs)
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_features_are_those_of_each_file(photos, tmp_path, to_rgb, batch_size):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline(), to_rgb=to_rgb)
+    encoder = encoder_of(path)
+    out = tmp_path / 'features.npz'
+    bad = embed_folder(encoder, str(photos), out, batch_size, thumbnails=8)
+    found = read_embedding(out)
+    assert found.paths == [
+        *('0.png', '2.png', '4.png', 'b/1.png', 'b/3.png', 'b/5.png', 'b/6.png'),
+    ]
+    assert [name for name, _ in bad] == ['1_bad.png', 'b/9_bad.jpg'] and bad[1][1]
+    assert found.folder == str(photos) and found.features.dtype == np.float32
+    assert found.thumbnails.shape == (7, 8, 8, 3)
+    for row, name in enumerate(found.paths):
+        rgb = Image.open(photos / name)
+        # The short side is 16 after resizing, as in training, and the middle is taken.
+        width, height = rgb.size
+        scale = 16 / min(width, height)
+        size = (max(16, int(width * scale + 0.5)), max(16, int(height * scale + 0.5)))
+        pixels = encoder.pixels(str(photos / name))
+        assert pixels.shape == (3, 16, 16) and size[1] == 16
+        if height == 16:
+            left = (width - 16) // 2
+            middle = np.asarray(rgb)[:, left : left + 16]
+            # Files are loaded as BGR, which to_rgb turns; without it the backbone is given BGR.
+            assert np.array_equal(pixels.numpy(), middle[..., ::-1].transpose(2, 0, 1))
+        expected = encoder.features(pixels[None])[0].numpy()
+        np.testing.assert_allclose(found.features[row], expected, rtol=1e-4, atol=1e-5)
+    rgb = np.asarray(Image.open(photos / '0.png'))[:, 4:20]
+    mean = found.thumbnails[0].reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(mean, rgb.reshape(-1, 3).mean(0), atol=2)
+    assert not list(tmp_path.glob('.*'))
+
+
+def test_bands_of_16_bits_and_gray(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind, channels in (('unchanged', 8), ('grayscale', 1)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        for i in range(3):
+            image = rng.integers(0, 9000, (20, 18 + i, 8), dtype=np.uint16)
+            if channels == 8:
+                layout = dict(photometric='minisblack', planarconfig='contig')
+                tifffile.imwrite(folder / f'{i}.tif', image, **layout)
+            else:
+                Image.fromarray((image[..., 0] % 256).astype(np.uint8)).save(folder / f'{i}.png')
+        pipeline = photo_pipeline()
+        pipeline[0]['color_type'] = kind
+        path = checkpoint(tmp_path / 'a.pth', channels, pipeline)
+        out = tmp_path / f'{kind}.npz'
+        assert embed_folder(encoder_of(path), str(folder), out, thumbnails=16) == []
+        found = read_embedding(out)
+        assert found.features.shape == (3, 64) and found.features.std(0).max() > 0
+        assert found.thumbnails.reshape(3, -1).std(1).min() > 10
+
+
+def test_arrays_tell_the_loader_by_their_channels(tmp_path):
+    """A checkpoint of gray arrays, such as digits, takes files as gray."""
+    path = checkpoint(tmp_path / 'a.pth', 1, [dict(type='PackInputs')])
+    assert encoder_of(path).load.color_type == 'grayscale'
+    path = checkpoint(tmp_path / 'a.pth', 3, [dict(type='PackInputs')])
+    encoder = encoder_of(path)
+    assert encoder.load.color_type == 'color' and not encoder.bgr
+    Image.new('RGB', (16, 16), (200, 100, 0)).save(tmp_path / 'a.png')
+    # Arrays of data sets are RGB.
+    assert encoder.pixels(str(tmp_path / 'a.png'))[:, 0, 0].tolist() == [200, 100, 0]
+
+
+def test_images_of_other_sizes_are_refused(photos, tmp_path):
+    path = checkpoint(tmp_path / 'a.pth', 3, [dict(type='PackInputs')])
+    with pytest.raises(ValueError, match='different sizes .*--size'):
+        embed_folder(encoder_of(path), str(photos), tmp_path / 'a.npz')
+    assert [item.name for item in tmp_path.iterdir()] == ['a.pth']
+    assert embed_folder(encoder_of(path, size=16), str(photos), tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize('name', ['resnet19_8xb32_in1k', 'resnet50'])
+def test_names_that_are_not_known(name):
+    with pytest.raises(ValueError, match=f'{name} is no file and no model of mmpretrain'):
+        named_encoder(name)
+
+
+def test_out_must_be_a_file_of_features(photos, tmp_path):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline())
+    with pytest.raises(ValueError, match=r'must end in .npz or .parquet'):
+        embed_folder(encoder_of(path), str(photos), tmp_path / 'a.csv')
+    for name, content in (('a.npz', b'no zip'), ('b.npz', None)):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        else:
+            np.savez(tmp_path / name, features=np.zeros((2, 3)), paths=np.array(['a']), folder='')
+        with pytest.raises(ValueError, match='holds no features'):
+            read_embedding(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match='no file of features'):
+        read_embedding(tmp_path / 'none.npz')
+
+
+def test_parquet(photos, tmp_path):
+    pytest.importorskip('pyarrow')
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    for suffix in ('npz', 'parquet'):
+        embed_folder(encoder, str(photos), tmp_path / f'a.{suffix}', thumbnails=8)
+    npz, parquet = (read_embedding(tmp_path / f'a.{suffix}') for suffix in ('npz', 'parquet'))
+    assert npz.paths == parquet.paths and npz.folder == parquet.folder
+    assert np.array_equal(npz.features, parquet.features)
+    assert np.array_equal(npz.thumbnails, parquet.thumbnails)
+
+
+def test_neighbours_by_brute_force(monkeypatch):
+    monkeypatch.setattr('mmentropy.evaluation.neighbours.BLOCK', 7)
+    rows = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    rows[20] = 3 * rows[4]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    best, found = nearest_rows(rows, rows[:5], 6)
+    for row in range(5):
+        expected = (-cosines[row]).argsort()[:6]
+        np.testing.assert_allclose(best[row], cosines[row][expected], atol=1e-5)
+        assert {*found[row].tolist()} == {*expected.tolist()}
+    pairs = {(i, j) for _, i, j in near_duplicates(rows, 0.9)}
+    assert pairs == {(i, j) for i in range(30) for j in range(i + 1, 30) if cosines[i, j] >= 0.9}
+    assert (4, 20) in pairs
+
+
+@pytest.mark.slow
+def test_commands_on_two_processes(photos, tmp_path):
+    """They write what one process writes, name what is bad, and show it."""
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline())
+
+    def run(*command):
+        env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(REPOSITORY))
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    embed = ['tools/embed.py', str(path), str(photos), '--batch-size', '2', '--out']
+    run(sys.executable, *embed, tmp_path / 'one.npz')
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    run(*launch, *embed, tmp_path / 'two.npz', '--launcher', 'pytorch', '--thumbnails', '8')
+    one, two = read_embedding(tmp_path / 'one.npz'), read_embedding(tmp_path / 'two.npz')
+    assert one.paths == two.paths and one.thumbnails is None and len(two.thumbnails) == 7
+    np.testing.assert_allclose(one.features, two.features, rtol=1e-4, atol=1e-5)
+    bad = Path(tmp_path / 'bad_images.txt').read_text().splitlines()
+    assert [line.split('\t')[0] for line in bad] == ["'1_bad.png'", "'b/9_bad.jpg'"]
+    tool = [sys.executable, 'tools/neighbours.py', tmp_path / 'two.npz']
+    of = ['--of', str(photos / 'b/6.png'), '-k', '1', '--duplicates', '0.9999']
+    text = run(*tool, *of, '--page', tmp_path / 'map.html')
+    lines = [*csv.reader(io.StringIO(text.replace('Could not import OneDL\n', '')), delimiter='\t')]
+    assert lines[1:] == [
+        ['b/6.png', 'b/5.png', '1.0000'],
+        ['image', 'duplicate', 'cosine'],
+        ['b/5.png', 'b/6.png', '1.0000'],
+    ]
+    page = (tmp_path / 'map.html').read_text()
+    assert page.count('class="mark tile"') == 7
+
+
+def test_page_without_thumbnails_reads_the_files(photos, tmp_path):
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    embed_folder(encoder, str(photos), tmp_path / 'a.npz')
+    page = embedding_html(of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz'))
+    assert '7 of 7 images without labels' in page and page.count('<img') == 7 + 7 * 7

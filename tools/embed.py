@@ -1,0 +1,86 @@
+"""Write the features of all images in a folder, labelled or not.
+
+python tools/embed.py CHECKPOINT FOLDER --out features.npz --thumbnails 32
+"""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from cli import checkpoint_parser, errors_in_one_line, read_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = checkpoint_parser(__doc__)
+    parser.add_argument('folder', help='of images, flat or nested')
+    parser.add_argument(
+        '--out', default='features.npz', help='.npz or .parquet; default %(default)s'
+    )
+    parser.add_argument(
+        '--size', type=int, help='side that images are resized and cropped to; default: as trained'
+    )
+    parser.add_argument('--thumbnails', type=int, default=0, help='their side in pixels')
+    parser.add_argument('--batch-size', type=int, default=256)
+    parser.add_argument('--workers', type=int, default=0, help='loader processes')
+    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
+    for action in parser._actions:
+        if action.dest == 'checkpoint':
+            action.help = 'a file, or the name of a model of mmpretrain'
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+import torch
+from mmengine.dist import init_dist, is_main_process
+from progress import shown
+
+from mmentropy.evaluation.embed_folder import embed_folder
+from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
+from mmentropy.weights.stored_config import chosen_config
+
+
+def main() -> None:
+    args = parse_args()
+    if args.launcher == 'pytorch':
+        if torch.cuda.is_available():
+            init_dist('pytorch')
+        else:  # mmengine's init_dist needs a GPU
+            torch.distributed.init_process_group('gloo')
+    with ExitStack() as stack:
+        if Path(args.checkpoint).suffix or Path(args.checkpoint).exists():
+            own = read_config(args.config) if args.config else None
+            cfg = stack.enter_context(chosen_config(args.checkpoint, own, args.trust))
+            encoder = checkpoint_encoder(args.checkpoint, cfg, args.branch, args.size)
+        else:
+            encoder = named_encoder(args.checkpoint, args.size)
+        encoder.backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
+        bad = embed_folder(
+            encoder,
+            args.folder,
+            args.out,
+            args.batch_size,
+            args.workers,
+            args.thumbnails,
+            shown('embedding', 'image') if is_main_process() else lambda done, total: None,
+        )
+    if is_main_process():
+        report_bad(bad, Path(args.out))
+        print(f'wrote {args.out} ({Path(args.out).stat().st_size / 1e6:.1f} MB)')
+
+
+def report_bad(bad: list[tuple[str, str]], out: Path) -> None:
+    """Name the files that could not be read beside the features, as in training."""
+    if bad:
+        file = out.with_name('bad_images.txt')
+        text = ''.join(f'{path!r}\t{why}\n' for path, why in bad)
+        file.write_text(text, encoding='utf-8', errors='replace')
+        print(f'left out: {len(bad)} files that cannot be read, named in {file}', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    with errors_in_one_line():
+        main()

@@ -1,0 +1,74 @@
+"""Near-duplicates, nearest neighbours and a map of what tools/embed.py wrote.
+
+python tools/neighbours.py features.npz --of cat/0001.jpg --duplicates 0.98 --page map.html
+"""
+
+import argparse
+import csv
+import os
+import sys
+from pathlib import Path
+
+from cli import Parser, errors_in_one_line
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument('features', type=Path, help='.npz or .parquet')
+    parser.add_argument('--of', nargs='+', default=[], help='paths of images among the features')
+    parser.add_argument('-k', type=int, default=6, help='neighbours of each; default 6')
+    parser.add_argument(
+        '--duplicates', type=float, help='cosine from which on two images are near-duplicates'
+    )
+    parser.add_argument('--page', type=Path, help='an HTML page with a map and neighbours')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
+from progress import shown
+
+from mmentropy.evaluation.embedding_file import read_embedding
+from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
+from mmentropy.report import embedding_html
+from mmentropy.report.unlabelled import of_embedding
+
+
+def main() -> None:
+    args = parse_args()
+    if not args.of and args.duplicates is None and not args.page:
+        raise ValueError('nothing to do: add --of PATH, --duplicates 0.98 or --page map.html')
+    found = read_embedding(args.features)
+    table = csv.writer(sys.stdout, delimiter='\t', lineterminator='\n')
+    if args.of:
+        rows = [row_of(path, found.folder, found.paths) for path in args.of]
+        cosines, near = nearest_rows(found.features, found.features[rows], args.k + 1)
+        table.writerow(['image', 'neighbour', 'cosine'])
+        for row, values, others in zip(rows, cosines.tolist(), near.tolist()):
+            pairs = [(cosine, i) for cosine, i in zip(values, others) if i != row][: args.k]
+            for cosine, other in pairs:
+                table.writerow([found.paths[row], found.paths[other], f'{cosine:.4f}'])
+    if args.duplicates is not None:
+        table.writerow(['image', 'duplicate', 'cosine'])
+        alike = near_duplicates(found.features, args.duplicates, shown('comparing', 'image'))
+        for cosine, row, other in alike:
+            table.writerow([found.paths[row], found.paths[other], f'{cosine:.4f}'])
+    if args.page:
+        page = embedding_html(of_embedding(found, args.features.name))
+        args.page.write_text(page, encoding='utf-8')
+        print(f'wrote {args.page} ({len(page.encode()) / 1e6:.1f} MB)', file=sys.stderr)
+
+
+def row_of(path: str, folder: str, paths: list[str]) -> int:
+    """Return the row of a path, which is one on disk or one below the folder."""
+    for name in (os.path.relpath(path, folder), path):
+        if name in paths:
+            return paths.index(name)
+    raise ValueError(f'{path} is not among the {len(paths):,} images of the file, {paths[0]}, ...')
+
+
+if __name__ == '__main__':
+    with errors_in_one_line():
+        main()
