@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -65,6 +66,8 @@ class FileEncoder:
         """Return the features (N, D) float32 of pixels (N, C, H, W), on the CPU."""
         device = next(self.backbone.parameters()).device
         inputs = preprocess(pixels.to(device), None, self.preprocessor.to(device))
+        # Convolutions are a third faster so, on one core of a CPU.
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         return backbone_features(self.backbone, inputs).float().cpu()
 
 
@@ -98,7 +101,10 @@ def named_encoder(name: str, size: int | None = None) -> FileEncoder:
     known = list_models()
     if name not in known:
         raise ValueError(f'{name} is no file and no model of mmpretrain{nearest_name(name, known)}')
-    model = get_model(name, pretrained=True)
+    try:
+        model = get_model(name, pretrained=True)
+    except URLError as error:
+        raise OSError(f'the weights of {name} could not be downloaded: {error.reason}') from error
     if not hasattr(model, 'backbone'):
         raise ValueError(f'{name} is a {type(model).__name__}, which has no backbone')
     return _encoder(model.backbone, model.data_preprocessor, model._config, size)
@@ -122,6 +128,7 @@ def _encoder(
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         transforms = Compose([TRANSFORMS.build(dict(step)) for step in steps])
     load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
+    backbone.to(memory_format=torch.channels_last)
     backbone.eval()
     return FileEncoder(backbone, preprocessor, load, transforms, is_bgr(given))
 
