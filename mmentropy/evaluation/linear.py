@@ -19,6 +19,8 @@ WEIGHT_DECAYS = (0.0, 0.001)
 # A learning rate and a weight decay; a test accuracy in percent and minus the cross-entropy.
 Pair = tuple[float, float]
 Score = tuple[float, float]
+# Probabilities below it are 0; none of the sums that they are added to would notice them.
+SMALLEST = 1e-20
 # The score of a pair whose training diverged.
 DIVERGED = (-1.0, 0.0)
 
@@ -158,7 +160,9 @@ def _trained_weights(x: Tensor, y: Tensor, pairs: Sequence[Pair], training: Trai
         for rows in order.to(x.device).split(batch_size):
             batch = x[rows]
             logits = (batch @ weight).view(len(rows), num_classes, len(pairs))
-            error = torch.softmax(logits, 1)
+            # Where a rate is too high, most are denormal numbers, by which products take 10 times
+            # as long.
+            error = F.threshold(torch.softmax(logits, 1), SMALLEST, 0)
             error -= F.one_hot(y[rows], num_classes).unsqueeze(2)
             momentum.addmm_(batch.T, error.flatten(1), beta=0.9, alpha=1 / len(rows))
             momentum[:-1].addcmul_(weight[:-1], decays)

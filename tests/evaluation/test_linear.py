@@ -1,5 +1,7 @@
 """The linear probe against logistic regression, SGD of torch and itself."""
 
+import time
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -151,3 +153,16 @@ def test_linear_probe_says_when_nothing_converges(digits):
     ]:
         with pytest.raises(ValueError, match=message):
             linear_probe(*args)
+
+
+@pytest.mark.slow
+def test_rates_that_are_too_high_take_no_longer():
+    """Their errors were denormal numbers, by which products took nine times as long."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(4000, 1000, generator=generator), torch.arange(4000) % 10
+    times = []
+    for rate in (0.001, 10.0):
+        start = time.process_time()
+        linear._trained_weights(x, y, [(rate, 0.0)] * 6, linear.Training(10, 3, 256, 0))
+        times.append(time.process_time() - start)
+    assert times[1] < 2.5 * times[0]
