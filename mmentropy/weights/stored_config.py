@@ -132,12 +132,17 @@ def prepare_stored(cfg: Config, trust: bool = False) -> None:
 
 
 class _LiteralDicts(ast.NodeTransformer):
-    """Writes ``dict(a=1)`` as ``{'a': 1}``."""
+    """Writes ``dict(a=1)`` and ``dict({'a': 1})`` as ``{'a': 1}``."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
         # A call that stays, and a key of None, are refused by literal_eval.
-        if node.args or not isinstance(node.func, ast.Name) or node.func.id != 'dict':
+        known = isinstance(node.func, ast.Name) and node.func.id == 'dict'
+        # mmengine writes keys that are no names, such as those of custom_keys, in a dict within.
+        if not known or len(node.args) > 1 or not all(isinstance(a, ast.Dict) for a in node.args):
             return node
         keys: list = [ast.Constant(k.arg) if k.arg else None for k in node.keywords]
-        return ast.Dict(keys, [k.value for k in node.keywords])
+        values = [k.value for k in node.keywords]
+        for inner in node.args:
+            keys, values = inner.keys + keys, inner.values + values  # type: ignore[attr-defined]
+        return ast.Dict(keys, values)

@@ -24,6 +24,10 @@ def test_config_of_a_real_checkpoint(trained):
         ('a = dict(b=[__import__("os").getcwd()])', 'malformed'),
         ('a = dict(**globals())', 'malformed'),
         ('a = dict(**{"b": 1})', 'malformed'),
+        ('a = dict({"b": open("x")})', 'malformed'),
+        ('a = dict({**b})', 'malformed|None'),
+        ('a = dict({1: 2}, {3: 4})', 'malformed'),
+        ('a = dict([(1, 2)])', 'malformed'),
         ('a = (', 'never closed'),
         ('a.b = 1', 'Name|id'),
     ],
@@ -44,6 +48,14 @@ def test_config_imports_what_it_names(tmp_path):
         config_of(path)
     with pytest.raises(ImportError, match='no_such_module_here'):
         config_of(path, trust=True)
+
+
+def test_keys_that_are_no_names_are_read():
+    """Mmengine writes them so, the keys of ``custom_keys`` for example."""
+    cfg = Config(dict(a=dict({'.bias': dict(lr_mult=2), 'b c': 1}, d=[dict({'x.y': 3})])))
+    assert 'dict({' in cfg.pretty_text
+    assert plain_config(cfg.pretty_text).to_dict() == cfg.to_dict()
+    assert plain_config('a = dict({"x.y": 1}, b=2)').a == {'x.y': 1, 'b': 2}
 
 
 def test_a_text_that_is_too_long_or_too_deep_for_a_config_is_refused():
