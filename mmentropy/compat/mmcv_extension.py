@@ -7,6 +7,7 @@ torch in use.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -16,7 +17,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from torch.nn import Module
+from torch.nn.modules.module import register_module_module_registration_hook
+
 NAME = 'mmcv._ext'
+_ADVICE = (
+    'is not in mmentropy.compat.mmcv_ops, which stands in for operators that were not compiled: '
+    'install an mmcv that was compiled (from source: pip install --no-build-isolation, and from '
+    'torch 2.13 on its setup.py must say -std=c++20 for -std=c++17)'
+)
 
 
 def install_finder() -> None:
@@ -71,6 +80,23 @@ class _Finder(MetaPathFinder, Loader):
         from mmentropy.compat.mmcv_ops import OPS
 
         vars(module).update(OPS, __getattr__=_refusing)
+        register_module_module_registration_hook(_refuse_layer)
+
+
+def _refuse_layer(parent: Module, name: str, layer: Module) -> None:
+    """Refuse a layer of mmcv.ops without operators when a model is built, not when it is called."""
+    from mmentropy.compat.mmcv_ops import OPS
+
+    kind = type(layer)
+    # FusedBiasLeakyReLU needs its operator on a GPU only.
+    if not kind.__module__.startswith('mmcv.ops.') or kind.__name__ == 'FusedBiasLeakyReLU':
+        return
+    text = Path(sys.modules[kind.__module__].__file__ or '').read_text('utf-8')
+    missing = [op for op in re.findall(r'ext_module\.(\w+)', text) if op not in OPS]
+    if missing:
+        raise NotImplementedError(
+            f'{kind.__name__} of mmcv.ops needs {missing[0]}, which {_ADVICE}'
+        )
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:
@@ -79,11 +105,6 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
 
     def refuse(*args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError(
-            f'{name} of mmcv.ops is not in mmentropy.compat.mmcv_ops, which stands in for '
-            'operators that were not compiled: install an mmcv that was compiled (from source: '
-            'pip install --no-build-isolation, and from torch 2.13 on its setup.py must say '
-            '-std=c++20 for -std=c++17)'
-        )
+        raise NotImplementedError(f'{name} of mmcv.ops {_ADVICE}')
 
     return refuse

@@ -7,7 +7,8 @@ mmcv/ops/csrc), except that half precision, bfloat16 included, is computed in fl
 wherever torchvision's operators do.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from itertools import product
 from typing import Any
@@ -169,6 +170,50 @@ def softnms(
     return left
 
 
+@_op
+def line_nms_forward(
+    lanes: Tensor, scores: Tensor, threshold: float, top_k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Drop the lanes that are near to a better one.
+
+    mmcv's kernel takes the lane to compare with from the order of storage, where CLRNet's, from
+    which it comes, takes the next best one. This function does as CLRNet's.
+
+    Args:
+        lanes: (N, 5 + P). Column 2 is the start as a part of the P - 1 strips, column 4 the number
+            of points, and x at the P rows follows.
+        scores: (N,).
+        threshold: Mean distance in the rows of both lanes, below which they are near.
+        top_k: At most so many lanes are kept.
+
+    Returns:
+        Indices (N,) of lanes kept, best first, filled with 0; their number; and for each lane
+        (N,) the number, from 1, of the kept lane that it belongs to, or 0.
+    """
+    lanes, scores = _full(lanes, scores)
+    order = scores.argsort(descending=True, stable=True)
+    lanes = lanes[order]
+    x, rows = lanes[:, 5:], torch.arange(lanes.size(1) - 5, device=lanes.device)
+    start = (lanes[:, 2] * (len(rows) - 1) + 0.5).long()
+    end = start + lanes[:, 4].long() - 1
+    parents, kept = torch.zeros_like(order), torch.zeros_like(order)
+    left, found = order >= 0, 0
+    while left.any() and found < top_k:
+        best = int(left.int().argmax())
+        first = torch.maximum(start, start[best])
+        last = torch.minimum(end, end[best]).clamp(max=len(rows) - 1)
+        shared = (rows >= first[:, None]) & (rows <= last[:, None])
+        distance = ((x - x[best]).abs() * shared).sum(1)
+        near = (first >= 0) & (last >= first) & (distance < threshold * (last - first + 1))
+        near[: best + 1] = False
+        near[best] = True
+        kept[found] = order[best]
+        found += 1
+        parents[order[near]] = found
+        left &= ~near
+    return kept, kept.new_tensor(found), parents
+
+
 # Regions of interest are (K, 5) as index of the image, x1, y1, x2, y2. The size of outputs and of
 # their gradients (K, C, height, width) says what mmcv's keywords say once more.
 
@@ -192,13 +237,13 @@ def roi_align_forward(
     size = (rois[:, 3:] - rois[:, 1:3]) * scale
     size = size if aligned else size.clamp(min=1)
     bin_size = size / size.new_tensor([width, height])
-    numbers = bin_size.ceil() if ratio <= 0 else torch.full_like(bin_size, ratio)
+    numbers = _samples(bin_size, ratio)
     output.zero_()
     argmax_y.fill_(-1)
     argmax_x.fill_(-1)
     # Regions are taken one by one because each has its own number of samples.
-    for k, (nx, ny) in enumerate(numbers.int().tolist()):
-        if nx <= 0 or ny <= 0:
+    for k, (nx, ny) in enumerate(numbers):
+        if not nx * ny:
             continue
         rows, columns = height * ny, width * nx
         # The mean of one sample is the sample.
@@ -207,6 +252,12 @@ def roi_align_forward(
         row, column = (best[0] // columns).to(rois), (best[0] % columns).to(rois)
         argmax_y[k] = start[k, 1] + (row + 0.5) * bin_size[k, 1] / ny
         argmax_x[k] = start[k, 0] + (column + 0.5) * bin_size[k, 0] / nx
+
+
+def _samples(bin_size: Tensor, ratio: int) -> list[list[int]]:
+    """Numbers of samples along x and y in a bin of each region."""
+    numbers = bin_size.ceil() if ratio <= 0 else torch.full_like(bin_size, ratio)
+    return numbers.clamp(min=0).int().tolist()
 
 
 @_op
@@ -295,6 +346,119 @@ def roi_pool_backward(
     _add_at(total, index, grad * (argmax >= 0))
 
 
+@_op
+def deform_roi_pool_forward(
+    input: Tensor, rois: Tensor, offset: Tensor, output: Tensor, **how: Any
+) -> None:
+    """Mean of the samples in each bin of regions whose bins are moved.
+
+    ``offset`` (K, 2, height, width) is x and y in parts of the region's size over ``gamma``, or
+    empty.
+    """
+    images, rois, offset = _full(input, rois, offset)
+    for k, (n, y, x) in enumerate(_deformed(rois, offset, output, how)):
+        plane = images[n].flatten(1)
+        corners = _corners(y, x, images.shape[2:])
+        total = torch.stack([plane[:, index] * weight for index, weight in corners]).sum((0, -1))
+        output[k] = total / max(y.size(-1), 1)
+
+
+def _deformed(
+    rois: Tensor, offset: Tensor, output: Tensor, how: dict[str, Any]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield the image of each region, and y and x of the samples, (height, width, samples)."""
+    height, width = output.shape[2:]
+    corners = rois[:, 1:] * how['spatial_scale'] - 0.5
+    size = corners[:, 2:] - corners[:, :2]
+    start = corners[:, :2, None, None].expand(-1, -1, height, width)
+    if offset.numel():
+        start = start + how['gamma'] * size[..., None, None] * offset
+    bin_size = size / size.new_tensor([width, height])
+    images = rois[:, 0].int().tolist()
+    for k, (nx, ny) in enumerate(_samples(bin_size, how['sampling_ratio'])):
+        rows = torch.arange(height * ny).to(rois).view(height, 1, ny, 1) + 0.5
+        columns = torch.arange(width * nx).to(rois).view(width, 1, nx) + 0.5
+        y = start[k, 1, ..., None, None] + rows * bin_size[k, 1] / max(ny, 1)
+        x = start[k, 0, ..., None, None] + columns * bin_size[k, 0] / max(nx, 1)
+        y, x = torch.broadcast_tensors(y, x)
+        yield images[k], y.flatten(2), x.flatten(2)
+
+
+def _corners(y: Tensor, x: Tensor, size: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Index in the plane and weight of the four pixels around each sample.
+
+    They are top left, top right, bottom left and bottom right. The weights are 0 outside.
+    """
+    top, bottom, down, inside_y = _neighbours(y, size[0])
+    left, right, across, inside_x = _neighbours(x, size[1])
+    inside = inside_y & inside_x
+    return [
+        (row * size[1] + column, inside * part_y * part_x)
+        for row, part_y in ((top, 1 - down), (bottom, down))
+        for column, part_x in ((left, 1 - across), (right, across))
+    ]
+
+
+@_op
+def deform_roi_pool_backward(*tensors: Tensor, **how: Any) -> None:
+    """Add to the gradients of the images and the offset, the last two of ``tensors``."""
+    *inputs, input_total, offset_total = tensors
+    grad, images, rois, offset = _full(*inputs)
+    total = torch.zeros_like(images).flatten(2)
+    for k, (n, y, x) in enumerate(_deformed(rois, offset, grad, how)):
+        grads = grad[k, ..., None] / max(y.size(-1), 1)
+        corners = _corners(y, x, images.shape[2:])
+        for index, weight in corners:
+            total[n].index_add_(1, index.flatten(), (grads * weight).flatten(1))
+        if offset.numel():
+            values = [images[n].flatten(1)[:, index] for index, _ in corners]
+            slopes = _slopes(y, x, values, images.shape[2:])
+            size = how['gamma'] * how['spatial_scale'] * (rois[k, 3:] - rois[k, 1:3])
+            offset_total[k] += size[:, None, None] * (grads * slopes).sum((1, -1))
+    input_total += total.view_as(images)
+
+
+def _slopes(y: Tensor, x: Tensor, values: list[Tensor], size: Sequence[int]) -> Tensor:
+    """Slopes along x and y of each sample between the ``values`` of its corners.
+
+    In the outer pixel beyond the centres they go on as mmcv's do, although the samples do not.
+    """
+    top_left, top_right, bottom_left, bottom_right = values
+    top, bottom, _, inside_y = _neighbours(y, size[0])
+    left, right, _, inside_x = _neighbours(x, size[1])
+    along_x = (bottom_right - bottom_left) * (y - top) + (top_right - top_left) * (bottom - y)
+    along_y = (bottom_right - top_right) * (x - left) + (bottom_left - top_left) * (right - x)
+    return torch.stack([along_x, along_y]) * (inside_y & inside_x)
+
+
+# A masked convolution is one of the patches around some of the pixels.
+
+
+@_op
+def masked_im2col_forward(
+    input: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    pad_h: int,
+    pad_w: int,
+) -> None:
+    """Copy the patches of one image (1, C, H, W) into ``output`` (C * k_h * k_w, P)."""
+    padded = F.pad(input[0], (pad_w, pad_w, pad_h, pad_h))
+    patches = padded.unfold(1, kernel_h, 1).unfold(2, kernel_w, 1)[:, rows, columns]
+    output.copy_(patches.permute(0, 2, 3, 1).flatten(0, 2))
+
+
+@_op
+def masked_col2im_forward(
+    values: Tensor, rows: Tensor, columns: Tensor, output: Tensor, **size: int
+) -> None:
+    """Copy ``values`` (C, P) to pixels of ``output`` (1, C, H, W)."""
+    output[0][:, rows, columns] = values.to(output.dtype)
+
+
 # Deformable convolutions sample their input at positions that are moved by an offset. These are
 # mmcv's keywords in the order of torchvision's arguments.
 _GEOMETRY = 'dH dW padH padW dilationH dilationW group deformable_group'.split()
@@ -319,9 +483,55 @@ def _modulated(
     return [*_full(input, weight, offset, mask, bias), *numbers, True]
 
 
+def _cut(buffer: Tensor, output: Tensor) -> Tensor:
+    """Offsets or masks of the size of ``output``, from those of a map that may be larger.
+
+    mmcv reads them from the beginning as if they had that size. DyHead of mmdet, which gives the
+    offsets of one level to the next, is trained with that.
+    """
+    shape = buffer.size(1), *output.shape[2:]
+    if buffer.shape[2:] == output.shape[2:]:
+        return buffer
+    if buffer[0].numel() < math.prod(shape):
+        raise ValueError(
+            f'offsets or masks of a deformable convolution are {tuple(buffer.shape[2:])}, smaller '
+            f'than its output, {tuple(output.shape[2:])}: give one for each pixel of the output'
+        )
+    return buffer.flatten(1)[:, : math.prod(shape)].reshape(-1, *shape)
+
+
+def _add_cut(total: Tensor, part: Tensor) -> None:
+    """Add the gradient of what :func:`_cut` returned."""
+    missing = total[0].numel() - part[0].numel()
+    total += F.pad(part.flatten(1), (0, missing)).view_as(total)
+
+
 def _backward(grad: Tensor, arguments: list) -> tuple[Tensor, ...]:
     """Return the gradients of input, weight, offset, mask and bias."""
-    return _TV._deform_conv2d_backward(*_full(grad), *arguments)
+    grads = _TV._deform_conv2d_backward(*_full(grad), *arguments)
+    grads[2].masked_fill_(_before_image(arguments), 0)
+    return grads
+
+
+def _before_image(arguments: list) -> Tensor:
+    """Return whether a sample is one pixel or more above or left of the image, for each offset.
+
+    Its offset has no gradient in mmcv. torchvision takes the slope towards the image where it is
+    exactly one pixel, and so is each padded pixel before offsets have been trained.
+    """
+    _, weight, offset, _, _, *numbers = arguments
+    before = []
+    moved = offset.unflatten(1, (-1, *weight.shape[2:], 2))
+    for axis, (stride, pad, dilation) in enumerate(zip(*(numbers[i : i + 2] for i in (0, 2, 4)))):
+        kernel, positions = (
+            torch.arange(n, device=offset.device)
+            for n in (weight.size(2 + axis), offset.size(2 + axis))
+        )
+        start = kernel[:, None] * dilation + positions * stride - pad
+        shape = [1] * 4
+        shape[axis], shape[2 + axis] = start.shape
+        before.append(moved[:, :, :, :, axis] + start.view(shape) <= -1)
+    return (before[0] | before[1]).unsqueeze(4).expand_as(moved).reshape(offset.shape)
 
 
 @_op
@@ -353,6 +563,7 @@ def deform_conv_backward_parameters(*tensors: Tensor, scale: float, **geometry: 
 def modulated_deform_conv_forward(*tensors: Tensor, **how: int) -> None:
     """Deformable convolution of samples times ``mask``, into ``output``."""
     input, weight, bias, _, offset, mask, output, _ = tensors
+    offset, mask = _cut(offset, output), _cut(mask, output)
     output.copy_(_TV.deform_conv2d(*_modulated(input, weight, bias, offset, mask, how)))
 
 
@@ -360,9 +571,12 @@ def modulated_deform_conv_forward(*tensors: Tensor, **how: int) -> None:
 def modulated_deform_conv_backward(*tensors: Tensor, **how: int) -> None:
     """Add to the gradients of all inputs."""
     input, weight, bias, _, offset, mask, _, *totals, grad = tensors
+    offset, mask = _cut(offset, grad), _cut(mask, grad)
     parts = _backward(grad, _modulated(input, weight, bias, offset, mask, how))
     input_total, weight_total, bias_total, offset_total, mask_total = totals
-    _add((input_total, weight_total, offset_total, mask_total), parts)
+    _add((input_total, weight_total), parts)
+    _add_cut(offset_total, parts[2])
+    _add_cut(mask_total, parts[3])
     if how['with_bias']:
         bias_total += parts[4]
 

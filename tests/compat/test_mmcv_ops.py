@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 import pytest
@@ -276,6 +277,37 @@ def test_bbox_overlaps(mode, offset):
     assert mmcv.ops.bbox_overlaps(a[:0], b).shape == (0, 6)
 
 
+def lane(start, points, x):
+    return [0, 0, start / 71, 0, points, *x]
+
+
+def test_line_nms():
+    """Lanes are near where the mean distance in common rows is below the threshold."""
+    column = torch.arange(72.0)
+    lanes = torch.tensor(
+        [
+            lane(0, 30, column + 2),
+            lane(10, 40, column),
+            lane(50, 20, column + 1),
+            lane(35, 30, column * 0 + 500),
+            lane(20, 20, column + 1),
+        ]
+    )
+    scores = torch.tensor([0.5, 0.9, 0.8, 0.7, 0.6])
+    # The third begins where the second ends.
+    for threshold, expected, parents in (
+        (1.0, [1, 2, 3, 4, 0], [5, 1, 2, 3, 4]),
+        (1.5, [1, 2, 3, 0], [4, 1, 2, 3, 1]),
+        (2.5, [1, 2, 3], [1, 1, 2, 3, 1]),
+    ):
+        kept, number, parent = mmcv.ops.line_nms(lanes, scores, threshold, 5)
+        assert kept.tolist() == expected + [0] * (5 - len(expected))
+        assert number == len(expected)
+        assert parent.tolist() == parents
+    assert mmcv.ops.line_nms(lanes, scores, 1.0, 2)[1] == 2
+    assert mmcv.ops.line_nms(lanes[:0], scores[:0], 1.0, 2)[1] == 0
+
+
 # -- regions of interest -----------------------------------------------------
 
 
@@ -420,6 +452,67 @@ def test_rois_of_halves_and_nothing(layer):
     assert output.shape == (0, 2, 2, 2)
     output.sum().backward()
     assert not images.grad.any()
+
+
+def deform_roi_pool(images, rois, offset, size, scale, ratio, gamma):
+    bins = []
+    for (n, *corners), moves in zip(rois.tolist(), offset):
+        x1, y1, x2, y2 = (c * scale - 0.5 for c in corners)
+        bin_h, bin_w = (y2 - y1) / size[0], (x2 - x1) / size[1]
+        ny, nx = ratio or math.ceil(bin_h), ratio or math.ceil(bin_w)
+        for plane in images[int(n)]:
+            for i, j in product(range(size[0]), range(size[1])):
+                y = y1 + gamma * (y2 - y1) * moves[1, i, j].item()
+                x = x1 + gamma * (x2 - x1) * moves[0, i, j].item()
+                values = [
+                    sample(
+                        plane, y + bin_h * (i + (k + 0.5) / ny), x + bin_w * (j + (m + 0.5) / nx)
+                    )
+                    for k, m in product(range(ny), range(nx))
+                ]
+                bins.append(torch.stack(values).mean())
+    return torch.stack(bins).view(len(rois), images.size(1), *size)
+
+
+@pytest.mark.parametrize('ratio', [0, 2])
+def test_deform_roi_pool(ratio):
+    images, rois = rand(2, 3, 9, 11), ROIS[[0, 1, 3, 4]].to(torch.float64)
+    offset = rand(4, 2, 2, 3) - 0.5
+    how = (2, 3), 0.8, ratio, 0.3
+    assert_equal_with_gradients(
+        lambda x: mmcv.ops.deform_roi_pool(x, rois, offset, *how),
+        lambda x: deform_roi_pool(x, rois, offset, *how),
+        images,
+    )
+    none = torch.zeros_like(offset)
+    torch.testing.assert_close(
+        mmcv.ops.deform_roi_pool(images, rois, None, *how),
+        mmcv.ops.deform_roi_pool(images, rois, none, *how),
+    )
+    # The slopes of offsets are those of the value where no sample is beyond the outer pixels.
+    inner = torch.tensor([[0, 3.1, 3.3, 8.2, 7.9], [1, 4.2, 2.7, 9.1, 9.3]]).double()
+    inputs = images.requires_grad_(), offset[:2].requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, moves: mmcv.ops.deform_roi_pool(x, inner, moves, *how), inputs, fast_mode=True
+    )
+
+
+@pytest.mark.parametrize('layer', ['DeformRoIPoolPack', 'ModulatedDeformRoIPoolPack'])
+def test_deform_roi_pool_layers(layer):
+    layer = getattr(mmcv.ops, layer)(2, 3, deform_fc_channels=8)
+    images = torch.rand(2, 3, 9, 11, requires_grad=True)
+    layer(images, ROIS.float()).sum().backward()
+    assert images.grad.any() and layer.offset_fc[-1].weight.grad.any()
+    nothing = mmcv.ops.deform_roi_pool(images, torch.empty(0, 5), None, (2, 2))
+    assert nothing.shape == (0, 3, 2, 2)
+
+
+@pytest.mark.filterwarnings('ignore:This overload of addmm')
+def test_masked_conv_is_conv_where_the_mask_is():
+    conv = mmcv.ops.MaskedConv2d(3, 4, (3, 5), padding=(1, 2))
+    images, mask = torch.rand(1, 3, 6, 7), torch.rand(1, 6, 7) > 0.5
+    torch.testing.assert_close(conv(images, mask), conv(images) * mask)
+    assert not conv(images, mask & False).any()
 
 
 # -- deformable convolutions -------------------------------------------------
@@ -574,6 +667,48 @@ def test_deform_conv_of_halves(dtype):
     with torch.autocast('cpu', dtype):
         output = layer(x.float())
     assert output.dtype == dtype
+
+
+def test_deform_conv_offset_has_no_gradient_one_pixel_before_the_image():
+    """As in mmcv: torchvision has a slope there, where all padding starts."""
+    x, weight = rand(1, 2, 4, 5), rand(3, 2, 3, 3)
+    offset = torch.zeros(1, 18, 4, 5, dtype=x.dtype, requires_grad=True)
+    one = torch.ones(1, 9, 4, 5, dtype=x.dtype)
+    outputs = (
+        mmcv.ops.modulated_deform_conv2d(x, offset, one, weight, None, 1, 1),
+        mmcv.ops.deform_conv2d(x, offset, weight, 1, 1),
+    )
+    for output in outputs:
+        (grad,) = torch.autograd.grad(output.sum(), offset)
+        grad = grad.view(3, 3, 2, 4, 5)
+        assert not grad[0, :, :, 0].any() and not grad[:, 0, :, :, 0].any()
+        inside = grad.clone()
+        inside[0, :, :, 0] = inside[:, 0, :, :, 0] = 1
+        # A sample on the line below or to the right of the image has none either.
+        inside[2, :, :, -1] = inside[:, 2, :, :, -1] = 1
+        assert inside.all()
+
+
+def test_deform_conv_takes_the_first_offsets_of_a_larger_map():
+    """As mmcv's kernel reads them: DyHead gives those of another level."""
+    conv = mmcv.ops.ModulatedDeformConv2d(4, 6, 3, padding=1, deform_groups=2).double()
+    x = rand(2, 4, 5, 5)
+    offset, mask = (rand(2, n, 7, 8).requires_grad_() for n in (36, 18))
+
+    def cut(buffer):
+        channels = buffer.size(1)
+        return buffer.reshape(2, -1)[:, : channels * 25].reshape(2, channels, 5, 5)
+
+    output, expected = conv(x, offset, mask), conv(x, cut(offset), cut(mask))
+    assert torch.equal(output, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(output.square().sum(), (offset, mask)),
+        torch.autograd.grad(expected.square().sum(), (offset, mask)),
+    ):
+        torch.testing.assert_close(ours, theirs)
+        assert ours.any()
+    with pytest.raises(ValueError, match='smaller than its output'):
+        conv(x, offset[..., :4, :4], mask[..., :4, :4])
 
 
 # -- attention ---------------------------------------------------------------
@@ -772,6 +907,23 @@ def test_other_ops_refuse():
     assert '-std=c++20' in message and '\n' not in message
     with pytest.raises(NotImplementedError, match='^box_iou_rotated of'):
         mmcv.ops.box_iou_rotated(boxes, boxes)
+
+
+def test_layers_on_other_ops_are_refused_when_a_model_is_built():
+    from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+
+    for layer, op in (
+        (dict(type='RoIAlignRotated', output_size=7, sampling_ratio=2), 'roi_align_rotated'),
+        (dict(type='PrRoIPool', output_size=7), 'prroi_pool'),
+    ):
+        with pytest.raises(NotImplementedError) as raised:
+            SingleRoIExtractor(layer, out_channels=4, featmap_strides=[4])
+        message = str(raised.value)
+        assert message.startswith(f'{layer["type"]} of mmcv.ops needs {op}_forward, which')
+        assert 'install an mmcv' in message and '\n' not in message
+    # These have no compiled part, or one that is not needed on a CPU.
+    torch.nn.Sequential(mmcv.ops.SimpleRoIAlign(7, 1.0), mmcv.ops.CrissCrossAttention(8))
+    torch.nn.Sequential(mmcv.ops.FusedBiasLeakyReLU(4))
 
 
 def test_module_can_be_asked():
