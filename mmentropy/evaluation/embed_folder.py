@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.datasets import ImageFolder
+from mmentropy.datasets.loader_processes import end_with_parent
 from mmentropy.datasets.unreadable_images import reason
 from mmentropy.evaluation.embedding_file import Parts, write_npz, write_parquet
 from mmentropy.evaluation.file_encoder import FileEncoder
@@ -72,8 +73,8 @@ def embed_folder(
 ) -> list[tuple[str, str]]:
     """Write the features of all images in a folder and below, on all ranks, sorted by path.
 
-    Rows go to disk as they come; memory does not grow with the folder but by its list of paths.
-    ``out`` is whole or not there.
+    Rows go to disk as they come: memory grows by the list of paths only. ``out`` is whole or
+    not there.
 
     Args:
         encoder: see :func:`checkpoint_encoder` and :func:`named_encoder`.
@@ -84,7 +85,7 @@ def embed_folder(
         batch_size: images per rank and step.
         num_workers: loader processes per rank.
         thumbnails: side of the thumbnails in pixels; 0 writes none.
-        progress: called after each step, on this rank.
+        progress: called after each step.
 
     Returns:
         Path and reason of each file that could not be read; it has no row.
@@ -107,7 +108,12 @@ def embed_folder(
         rows = range(get_rank(), len(images), get_world_size())
         files = _Files(images, rows, encoder, thumbnails)
         loader = DataLoader(
-            files, batch_size, num_workers=num_workers, collate_fn=list, generator=torch.Generator()
+            files,
+            batch_size,
+            num_workers=num_workers,
+            collate_fn=list,
+            worker_init_fn=end_with_parent,
+            generator=torch.Generator(),
         )
         encode_rows(loader, encoder, parts / str(get_rank()), progress)
         barrier()

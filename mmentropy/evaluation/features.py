@@ -51,11 +51,13 @@ def extract_features(
     Returns:
         Features (N, D) float32 and labels (N,) int64, on the CPU, all rows in data-set order, the
         same on every rank. A ``MultiLabelDataset`` gives labels (N, classes): 1 present, 0
-        absent, ``DIFFICULT`` for what is only listed as ``gt_label_difficult``.
+        absent, ``DIFFICULT`` for what is only listed as ``gt_label_difficult``. Where no image has
+        a label they are empty.
 
     Raises:
-        ValueError: no rows, labels absent, several views, images of different sizes or with other
-            channels than the preprocessor, no preprocessor, or an output that is not a feature.
+        ValueError: no rows, labels of some images only, several views, images of different sizes
+            or with other channels than the preprocessor, no preprocessor, or an output that is not
+            a feature.
     """
     model = unwrapped(model)
     backbone: nn.Module = getattr(model, 'backbone', model)
@@ -155,6 +157,11 @@ def check_features(
         )
     least = 1 if test_y is None else 2
     for name, x, y in (('train', train_x, train_y), ('test', test_x, test_y)):
+        if y is not None and len(x) and not len(y):
+            raise ValueError(
+                f'{name}_x has no labels (gt_label): name a labelled split, or keep gt_label in '
+                'its pipeline up to PackInputs'
+            )
         if y is not None and (len(x) < least or y.shape != x.shape[:1]):
             raise ValueError(
                 f'{name}_x has {len(x)} rows and {name}_y is {tuple(y.shape)}: '
@@ -200,12 +207,15 @@ def _gather_rows(
         feature = encode(inputs, samples)
         features.append(_interleave(feature).float().cpu())
         labels.append(_interleave(label.to(feature.device)).cpu())
-        if (labels[-1] == ABSENT).any():
+        # The first batch tells whether there are labels.
+        ends = torch.cat([labels[0], labels[-1]]) == ABSENT
+        if ends.any() and not ends.all():
             raise ValueError(
                 f'data set {name} lacks labels (gt_label): name a labelled split, or keep '
                 'gt_label in its pipeline up to PackInputs'
             )
-    return torch.cat(features)[:size], torch.cat(labels)[:size]
+    found = torch.cat(labels)[:size]
+    return torch.cat(features)[:size], found[:0] if (found == ABSENT).all() else found
 
 
 def _interleave(x: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class FileEncoder:
         load: the loader of files.
         transforms: from what it loads to pixels of one size.
         bgr: whether the preprocessor takes colours as BGR.
+        size: side of the images that need no transform; None if all need them.
     """
 
     backbone: nn.Module
@@ -49,6 +50,7 @@ class FileEncoder:
     load: CheckedLoadImageFromFile
     transforms: Compose
     bgr: bool
+    size: int | None
 
     def pixels(self, path: str) -> Tensor:
         """Return the pixels (C, H, W) of a file, uint8 or uint16, as the preprocessor takes them.
@@ -56,7 +58,10 @@ class FileEncoder:
         Raises:
             OSError: the file cannot be read; one line.
         """
-        img = np.atleast_3d(self.transforms(self.load.transform(dict(img_path=path)))['img'])
+        results = self.load.transform(dict(img_path=path))
+        if results['img_shape'] != (self.size, self.size):
+            results = self.transforms(results)
+        img = np.atleast_3d(results['img'])
         if img.shape[2] == 3 and self.bgr != (self.load.color_type == 'color'):
             img = img[..., ::-1]
         return torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))
@@ -130,7 +135,7 @@ def _encoder(
     load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
     backbone.to(memory_format=torch.channels_last)
     backbone.eval()
-    return FileEncoder(backbone, preprocessor, load, transforms, is_bgr(given))
+    return FileEncoder(backbone, preprocessor, load, transforms, is_bgr(given), size)
 
 
 def _dataset(cfg: Config, loader: str) -> dict:

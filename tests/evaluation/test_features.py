@@ -18,6 +18,7 @@ from torch import nn
 from mmentropy.datasets import Digits
 from mmentropy.evaluation import (
     extract_features,
+    knn_accuracy,
     pixel_features,
 )
 
@@ -55,6 +56,18 @@ def test_features_leave_the_model_as_it_was():
         assert torch.equal(value, before[key]), key
 
 
+@pytest.mark.parametrize('batch_size', [2, 256])
+def test_rows_of_images_without_labels(batch_size):
+    images = Images(3, range(3))
+    x, y = extract_features(tiny_resnet(), images, SelfSupDataPreprocessor(**NORM), batch_size)
+    torch.testing.assert_close(x, by_hand(tiny_resnet(), images), rtol=1e-5, atol=1e-6)
+    assert y.shape == (0,) and y.dtype == torch.int64
+    with pytest.raises(ValueError, match='train_x has no labels .*name a labelled split'):
+        knn_accuracy(x, y, x, torch.arange(3))
+    bare = [dict(inputs=torch.zeros(1, 8, 8))]
+    assert len(extract_features(tiny_resnet(), bare, SelfSupDataPreprocessor(**NORM))[0]) == 1
+
+
 def test_features_restore_modes_after_an_error():
     backbone = tiny_resnet()
     with pytest.raises(ValueError, match='lacks labels'):
@@ -85,7 +98,6 @@ def test_features_of_vit(out_type):
         (Images(3, shape=lambda i: (1, 8, 8 + i)), 'different sizes'),
         ([dict(inputs=[torch.zeros(1, 8, 8)] * 2)], 'several views'),
         ([dict(img=torch.zeros(1, 8, 8))], 'PackInputs'),
-        ([dict(inputs=torch.zeros(1, 8, 8))], 'lacks labels'),
     ],
 )
 def test_features_refuse_in_one_line(dataset, message):
