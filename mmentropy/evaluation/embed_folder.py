@@ -73,8 +73,7 @@ def embed_folder(
 ) -> list[tuple[str, str]]:
     """Write the features of all images in a folder and below, on all ranks, sorted by path.
 
-    Rows go to disk as they come: memory grows by the list of paths only. ``out`` is whole or
-    not there.
+    Memory grows by the list of paths only. The file is whole or not there.
 
     Args:
         encoder: see :func:`checkpoint_encoder` and :func:`named_encoder`.
