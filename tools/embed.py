@@ -36,10 +36,10 @@ if __name__ == '__main__':
 
 import torch
 from mmengine.dist import init_dist, is_main_process
-from progress import shown
 
 from mmentropy.evaluation.embed_folder import embed_folder
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
+from mmentropy.evaluation.progress import shown
 from mmentropy.weights.stored_config import chosen_config
 
 

@@ -44,6 +44,7 @@ from mmengine.dist import init_dist, is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint, parse_protocols
+from mmentropy.evaluation.progress import show_progress
 from mmentropy.weights.stored_config import chosen_config
 
 
@@ -51,6 +52,7 @@ def main() -> None:
     args = parse_args()
     if args.launcher == 'pytorch':
         leave_with_launcher()
+    show_progress()
     protocols = parse_protocols(args.protocols)
     if args.out and not Path(args.out).absolute().parent.is_dir():
         raise ValueError(f'--out: no folder {Path(args.out).parent}')

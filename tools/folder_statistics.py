@@ -28,9 +28,8 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
-from tqdm import tqdm
-
 from mmentropy.datasets import ImageFolder
+from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.views import CheckedLoadImageFromFile
 from mmentropy.views.statistics import channel_statistics
 
@@ -39,11 +38,12 @@ def main() -> None:
     args = parse_args()
     if args.most < 1:
         raise ValueError(f'--most: must be above 0, got {args.most}')
+    show_progress()
     dataset = ImageFolder(args.folder)
     rows = range(0, len(dataset), max(1, -(-len(dataset) // args.most)))
     paths = [dataset.get_data_info(row)['img_path'] for row in rows]
     load = CheckedLoadImageFromFile(color_type=args.color_type)
-    found = channel_statistics(tqdm(paths, unit='image', disable=None), load)
+    found = channel_statistics(progress(paths, 'reading', 'image'), load)
     for text in found.unreadable[:5]:
         print(f'left out: {text}', file=sys.stderr)
     share = f' of {len(dataset):,}' if found.images < len(dataset) else ''

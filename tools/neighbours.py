@@ -28,10 +28,9 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
-from progress import shown
-
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
+from mmentropy.evaluation.progress import shown
 from mmentropy.report import embedding_html
 from mmentropy.report.unlabelled import of_embedding
 

@@ -49,6 +49,7 @@ from mmentropy.evaluation import build_backbone, build_data_preprocessor
 from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, score_clip
 from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.evaluation.label_propagation import dense_layer, segment_clip
+from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.stored_config import chosen_config
 
@@ -87,6 +88,7 @@ def row(scores: list[Scores]) -> dict[str, float]:
 
 def main() -> None:
     args = parse_args()
+    show_progress()
     own = read_config(args.config) if args.config else None
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
         propagate(args, cfg)
@@ -105,7 +107,7 @@ def propagate(args: argparse.Namespace, cfg: Config) -> None:
     for name, backbone in backbones.items():
         backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
         rows, objects = {}, []
-        for clip in clips:
+        for clip in progress(clips, f'{name}, {args.layer}', 'clip'):
             with Image.open(clip.images[0], formats=['JPEG']) as image:
                 size = image.size[::-1]
             truth = [read_ids(path, size) for path in clip.masks]

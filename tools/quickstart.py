@@ -49,6 +49,7 @@ from mmentropy.evaluation import (
     linear_probe,
     pixel_features,
 )
+from mmentropy.evaluation.progress import show_progress
 from mmentropy.report import measured_runs, read_runs, report_html
 from mmentropy.report.measured import tsne
 from mmentropy.weights.backbone import load_backbone
@@ -148,6 +149,7 @@ def main() -> None:
         backbone = build_backbone(cfg)
         load_backbone(backbone, Path((work_dir / 'last_checkpoint').read_text()))
         features[method] = backbone_features(backbone, cfg)
+    show_progress()
     results = {name: score(pair) for name, pair in features.items()}
     for method in methods:
         results[method]['seconds'] = round(seconds[method], 1)

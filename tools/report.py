@@ -31,11 +31,13 @@ if __name__ == '__main__':
 
 import sys
 
+from mmentropy.evaluation.progress import show_progress
 from mmentropy.report import measured_runs, read_runs, report_html
 
 
 def main() -> None:
     args = parse_args()
+    show_progress()
     runs = read_runs(args.work_dirs, args.trust)
     out = args.out or Path(args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
     measured = None

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.datasets.loader_processes import end_with_parent
 from mmentropy.distributed import unwrapped
+from mmentropy.evaluation.progress import progress
 
 # Features (N, D) and labels (N,) or (N, classes).
 Rows = tuple[Tensor, Tensor]
@@ -201,7 +202,7 @@ def _gather_rows(
         generator=torch.Generator(),
     )
     features, labels = [], []
-    for items in loader:
+    for items in progress(loader, f'features of {name}'):
         inputs, samples = collate(items, name)
         label = torch.stack([_label(s, name, classes) for s in samples or items])
         feature = encode(inputs, samples)

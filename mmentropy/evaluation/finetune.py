@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from mmentropy.checks.arguments import COUNT, INDEX, POSITIVE, require
 from mmentropy.datasets.loader_processes import end_with_parent
 from mmentropy.evaluation.features import backbone_features, collate, eval_mode, preprocess
+from mmentropy.evaluation.progress import progress
 
 
 def finetune_accuracy(
@@ -69,7 +70,7 @@ def finetune_accuracy(
     correct = 0
     loader = DataLoader(test, 256, generator=torch.Generator(), **settings)
     with eval_mode(network), torch.no_grad():
-        for items in loader:
+        for items in progress(loader, 'testing'):
             logits, labels = network(items)
             correct += (logits.argmax(1) == labels).sum().item()
     return 100 * correct / len(test)
@@ -107,7 +108,7 @@ def _train(network: _Network, loader: DataLoader, epochs: int, learning_rate: fl
     optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
     network.train()
-    for _ in range(epochs):
+    for _ in progress(range(epochs), 'fine-tuning', 'epoch'):
         for items in loader:
             logits, labels = network(items)
             optimizer.zero_grad()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require
 from mmentropy.evaluation.features import check_features
+from mmentropy.evaluation.progress import progress
 
 METRICS = ('cosine', 'euclidean')
 # Test rows and training rows that are compared at once: their distances take 32 or 64 MiB.
@@ -49,7 +50,7 @@ def knn_predict(
     dtype = torch.float32 if metric == 'cosine' else torch.float64
     norms = torch.cat([rows.to(dtype).norm(dim=1) for rows in train_x.split(TRAIN_BLOCK)])
     predictions = [train_y.new_empty(0)]
-    for queries in test_x.split(TEST_BLOCK):
+    for queries in progress(test_x.split(TEST_BLOCK), 'kNN', 'block'):
         score, index = nearest(queries.to(dtype), train_x, norms, k, metric == 'cosine')
         weight = torch.ones_like(score)
         if metric == 'cosine':

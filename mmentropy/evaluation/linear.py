@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, POSITIVE, require, some
 from mmentropy.evaluation.features import Rows, blocks, check_features
+from mmentropy.evaluation.progress import progress
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (0.0, 0.001)
@@ -155,7 +156,8 @@ def _trained_weights(x: Tensor, y: Tensor, pairs: Sequence[Pair], training: Trai
     momentum = torch.zeros_like(weight)
     generator = torch.Generator().manual_seed(seed)
     steps, step = epochs * math.ceil(len(x) / batch_size), 0
-    for _ in range(epochs):
+    what = f'linear probe by {len(pairs)} rates' if len(pairs) > 1 else 'linear probe by the best'
+    for _ in progress(range(epochs), what, 'epoch'):
         order = torch.randperm(len(x), generator=generator)
         for rows in order.to(x.device).split(batch_size):
             batch = x[rows]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, require
 from mmentropy.evaluation.features import check_features
+from mmentropy.evaluation.progress import progress
 
 
 def minent_linear_probe(
@@ -44,7 +45,7 @@ def minent_linear_probe(
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2, weight_decay=5e-6)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, (1e-6 / 1e-2) ** (1 / epochs))
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
+    for _ in progress(range(epochs), 'linear probe of MinEnt', 'epoch'):
         order = torch.randperm(len(train_x), generator=generator)
         for rows in order.to(train_x.device).split(batch_size):
             optimizer.zero_grad()

@@ -13,6 +13,7 @@ from torch import Tensor
 from mmentropy.checks.arguments import COUNT, POSITIVE, require, some
 from mmentropy.evaluation.features import check_features
 from mmentropy.evaluation.linear import stratified_tenth
+from mmentropy.evaluation.progress import progress
 from mmentropy.evaluation.voc import voc07_ap
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -62,7 +63,7 @@ def svm_score(
     score = _mean_ap if several else _accuracy
     x, y = _arrays(train_x, train_y)
     kept, tenth = (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
-    scores = [score(kept, tenth, cost, seed) for cost in costs]
+    scores = [score(kept, tenth, cost, seed) for cost in progress(costs, 'SVM', 'cost')]
     best = costs[int(np.nanargmax(scores))]
     return score((x, y), _arrays(test_x, test_y), best, seed)
 
@@ -102,7 +103,7 @@ def low_shot(
         rarest = f'class {classes[counts.argmin()]} has {counts.min()} training rows'
         raise ValueError(f'{rarest}, fewer than {max(shots)} shots: evaluate other data')
     scores: dict[int, list[float]] = {k: [] for k in shots}
-    for draw in range(draws):
+    for draw in progress(range(draws), 'SVMs on few labels', 'draw'):
         random = np.random.RandomState([seed, draw])
         orders = [random.permutation(np.flatnonzero(y == c)) for c in classes]
         for k in shots:
