@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmentropy.engine.random_state import seed_host
 from mmentropy.evaluation.features import eval_mode, pool
+from mmentropy.models import TwoProjectors
 
 # The number of images that are encoded at once.
 CHUNK = 64
@@ -55,6 +56,35 @@ def projections(model: BaseSelfSupervisor, feats: Any) -> Tensor:
     if has_projector(model):
         return z.float()
     return side_by_side([rows for (rows,) in model.head.projectors(z)])
+
+
+def assignment_logits(model: BaseSelfSupervisor, rows: Tensor) -> Tensor | None:
+    """Return logits (N, K) over the prototypes, divided by the temperature of the loss.
+
+    Args:
+        model: One with a ``PrototypeNeck``, or with a linear layer ``prototypes`` in its loss
+            module or head, as SwAV and DeepCluster. Of any other model None is returned.
+        rows: Projections (N, D).
+    """
+    loss = getattr(model.head, 'loss_module', model.head)
+    prototypes = getattr(loss, 'prototypes', None)
+    temperature = getattr(loss, 'temperature', 0.1)
+    if hasattr(model.neck, 'num_prototypes'):
+        return rows / temperature
+    if not isinstance(prototypes, nn.Linear):
+        return None
+    with torch.no_grad():
+        return prototypes(rows) / temperature
+
+
+def compared_views(model: BaseSelfSupervisor, features: Features) -> Features:
+    """Return the features with those projections as views that the algorithm compares.
+
+    CMC has both of an image side by side in the rows of its neck.
+    """
+    if not isinstance(model.neck, TwoProjectors) or 'projector' not in features:
+        return features
+    return dict(features, projector=list(features['projector'][0].chunk(2, dim=1)))
 
 
 def pooled(outputs: Any, backbone: nn.Module, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmentropy.checks.arguments import POSITIVE, require
 from mmentropy.checks.tensors import check_finite, check_matrix, check_pair
 from mmentropy.functional.coding import coding_length
-from mmentropy.functional.simplex import discrete_entropy
+from mmentropy.functional.simplex import discrete_entropy, discrete_reconstruction
 from mmentropy.functional.sphere import (
     sphere_entropy,
     sphere_reconstruction,
@@ -301,6 +301,27 @@ def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
     require(POSITIVE, temperature=temperature)
     probs = (_wide('logits', logits) / temperature).softmax(dim=1)
     return discrete_entropy(probs) / math.log(probs.size(1))
+
+
+def assignment_terms(views: list[Tensor]) -> dict[str, float]:
+    """Both terms of ER's bound on the simplex, where views are assigned to classes by a softmax.
+
+    Args:
+        views: Logits (N, K) of one or two views of the same images.
+
+    Returns:
+        ``simplex_entropy``, the :func:`~mmentropy.functional.simplex.discrete_entropy` that is the
+        mean over views; with two also ``simplex_reconstruction``, their
+        :func:`~mmentropy.functional.simplex.discrete_reconstruction`, and ``simplex_bound``, the
+        difference, at most log K. In nats.
+    """
+    probs = [_wide('logits', logits).softmax(dim=1) for logits in views]
+    entropies = torch.stack([discrete_entropy(p) for p in probs])
+    found = dict(simplex_entropy=float(entropies.mean()))
+    if len(probs) == 2:
+        found['simplex_reconstruction'] = float(discrete_reconstruction(probs[0], probs[1]))
+        found['simplex_bound'] = found['simplex_entropy'] - found['simplex_reconstruction']
+    return found
 
 
 def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:

@@ -1,6 +1,8 @@
 """One page per method, and what they share; importing registers all of it."""
 
 from mmentropy.models.backbones import ResNet_CIFAR_Pool
+from mmentropy.models.cmc import CMC, CMCHead, TwoEncoders, TwoProjectors
+from mmentropy.models.deepcluster import ClusterHead, DeepCluster
 from mmentropy.models.dino import DINO, DINOLoss, PrototypeNeck
 from mmentropy.models.ema import ForeachEMA
 from mmentropy.models.er import ER, ERHead, ERLoss
@@ -11,12 +13,16 @@ from mmentropy.models.norm import CPUSyncBatchNorm
 from mmentropy.models.with_mec import WithMEC
 
 __all__ = [
+    'CMC',
     'DINO',
     'ER',
     'MEC',
     'BatchNormLinearClsHead',
+    'CMCHead',
     'CPUSyncBatchNorm',
+    'ClusterHead',
     'DINOLoss',
+    'DeepCluster',
     'ERHead',
     'ERLoss',
     'ForeachEMA',
@@ -27,5 +33,7 @@ __all__ = [
     'MinEntLoss',
     'PrototypeNeck',
     'ResNet_CIFAR_Pool',
+    'TwoEncoders',
+    'TwoProjectors',
     'WithMEC',
 ]

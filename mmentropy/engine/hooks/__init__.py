@@ -2,6 +2,7 @@
 
 from mmentropy.engine.hooks.bad_images import BadImagesHook
 from mmentropy.engine.hooks.channels_last import ChannelsLastHook
+from mmentropy.engine.hooks.cluster_labels import ClusterHook, ClusterSampler
 from mmentropy.engine.hooks.compare_ranks import RanksHook
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.engine.hooks.exact_resume import ExactResumeHook
@@ -14,6 +15,8 @@ from mmentropy.engine.hooks.signals import SignalHook
 __all__ = [
     'BadImagesHook',
     'ChannelsLastHook',
+    'ClusterHook',
+    'ClusterSampler',
     'EntropyMonitorHook',
     'ExactResumeHook',
     'KNNHook',

@@ -22,6 +22,8 @@ from mmentropy.engine.collapse_alarms import Alarms
 from mmentropy.engine.monitored_features import (
     Features,
     TrainingFeatures,
+    assignment_logits,
+    compared_views,
     encode,
     evenly,
     gathered,
@@ -32,7 +34,12 @@ from mmentropy.engine.monitored_features import (
     two_views,
 )
 from mmentropy.engine.random_state import random_state_kept
-from mmentropy.functional.diagnostics import assignment_entropy, leave_one_out_knn, measure
+from mmentropy.functional.diagnostics import (
+    assignment_entropy,
+    assignment_terms,
+    leave_one_out_knn,
+    measure,
+)
 from mmentropy.functional.minimum_entropy import class_balance, nearest_min_entropy
 
 # The key in the message hub, and so in a checkpoint, of the state of the alarms.
@@ -55,7 +62,8 @@ class EntropyMonitorHook(Hook):
     - the batch just trained on, ``monitor_train/...``: its first ``images`` images in the first two
       views, seen as they pass through the network.
 
-    Both are of all ranks together. Prototypes add ``assignment_entropy``, MinEnt
+    Both are of all ranks together. Prototypes add ``assignment_entropy`` and the terms of
+    :func:`~mmentropy.functional.diagnostics.assignment_terms`, MinEnt
     ``head{i}_target_entropy`` as its loss defines it, and labels of the held-out images ``knn`` in
     percent, if there are several and ten of a class. Finite scalars go to the visualizer and the
     message hub, a line to the log, warnings and the largest 64 values of the held-out spectra to
@@ -125,10 +133,11 @@ class EntropyMonitorHook(Hook):
         training, self._training = self._training, None
         training.remove()
         rank, world_size = get_dist_info()
-        trained = gathered(training.features(self.images // world_size))
+        model = unwrapped(runner.model)
+        trained = compared_views(model, gathered(training.features(self.images // world_size)))
         with random_state_kept():
-            rows = encode(unwrapped(runner.model), self._held_out, 'projector' in trained)
-        held_out = gathered(rows)
+            rows = encode(model, self._held_out, 'projector' in trained)
+        held_out = compared_views(model, gathered(rows))
         # One rank measures, so that all agree on whether to stop.
         warnings = self._report(runner, held_out, trained, start) if rank == 0 else []
         if self.stop:
@@ -175,7 +184,7 @@ class EntropyMonitorHook(Hook):
                 continue
             found, spectrum = measure(views)
             if part == 'projector':
-                found |= class_entropies(model, views[0])
+                found |= class_terms(model, views)
             if batch == 'monitor' and self._labels is not None:
                 found['knn'] = float(leave_one_out_knn(views[0], self._labels))
             self.alarms.look(name, found, views[0].shape[1])
@@ -196,14 +205,16 @@ def append_line(runner: Runner, line: dict) -> None:
         runner.logger.error(f'monitor.jsonl was not written: {error}; training goes on')
 
 
-def class_entropies(model: BaseSelfSupervisor, rows: Tensor) -> dict[str, float]:
-    """Return how evenly rows (N, D) of the projector use classes: prototypes or MinEnt's heads."""
-    head = model.head
-    if hasattr(model.neck, 'num_prototypes'):
-        temperature = getattr(getattr(head, 'loss_module', None), 'temperature', 0.1)
-        return dict(assignment_entropy=float(assignment_entropy(rows, temperature)))
+def class_terms(model: BaseSelfSupervisor, views: list[Tensor]) -> dict[str, float]:
+    """Return how rows (N, D) of the projector use classes: prototypes or MinEnt's heads."""
+    logits = [assignment_logits(model, rows) for rows in views]
+    known = [view for view in logits if view is not None]
+    if known:
+        used = float(assignment_entropy(known[0], temperature=1.0))
+        return dict(assignment_entropy=used, **assignment_terms(known))
     if not has_class_heads(model):
         return {}
+    head, rows = model.head, views[0]
     widths = head.out_channels
     return {
         f'head{i}_target_entropy': float(
