@@ -1,0 +1,169 @@
+"""Curves of the ER bound's two terms while methods train that do not name them as their objective.
+
+python experiments/er_bound/run.py train --methods simclr byol --seeds 0 1 2
+python experiments/er_bound/run.py stability --seeds 0
+python experiments/er_bound/run.py figure
+python experiments/er_bound/run.py --smoke
+
+Each run adds the monitor to a recipe and writes its curves into results.json beside this file. A
+run that is there already is not repeated. ``--smoke`` trains every method for two epochs in a
+temporary folder and keeps nothing.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path += [str(ROOT / 'tools'), str(ROOT / 'benchmarks')]
+
+from cli import commit  # noqa: E402
+from speed.machine import machine  # noqa: E402
+
+from mmentropy.engine.hooks import EntropyMonitorHook  # noqa: E402
+from mmentropy.engine.train_loop import use_train_loop  # noqa: E402
+
+# The methods, their recipes, and where each has the variable that its bound is about.
+METHODS = dict(
+    simclr=('baselines/simclr_r18s_1xb64_50e_digits', 'sphere'),
+    moco=('baselines/moco_r18s_1xb64_50e_digits', 'sphere'),
+    cmc=('baselines/cmc_r18s_1xb64_50e_digits', 'sphere'),
+    swav=('baselines/swav_r18s_1xb64_50e_digits', 'simplex'),
+    deepcluster=('baselines/deepcluster_r18s_1xb64_50e_digits', 'simplex'),
+    byol=('baselines/byol_r18s_1xb64_50e_digits', 'sphere'),
+    dino=('baselines/dino_r18s_1xb64_50e_digits', 'simplex'),
+    byol_er=('er/er_byol_r18s_1xb64_50e_digits', 'sphere'),
+    dino_er=('er/er_dino_r18s_1xb64_50e_digits', 'simplex'),
+)
+# What is compared in the figure: the paper's claim is about these.
+CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
+# Batches and EMA coefficients at which the stability of BYOL and DINO is looked at.
+BATCHES = (256, 128, 32, 16)
+MOMENTA = (0.996, 0.9, 0.8, 0.5)
+STABLE = ('byol', 'byol_er', 'dino', 'dino_er')
+RESULTS = HERE / 'results.json'
+
+
+def config(method: str, seed: int, folder: str, epochs: int, changes: dict) -> Config:
+    """The recipe of a method in one process, with its schedule shortened to ``epochs``."""
+    cfg = Config.fromfile(ROOT / f'configs/{METHODS[method][0]}.py')
+    cfg.work_dir, cfg.randomness.seed, cfg.log_level = folder, seed, 'WARNING'
+    cfg.experiment_name = f'{method}_{time.monotonic_ns()}'
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.default_hooks.pop('checkpoint')
+    cfg.default_hooks.checkpoint = None
+    cfg.train_cfg.max_epochs = epochs
+    # The first tenth warms up, as in the recipe.
+    warmup, decay = cfg.param_scheduler
+    warmup.end = decay.begin = max(1, epochs * warmup.end // cfg.max_epochs)
+    if 'batch' in changes:
+        cfg.train_dataloader.batch_size = changes['batch']
+        cfg.optim_wrapper.optimizer.lr *= changes['batch'] / cfg.batch_size
+    if 'ema' in changes:
+        cfg.model.base_momentum = 1 - changes['ema']
+    return cfg
+
+
+def curves(lines: list[dict], support: str) -> dict:
+    """Iterations, both terms and kNN of a run from the lines of its scalars."""
+    prefix = 'monitor/projector/' + ('simplex_' if support == 'simplex' else '')
+    names = dict(entropy=f'{prefix}entropy', reconstruction=f'{prefix}reconstruction')
+    measured = [line for line in lines if names['entropy'] in line]
+    found = {key: [round(line[name], 4) for line in measured] for key, name in names.items()}
+    accuracies = [line['knn/top1'] for line in lines if 'knn/top1' in line]
+    return dict(iteration=[line['step'] for line in measured], **found, knn=accuracies)
+
+
+def train(method: str, seed: int, epochs: int, **changes: float) -> dict:
+    """Train once and return the record of the run."""
+    start = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        runner = Runner.from_cfg(config(method, seed, folder, epochs, changes))
+        use_train_loop(runner)
+        # Once an epoch.
+        runner.register_hook(EntropyMonitorHook(interval=max(len(runner.train_dataloader), 1)))
+        runner.train()
+        text = Path(runner.log_dir, 'vis_data', 'scalars.json').read_text()
+    name, support = METHODS[method]
+    return dict(
+        method=method,
+        **changes,
+        config=f'configs/{name}.py',
+        seed=seed,
+        epochs=epochs,
+        commit=commit(),
+        machine=machine(),
+        minutes=round((time.time() - start) / 60, 1),
+        support=support,
+        **curves([json.loads(line) for line in text.splitlines()], support),
+    )
+
+
+def key(record: dict) -> tuple:
+    """What tells one run from another."""
+    return tuple(record.get(name) for name in ('method', 'batch', 'ema', 'epochs', 'seed'))
+
+
+def train_missing(runs: list[dict]) -> None:
+    """Train the runs that results.json lacks, and write each into it when it is done."""
+    for run in runs:
+        records = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+        if key(run) in map(key, records):
+            continue
+        record = train(**run)
+        records = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+        records = sorted([*records, record], key=lambda r: str(key(r)))
+        RESULTS.write_text('[\n' + ',\n'.join(json.dumps(r) for r in records) + '\n]\n')
+        print(method_line(record), flush=True)
+
+
+def method_line(record: dict) -> str:
+    """What a run came to, in a line."""
+    name = ' '.join(str(part) for part in key(record) if part is not None)
+    first, last = (
+        f'{record["entropy"][i]:.2f} - {record["reconstruction"][i]:.2f}' for i in (0, -1)
+    )
+    accuracy = f'{record["knn"][-1]:.1f}' if record['knn'] else '-'
+    return f'{name}: bound {first} at first, {last} at the end, kNN {accuracy} %'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('what', nargs='?', choices=['train', 'stability', 'figure'])
+    parser.add_argument('--methods', nargs='+', choices=METHODS)
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--epochs', type=int, default=50)
+    parser.add_argument('--smoke', action='store_true')
+    args = parser.parse_args()
+    if args.smoke:
+        for method in args.methods or METHODS:
+            print(method_line(train(method, 0, epochs=2)))
+    elif args.what == 'train':
+        methods = args.methods or CLAIMED
+        train_missing(
+            [dict(method=m, seed=s, epochs=args.epochs) for s in args.seeds for m in methods]
+        )
+    elif args.what == 'stability':
+        changes = [dict(batch=b) for b in BATCHES] + [dict(ema=e) for e in MOMENTA]
+        methods = args.methods or STABLE
+        train_missing(
+            [
+                dict(method=m, seed=s, epochs=args.epochs, **c)
+                for s in args.seeds
+                for c in changes
+                for m in methods
+            ]
+        )
+    else:
+        parser.error('say what: train, stability or figure, or --smoke')
+
+
+if __name__ == '__main__':
+    main()
