@@ -103,6 +103,18 @@ MODELS = dict(
             ),
         ),
     ),
+    cmc=dict(
+        type='CMC',
+        backbone=dict(
+            type='TwoEncoders',
+            encoders=[dict(BACKBONE, in_channels=1), dict(BACKBONE, in_channels=2)],
+            split='lab',
+            mean=[120.0] * 3,
+            std=[60.0] * 3,
+        ),
+        neck=dict(type='TwoProjectors', projectors=[NECK, NECK]),
+        head=dict(type='CMCHead', temperature=0.07),
+    ),
     with_mec=dict(SIMSIAM, type='WithMEC', algorithm='SimSiam', mec=dict(type='MECLoss')),
     **{
         name: dict(HEADS[name], backbone=BACKBONE)

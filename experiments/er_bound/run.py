@@ -12,13 +12,16 @@ temporary folder and keeps nothing.
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -29,6 +32,7 @@ from speed.machine import machine  # noqa: E402
 
 from mmentropy.engine.hooks import EntropyMonitorHook  # noqa: E402
 from mmentropy.engine.train_loop import use_train_loop  # noqa: E402
+from mmentropy.functional.diagnostics import point_entropy  # noqa: E402
 
 # The methods, their recipes, and where each has the variable that its bound is about.
 METHODS = dict(
@@ -41,6 +45,23 @@ METHODS = dict(
     dino=('baselines/dino_r18s_1xb64_50e_digits', 'simplex'),
     byol_er=('er/er_byol_r18s_1xb64_50e_digits', 'sphere'),
     dino_er=('er/er_dino_r18s_1xb64_50e_digits', 'simplex'),
+)
+TITLES = dict(
+    simclr='SimCLR',
+    moco='MoCo',
+    cmc='CMC, two bands',
+    swav='SwAV',
+    deepcluster='DeepCluster',
+    byol='BYOL',
+    dino='DINO',
+    byol_er='BYOL+ER',
+    dino_er='DINO+ER',
+)
+# The width of the projections, on the sphere.
+WIDTH = 128
+# What the bound can be at most: the log of the held-out images, or of the prototypes.
+MOST = {name: math.log(256) for name in METHODS} | dict(
+    swav=math.log(128), deepcluster=math.log(64), dino=math.log(128)
 )
 # What is compared in the figure: the paper's claim is about these.
 CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
@@ -134,6 +155,116 @@ def method_line(record: dict) -> str:
     return f'{name}: bound {first} at first, {last} at the end, kNN {accuracy} %'
 
 
+def claimed_runs(records: list[dict]) -> dict[str, list[dict]]:
+    """The runs of each method that is claimed about, if there are any.
+
+    They are those of the longest training that all methods have, or else the longest of each.
+    """
+    plain = [r for r in records if 'batch' not in r and 'ema' not in r]
+    runs = {m: [r for r in plain if r['method'] == m] for m in CLAIMED}
+    lengths = {m: {r['epochs'] for r in found} for m, found in runs.items() if found}
+    common = set.intersection(*lengths.values())
+    return {
+        m: [r for r in runs[m] if r['epochs'] == max(common or own)] for m, own in lengths.items()
+    }
+
+
+def above_a_point(record: dict, name: str) -> Tensor:
+    """Values of a term over time; on the sphere above those of a batch of one point."""
+    zero = point_entropy(WIDTH) if record['support'] == 'sphere' else 0.0
+    return torch.tensor(record[name], dtype=torch.float64) - zero
+
+
+def table(records: list[dict]) -> str:
+    """The terms after the first epoch and at the end, means over seeds, as a table."""
+    lines = [
+        '| | support | entropy | reconstruction error | bound | at most | kNN, % | epochs, seeds |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    for method, runs in claimed_runs(records).items():
+        means = {
+            name: torch.stack([above_a_point(run, name) for run in runs]).mean(0)
+            for name in ('entropy', 'reconstruction')
+        }
+        means['bound'] = means['entropy'] - means['reconstruction']
+        cells = [f'{float(x[0]):.2f} to {float(x[-1]):.2f}' for x in means.values()]
+        accuracy = sum(run['knn'][-1] for run in runs) / len(runs)
+        lines.append(
+            f'| {TITLES[method]} | {runs[0]["support"]} | {" | ".join(cells)} '
+            f'| {MOST[method]:.2f} | {accuracy:.1f} | {runs[0]["epochs"]}, {len(runs)} |'
+        )
+    return '\n'.join(lines)
+
+
+def stability_table(records: list[dict]) -> str:
+    """Accuracy of kNN and entropy at the end by method and setting, means over seeds."""
+    runs = [r for r in records if 'batch' in r or 'ema' in r]
+    settings = list(dict.fromkeys((r.get('batch'), r.get('ema')) for r in runs))
+    lines = [
+        f'| kNN, % (entropy) | {" | ".join(TITLES[m] for m in STABLE)} |',
+        '|---|' + '---|' * len(STABLE),
+    ]
+    for batch, ema in sorted(settings, key=lambda s: (s[0] is None, -(s[0] or s[1]))):
+        cells = []
+        for method in STABLE:
+            found = [r for r in runs if key(r)[:3] == (method, batch, ema)]
+            cell = 'not run'
+            if found:
+                accuracy = sum(r['knn'][-1] for r in found) / len(found)
+                entropy = sum(float(above_a_point(r, 'entropy')[-1]) for r in found) / len(found)
+                cell = f'{accuracy:.1f} ({entropy:.2f})'
+            cells.append(cell)
+        title = f'batch {batch}' if ema is None else f'EMA {ema}'
+        lines.append(f'| {title} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def draw(records: list[dict], path: Path) -> None:
+    """Draw both terms and the bound over training, on the sphere and on the simplex."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, 2, figsize=(9, 8), sharex=True)
+    for method, runs in claimed_runs(records).items():
+        column = int(runs[0]['support'] == 'simplex')
+        terms = [
+            torch.stack([above_a_point(r, name) for r in runs])
+            for name in ('entropy', 'reconstruction')
+        ]
+        x = torch.tensor(runs[0]['iteration'])
+        style = '--' if method in ('byol', 'dino') else '-'
+        for axis, values in zip(axes[:, column], [*terms, terms[0] - terms[1]]):
+            (line,) = axis.plot(x, values.mean(0), style, label=TITLES[method])
+            axis.fill_between(
+                x, values.amin(0), values.amax(0), color=line.get_color(), alpha=0.2, linewidth=0
+            )
+    for row, name in enumerate(('entropy', 'reconstruction error', 'bound')):
+        axes[row, 0].set_ylabel(f'{name}, nats')
+    axes[0, 0].set_title('on the sphere, above one point')
+    axes[0, 1].set_title('on the simplex')
+    for axis in axes[2]:
+        axis.set_xlabel('iteration')
+    for axis in axes[0]:
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80, metadata=dict(Software=None))
+
+
+def between_marks(text: str, name: str, new: str) -> str:
+    """The text with what stands between the marks of a name replaced."""
+    begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
+    before, rest = text.split(begin)
+    return f'{before}{begin}\n\n{new}\n\n{end}{rest.split(end)[1]}'
+
+
+def page(text: str, records: list[dict]) -> str:
+    """The README with its tables made anew."""
+    text = between_marks(text, 'bound', table(records))
+    return between_marks(text, 'stability', stability_table(records))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('what', nargs='?', choices=['train', 'stability', 'figure'])
@@ -161,6 +292,11 @@ def main() -> None:
                 for m in methods
             ]
         )
+    elif args.what == 'figure':
+        records = json.loads(RESULTS.read_text())
+        draw(records, HERE / 'figure.png')
+        readme = HERE / 'README.md'
+        readme.write_text(page(readme.read_text(), records))
     else:
         parser.error('say what: train, stability or figure, or --smoke')
 

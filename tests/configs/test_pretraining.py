@@ -71,6 +71,11 @@ def parsed(path):
     return name
 
 
+def encoders(model):
+    """The backbone, or those of the two parts of an image."""
+    return model.backbone.get('encoders', [model.backbone])
+
+
 def test_there_are_configs():
     assert {path.parts[0] for path in CONFIGS} == {'baselines', 'benchmarks', 'er', 'mec', 'minent'}
     assert len(PRETRAINED) > 90
@@ -94,9 +99,11 @@ def test_name_and_numbers(path):
     assert cfg.data_preprocessor.mean
     assert cfg.get('eval_datasets') or name['data'] in ('folder', 'bands')
     key = name['data'], optimizer.type
-    if key in BASE_LR:
+    if name['variant'] == 'minent_sgd':
+        assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.01, 0.9, 5e-4)
+    elif key in BASE_LR:
         assert optimizer.lr == pytest.approx(BASE_LR[key] * total / 256)
-    backbone = cfg.model.backbone
+    backbone = encoders(cfg.model)[0]
     if name['backbone'].startswith('vit'):
         arch = dict(vits='mocov3-small', vitb='base')[name['backbone']]
         assert backbone.arch == arch
@@ -180,12 +187,12 @@ def test_full_model_builds(path, monkeypatch):
     cfg = copy.deepcopy(load(path).model)
     # mmpretrain's ResNet reads its drop path rates from a tensor.
     monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
-    channels = cfg.backbone.get('in_channels', 3)
+    channels = encoders(cfg)[0].get('in_channels', 3)
     with torch.device('meta'):
         model = MODELS.build(cfg)
         z = model.backbone(torch.empty(2, channels, 224, 224))
         if model.with_neck:
-            z = model.neck(z)[0]
+            z = model.neck([z] if cfg.neck.type == 'SwAVNeck' else z)[0]
         if getattr(model.head, 'projectors', None):
             model.head.projectors(z)
         if getattr(model.head, 'predictor', None):
@@ -193,6 +200,8 @@ def test_full_model_builds(path, monkeypatch):
 
 
 WIDTH, OUT = 32, 16
+# The input of these is a projection.
+PROJECTED = ('PrototypeNeck', 'LatentCrossCorrelationHead', 'ClusterHead')
 
 
 def shrink(node, features):
@@ -214,13 +223,11 @@ def shrink(node, features):
             node[key] = WIDTH
         elif key == 'out_channels':
             node[key] = OUT if isinstance(value, int) else [OUT] * len(value)
-        elif key == 'num_prototypes':
+        elif key in ('num_prototypes', 'feat_dim'):
             node[key] = OUT
         elif key == 'in_channels':
-            # The input of predictor, prototypes and loss is a projection.
-            pooled = node.get('type') in ('PrototypeNeck', 'LatentCrossCorrelationHead') or (
-                not node.get('with_avg_pool', True)
-            )
+            # So is that of a predictor.
+            pooled = node.get('type') in PROJECTED or not node.get('with_avg_pool', True)
             node[key] = OUT if pooled else features
         else:
             shrink(value, features)
@@ -230,9 +237,11 @@ def small(cfg):
     """A copy of the config that steps in a second."""
     cfg = copy.deepcopy(cfg)
     backbone = cfg.model.pop('backbone')
-    if backbone.type.startswith('ResNet'):
-        backbone.update(depth=18, base_channels=8, stem_channels=8)
-        stages = backbone.get('num_stages', 4)
+    parts = backbone.get('encoders', [backbone])
+    if parts[0].type.startswith('ResNet'):
+        for part in parts:
+            part.update(depth=18, base_channels=8, stem_channels=8)
+        stages = parts[0].get('num_stages', 4)
         features = 8 * 2 ** (stages - 1)
         shrink(cfg.model, features)
     else:
@@ -298,6 +307,9 @@ def test_one_step(path, fake):
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
+    if cfg.model.type == 'DeepCluster':
+        # ClusterHook gives them.
+        model.labels = torch.arange(10_000) % 5
     optim = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {k: v.detach().clone() for k, v in model.named_parameters()}
     terms = model(**model.data_preprocessor(data, True), mode='loss')
@@ -312,7 +324,7 @@ def test_one_step(path, fake):
     assert all(
         torch.equal(p, before[k])
         for k, p in model.named_parameters()
-        if k not in trained and not k.startswith('target_net')
+        if k not in trained and not k.startswith(('target_net', 'encoder_k'))
     )
 
 

@@ -137,6 +137,12 @@ WRITTEN = dict(
     MinEntHead={'hid_channels', 'out_channels', 'num_layers'},
     MinEntLoss={'norm'},
     ContrastiveHead={'temperature'},
+    MoCo={'queue_len', 'momentum'},
+    SwAVLoss={'num_prototypes', 'epsilon', 'sinkhorn_iterations', 'temperature'},
+    TwoEncoders={'split'},
+    CMCHead={'temperature'},
+    ClusterHead={'num_clusters'},
+    ClusterHook={'interval', 'components'},
     KNNHook={'interval', 'k'},
     LARS={'lr', 'momentum', 'weight_decay', 'eta'},
     SGD={'lr', 'momentum', 'weight_decay'},
@@ -184,12 +190,15 @@ def test_recipes_on_the_same_data_agree():
         note(f'statistics of {data}', [cfg['data_preprocessor'][key] for key in ('mean', 'std')])
         note(f'evaluation of {data}', cfg.get('eval_datasets'))
         if 'fast' not in path.stem:
-            # On CIFAR-10 MinEnt has the views of its code, all others those of SimSiam.
-            whose = 'MinEnt' if data == 'cifar10' and path.parts[0] == 'minent' else ''
+            # On CIFAR-10 MinEnt has the views of its code, CMC those of its paper, which have
+            # colour, all others those of SimSiam.
+            own = data == 'cifar10' and cfg['model']['type'] in ('MinEnt', 'CMC')
+            whose = cfg['model']['type'] if own else ''
             note(f'views of {data} {whose}'.strip(), cfg['train_dataloader']['dataset'])
         if data in ('digits', 'fashion_mnist'):
             note(f'schedule of {data}', cfg['param_scheduler'])
-            measurements = [hook for hook in cfg['custom_hooks'] if hook['type'] != 'SimSiamHook']
+            parts = ('SimSiamHook', 'ClusterHook')
+            measurements = [hook for hook in cfg['custom_hooks'] if hook['type'] not in parts]
             note(f'measurements of {data}', measurements)
     # The views of MEC's code, of BYOL, of SimCLR and the multi-crop.
     assert len(found.pop('views of in1k')) == 4

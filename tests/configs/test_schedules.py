@@ -110,6 +110,27 @@ def test_the_learning_rate_of_minent_follows_the_authors(tmp_path):
     np.testing.assert_allclose(record.rates, min_ent_lr(500, 3), rtol=1e-9)
 
 
+@pytest.mark.slow
+def test_the_learning_rate_of_minent_by_sgd_follows_the_authors(tmp_path):
+    """A cosine over all epochs, and a warm-up of 500 iterations.
+
+    The authors' cosine begins after the warm-up, with the value that it has there, and is one
+    iteration later. They have 300,000 iterations or more, in which both hardly matter.
+    """
+    cfg = Config.fromfile(REPOSITORY / 'configs/minent/minent_sgd_r18_1xb128_500e_imagenet100.py')
+    _, record = followed(cfg, 3, tmp_path)
+    steps = np.arange(1500)
+
+    def cosine(steps):
+        return 0.01 * (1 + np.cos(np.pi * steps / 1500)) / 2
+
+    warmup = np.minimum(1, (steps + 1) / 500)
+    np.testing.assert_allclose(record.rates, warmup * cosine(steps), rtol=1e-6)
+    # MinEnt/runner.py#L75-L76 of the authors, where T_0 are all epochs.
+    late = np.abs(np.array(record.rates) - cosine(steps - 1))[500:]
+    assert late.max() < 0.01 * np.pi / 2 / 1500 * 1.01
+
+
 class WithPredictor(BaseModel):
     """Two linear layers, of which one is the predictor of a SimSiam."""
 

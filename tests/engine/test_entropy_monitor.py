@@ -43,6 +43,10 @@ from mmentropy.functional.diagnostics import (
     point_entropy,
     spectrum,
 )
+from mmentropy.functional.simplex import discrete_entropy
+from mmentropy.models import ERLoss
+
+SIMPLEX = {'simplex_entropy', 'simplex_reconstruction', 'simplex_bound'}
 
 
 def spectra(runner):
@@ -74,8 +78,8 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
             names = ONE_VIEW | PAIR
             if name == 'mae' and prefix == 'monitor_train':
                 names = ONE_VIEW
-            if name == 'dino' and part == 'projector':
-                names = names | {'assignment_entropy'}
+            if name in ('dino', 'swav') and part == 'projector':
+                names = names | {'assignment_entropy', *SIMPLEX}
             if name == 'minent' and part == 'projector':
                 names = names | {f'head{i}_target_entropy' for i in (0, 1)}
             start = f'{prefix}/{part}/'
@@ -94,6 +98,9 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
     rows = dict(backbone=[monitor.pooled(feat, model.backbone, 12) for feat in feats])
     if name == 'swav':
         rows['projector'] = [model.neck([feat]) for feat in feats]
+    elif name == 'cmc':
+        # Its views are those of one image.
+        rows['projector'] = list(model.neck(feats[0])[0].split(16, dim=1))
     elif 'projector' in parts:
         rows['projector'] = [model.neck(feat)[0] for feat in feats]
     if name == 'minent':
@@ -108,10 +115,17 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
                 expected[f'head{i}_target_entropy'] = float(found_by_loss['target_entropy']) * (
                     np.log(min(logits.shape[1], 24)) / np.log(min(logits.shape[1], 12))
                 )
-        if name == 'dino' and part == 'projector':
-            expected['assignment_entropy'] = float(
-                assignment_entropy(rows[part][0], temperature=0.1)
-            )
+        if name in ('dino', 'swav') and part == 'projector':
+            logits = rows[part]
+            if name == 'swav':
+                logits = [model.head.loss_module.prototypes(z) for z in logits]
+            expected['assignment_entropy'] = float(assignment_entropy(logits[0], temperature=0.1))
+            first, second = [(z / 0.1).softmax(dim=1) for z in logits]
+            terms = ERLoss(support='simplex', temperature=0.1)(*logits)
+            assert float(discrete_entropy(first)) != float(discrete_entropy(second))
+            expected['simplex_entropy'] = float(terms['entropy'])
+            expected['simplex_reconstruction'] = float(terms['reconstruction'])
+            expected['simplex_bound'] = -float(terms['loss'])
         for key, value in expected.items():
             assert found[4][f'monitor/{part}/{key}'] == pytest.approx(value, rel=1e-3, abs=1e-3), (
                 key

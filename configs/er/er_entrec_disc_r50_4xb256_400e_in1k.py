@@ -1,0 +1,19 @@
+"""EntRecDisc of the predecessor of ER on ImageNet-1k at batch 1024.
+
+Its number of assignments is not known.
+
+Paper: not reported.
+Ours: not run.
+Run: bash tools/dist_train.sh configs/er/er_entrec_disc_r50_4xb256_400e_in1k.py 4
+"""
+
+_base_ = 'er_simclr_r50_16xb256_400e_in1k.py'
+gpus, batch_size = 4, 256
+model = dict(
+    neck=dict(out_channels=2048),
+    head=dict(
+        loss=dict(_delete_=True, type='ERLoss', support='simplex', temperature=1.0, gather=False)
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=0.3 * gpus * batch_size / 256))
+auto_scale_lr = dict(base_batch_size=gpus * batch_size)
