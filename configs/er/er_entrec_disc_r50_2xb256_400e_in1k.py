@@ -2,7 +2,7 @@
 
 Its number of assignments is not known.
 
-Paper: not reported.
+Paper: 63 linear (OpenReview UHPva3PuKLN, table 1, 66.9 - 3.9).
 Ours: not run.
 Run: bash tools/dist_train.sh configs/er/er_entrec_disc_r50_2xb256_400e_in1k.py 2
 """
