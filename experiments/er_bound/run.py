@@ -61,7 +61,7 @@ TITLES = dict(
 WIDTH = 128
 # What the bound can be at most: the log of the held-out images, or of the prototypes.
 MOST = {name: math.log(256) for name in METHODS} | dict(
-    swav=math.log(128), deepcluster=math.log(64), dino=math.log(128)
+    swav=math.log(64), deepcluster=math.log(64), dino=math.log(128)
 )
 # What is compared in the figure: the paper's claim is about these.
 CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
