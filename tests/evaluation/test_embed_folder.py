@@ -1,5 +1,6 @@
 """Features of a folder of images without labels, and what is found in them."""
 
+import base64
 import csv
 import io
 import os
@@ -22,7 +23,7 @@ from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
 from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
 from mmentropy.report import embedding_html
-from mmentropy.report.unlabelled import of_embedding
+from mmentropy.report.unlabelled import of_embedding, of_folder
 from mmentropy.weights.stored_config import config_of
 
 BACKBONE = dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8)
@@ -242,3 +243,19 @@ def test_page_without_thumbnails_reads_the_files(photos, tmp_path):
     embed_folder(encoder, str(photos), tmp_path / 'a.npz')
     page = embedding_html(of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz'))
     assert '7 of 7 images without labels' in page and page.count('<img') == 7 + 7 * 7
+
+
+def test_report_of_a_run_on_a_folder(photos, tmp_path):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline(), to_rgb=True)
+    cfg = config_of(path)
+    cfg.train_dataloader.dataset.data_root = str(photos)
+    found = of_folder(cfg, path)
+    assert found.name == 'a.pth' and found.images == 7 and found.points.shape == (7, 2)
+    assert [item.path for item in found.tiles][:2] == ['0.png', '2.png']
+    # Two files are the same image.
+    (twin,) = [row[1] for row in found.neighbours if row[0].path == 'b/5.png']
+    assert twin.path == 'b/6.png' and twin.cosine == pytest.approx(1, abs=1e-5)
+    png = base64.b64decode(found.tiles[0].picture.uri.split(',')[1])
+    shown = np.asarray(Image.open(io.BytesIO(png))).reshape(-1, 3).mean(0)
+    middle = np.asarray(Image.open(photos / '0.png'))[:, 4:20].reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(shown, middle, atol=2)
