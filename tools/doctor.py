@@ -15,7 +15,6 @@ from typing import NamedTuple
 from cli import Parser
 
 ROOT = Path(__file__).resolve().parent.parent
-INSTALL = "pip install -e '.[onedl]'"
 
 
 class Finding(NamedTuple):
@@ -49,6 +48,16 @@ def release(text: str) -> tuple[int, ...]:
     """Return (2, 14, 1) for '2.14.1+cu130'."""
     parts = text.split('+')[0].split('.')
     return tuple(int(part) for part in parts if part.isdigit())
+
+
+def upstream() -> bool:
+    """Return whether the packages of OpenMMLab are upstream's, and not the forks."""
+    return any(map(installed, ('mmengine', 'mmengine-lite', 'mmcv', 'mmcv-lite', 'mmpretrain')))
+
+
+def install() -> str:
+    """Return the command that completes the stack that is there."""
+    return "pip install -e '.[openmmlab]'" if upstream() else "pip install -e '.[onedl]'"
 
 
 def run(code: str) -> tuple[bool, str]:
@@ -119,7 +128,7 @@ def check_owners(stack: ModuleType) -> list[Finding]:
                     'BROKEN',
                     package,
                     f'{text} overwrite each other in one directory',
-                    f'pip uninstall -y {names}; {INSTALL}',
+                    f'pip uninstall -y {names}; {install()}',
                 )
             )
         elif owners:
@@ -131,7 +140,7 @@ def check_owners(stack: ModuleType) -> list[Finding]:
                 else Finding('BROKEN', package, f'{text}: {line}', again)
             )
         elif package in stack.REQUIRED:
-            findings.append(Finding('BROKEN', package, text, INSTALL))
+            findings.append(Finding('BROKEN', package, text, install()))
         else:
             use, extra = USES[package]
             findings.append(
@@ -139,7 +148,9 @@ def check_owners(stack: ModuleType) -> list[Finding]:
                     'note',
                     package,
                     f'{text}; needed for {use}',
-                    f"pip install -e '.[onedl,{extra}]'",
+                    f'pip install {stack.OWNERS[package][1]}'
+                    if upstream()
+                    else f"pip install -e '.[onedl,{extra}]'",
                 )
             )
     return findings
@@ -166,7 +177,7 @@ def check_ops() -> Finding:
     works, line = run(
         'import mmentropy, mmcv.ops\nprint("none compiled, mmentropy.compat.mmcv_ops serves")'
     )
-    return Finding('ok' if works else 'BROKEN', 'mmcv ops', line, '' if works else INSTALL)
+    return Finding('ok' if works else 'BROKEN', 'mmcv ops', line, '' if works else install())
 
 
 def check_clashes() -> list[Finding]:
@@ -178,7 +189,7 @@ def check_mmengine() -> list[Finding]:
     """Find packages that are too new for mmengine."""
     findings = []
     engine = installed('mmengine') or installed('mmengine-lite')
-    setuptools, torch = installed('setuptools'), installed('torch')
+    setuptools = installed('setuptools')
     if engine and (not setuptools or release(setuptools) >= (81,)):
         findings.append(
             Finding(
@@ -189,13 +200,14 @@ def check_mmengine() -> list[Finding]:
                 "pip install 'setuptools<81'",
             )
         )
-    if engine and torch and release(torch) >= (2, 6):
+    if engine:
         findings.append(
             Finding(
                 'note',
                 'resume',
-                f'mmengine {engine} cannot --resume with torch {torch} (weights_only)',
-                f'use the forks: {INSTALL}',
+                f'mmengine {engine}: runs that count iterations, not epochs, do not --resume bit '
+                'for bit',
+                "pip install -e '.[onedl]' in an environment of its own",
             )
         )
     return findings
@@ -232,6 +244,10 @@ def check_numpy() -> Finding:
         'torch.from_numpy(numpy.zeros(1)).numpy()\n'
         'print(numpy.__version__, "fits torch and cv2", cv2.__version__)'
     )
+    mmcv, numpy = installed('mmcv') or installed('mmcv-lite'), installed('numpy')
+    if mmcv and numpy and release(numpy) >= (2,):
+        text = f'{numpy}: the hue jitter of mmcv {mmcv} fails with numpy 2'
+        return Finding('BROKEN', 'numpy', text, "pip install 'numpy<2' 'opencv-python<4.12'")
     if works:
         return Finding('ok', 'numpy', line)
     return Finding('BROKEN', 'numpy', line, 'pip install -U numpy opencv-python')
@@ -244,7 +260,7 @@ def check_mmentropy() -> Finding:
         'assert MODELS.get("MEC")\n'
         'print(mmentropy.__version__, mmentropy.__path__[0])'
     )
-    return Finding('ok' if works else 'BROKEN', 'mmentropy', line, '' if works else INSTALL)
+    return Finding('ok' if works else 'BROKEN', 'mmentropy', line, '' if works else install())
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint
@@ -77,7 +78,11 @@ def load_url(
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         digest = re.search(r'-([a-f0-9]*)\.', file.name) if check_hash else None
-        torch.hub.download_url_to_file(url, str(file), digest and digest[1], progress)
+        try:
+            torch.hub.download_url_to_file(url, str(file), digest and digest[1], progress)
+        except URLError as error:
+            reason = getattr(error.reason, 'strerror', None) or error.reason
+            raise OSError(f'{url} could not be downloaded: {reason}') from error
     return load_local(str(file), map_location)
 
 

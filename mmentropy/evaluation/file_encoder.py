@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -106,10 +105,7 @@ def named_encoder(name: str, size: int | None = None) -> FileEncoder:
     known = list_models()
     if name not in known:
         raise ValueError(f'{name} is no file and no model of mmpretrain{nearest_name(name, known)}')
-    try:
-        model = get_model(name, pretrained=True)
-    except URLError as error:
-        raise OSError(f'the weights of {name} could not be downloaded: {error.reason}') from error
+    model = get_model(name, pretrained=True)
     if not hasattr(model, 'backbone'):
         raise ValueError(f'{name} is a {type(model).__name__}, which has no backbone')
     return _encoder(model.backbone, model.data_preprocessor, model._config, size)

@@ -153,7 +153,7 @@ class BatchViews(PerChannelPreprocessor):
         seed = torch.initial_seed() if self.seed is None else self.seed
         key = (seed, get_rank(), iteration or 0, self._calls)
         state = np.random.SeedSequence(key).generate_state(1, np.uint64)
-        return int(state[0] >> 1)
+        return int(state[0]) >> 1
 
     def _view(
         self, transforms: list[Transform], images: Tensor | list[Tensor], rng: Generator

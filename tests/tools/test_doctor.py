@@ -56,6 +56,21 @@ def test_two_owners_and_missing_packages(doctor):
     assert found['mmseg'].text == 'not installed; needed for segmentation'
 
 
+@pytest.mark.parametrize(
+    'name, cures',
+    [
+        ('mmcv-lite', ["pip install -e '.[openmmlab]'", 'pip install mmdet']),
+        ('onedl-mmcv', ["pip install -e '.[onedl]'", "pip install -e '.[onedl,det]'"]),
+    ],
+)
+def test_cures_follow_the_stack_that_is_there(doctor, monkeypatch, name, cures):
+    monkeypatch.setattr(doctor, 'installed', {name: '2.1.0'}.get)
+    stack = doctor.load_stack()
+    stack.owners_of = lambda package: []
+    found = by_name(doctor.check_owners(stack))
+    assert [found[package].mend for package in ('mmpretrain', 'mmdet')] == cures
+
+
 def test_a_package_that_does_not_import(doctor, monkeypatch):
     stack = doctor.load_stack()
     stack.owners_of = lambda package: [f'{package} 1.0']
@@ -72,9 +87,11 @@ def test_a_package_that_does_not_import(doctor, monkeypatch):
 @pytest.mark.parametrize(
     'versions, broken, notes',
     [
-        (dict(mmengine='0.10.7', setuptools='82.0', torch='2.5.1'), ['setuptools'], []),
-        (dict(mmengine='0.10.7', torch='2.5.1'), ['setuptools'], []),
-        (dict(mmengine='0.10.7', setuptools='80.9', torch='2.6+cu130'), [], ['resume']),
+        (dict(mmengine='0.10.7', setuptools='82.0'), ['setuptools'], ['resume']),
+        (dict(mmengine='0.10.7'), ['setuptools'], ['resume']),
+        (dict(mmengine='0.10.7', setuptools='80.9', numpy='1.26.4'), [], ['resume']),
+        ({'mmcv-lite': '2.1.0', 'numpy': '2.4.6'}, ['numpy'], []),
+        ({'onedl-mmcv': '2.3.6', 'numpy': '2.4.6'}, [], []),
         ({'onedl-mmengine': '0.10.12', 'setuptools': '82.0', 'torch': '2.14.1'}, [], []),
         (dict(transformers='5.23.0'), ['transformers'], []),
         (dict(transformers='4.57.1'), [], []),

@@ -134,6 +134,16 @@ def test_what_is_downloaded_is_checked_too(files, tmp_path, monkeypatch):
     assert (tmp_path / 'checkpoints/honest.pth').is_file()
 
 
+def test_what_cannot_be_downloaded_is_not_called_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    url = (tmp_path / 'absent.pth').as_uri()
+    with pytest.raises(
+        OSError, match='absent.pth could not be downloaded: .*No such file'
+    ) as error:
+        load_url(url, progress=False)
+    one_line(error)
+
+
 def test_honest_files_are_read(files, tmp_path):
     values = [
         torch.ones(3, 4)[1:, ::2],
