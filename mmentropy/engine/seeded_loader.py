@@ -1,7 +1,8 @@
 """A loader whose images are drawn from seeds of their own.
 
-The transforms of an image draw from the global generators of Python, numpy and torch. Here each row
-of a batch carries a seed into the loader process, where they are seeded before that row is loaded.
+The transforms of an image draw from the global generators of Python, numpy and torch, or from their
+own. Here each row of a batch carries a seed into the loader process, where all of these are seeded
+before that row is loaded.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from mmentropy.engine.own_generators import Seed, seed_all, seeds_of
 from mmentropy.engine.random_state import image_seeds, seed_host
 
 
@@ -35,12 +37,17 @@ class SeededDataset(Dataset):
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        self._seeds: list[Seed] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, row: int) -> Any:
         if isinstance(row, SeededIndex):
+            # Each loader process looks for those of its own copy.
+            if self._seeds is None:
+                self._seeds = seeds_of(self.dataset)
+            seed_all(self._seeds, row.seed)
             seed_host(row.seed)
         return self.dataset[int(row)]
 
