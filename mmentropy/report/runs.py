@@ -16,6 +16,8 @@ from mmentropy.weights.stored_config import LONGEST_CONFIG, plain_config
 
 _STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.M)
 _RESUMED = re.compile(r'resumed epoch: \d+, iter: (\d+)')
+_LOADED = re.compile(r'Load checkpoint from .*?([^/\s]+\.pth)$', re.M)
+_SAVED = re.compile(r'Saving checkpoint at (\d+) (epoch|iter)|(interrupted_\d+\.pth) is saved')
 _EPOCH = re.compile(r'Epoch\(train\) +\[\d+\]\[ *\d+/(\d+)\]')
 _HEADER = re.compile(r'^System environment:(.*?)^-----', re.M | re.S)
 _ENTRY = re.compile(r'^ {4}([^:\n]+): (.*)', re.M)
@@ -125,7 +127,7 @@ def read_run(path: Path, trust: bool = False) -> Run:
     run = Run(path, path.resolve().name, starts=len(starts), trusted=trust)
     _read_config(run, starts[-1])
     records: list[Record] = []
-    for start in starts:
+    for start in _in_order(starts):
         # The log comes first: it may tell how long an epoch is, which the scalars need.
         kept = _read_log(run, start)
         try:
@@ -150,6 +152,35 @@ def one_line(error: Exception) -> str:
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     lines = str(text).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _in_order(starts: list[Path]) -> list[Path]:
+    """The starts by the time in their names, but each after the one that saved what it resumed.
+
+    A clock that jumped back would put a start before those that it goes on from.
+    """
+    waiting, ordered = [*starts], []
+    saved: set[str] = set()
+    texts = {start: _log_text(start) for start in starts}
+
+    def is_ready(start: Path) -> bool:
+        loaded = _LOADED.findall(texts[start])
+        return not _RESUMED.search(texts[start]) or not loaded or loaded[-1] in saved
+
+    while waiting:
+        start = next(filter(is_ready, waiting), waiting[0])
+        waiting.remove(start)
+        ordered.append(start)
+        for number, unit, name in _SAVED.findall(texts[start]):
+            saved.add(name or f'{unit}_{number}.pth')
+    return ordered
+
+
+def _log_text(start: Path) -> str:
+    """The log of a start; '' if there is none."""
+    # With log_level DEBUG every rank writes one; the first in order is that of rank 0.
+    files = sorted(start.glob(f'{start.name}*.log'))
+    return files[0].read_text(errors='replace') if files else ''
 
 
 def _fill(run: Run, records: list[Record]) -> None:
@@ -200,12 +231,10 @@ def _read_log(run: Run, start: Path) -> int | None:
 
     The time, the environment and the length of an epoch go to ``run``.
     """
-    # With log_level DEBUG every rank writes one; the first in order is that of rank 0.
-    files = sorted(start.glob(f'{start.name}*.log'))
-    if not files:
+    text = _log_text(start)
+    if not text:
         run.notes.append(f'{start.name} has no log: time and environment are not known')
         return None
-    text = read_text(files[0], _LONGEST_LOG)
     if stamps := _STAMP.findall(text):
         first, last = (datetime.strptime(stamps[i], '%Y/%m/%d %H:%M:%S') for i in (0, -1))
         run.seconds += (last - first).total_seconds()

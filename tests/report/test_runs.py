@@ -15,6 +15,8 @@ from mmentropy.report.config_differences import CONFIGS, base_differences, diffe
 from mmentropy.report.overview import length
 from mmentropy.report.runs import read_runs
 
+LOADED = 'Load checkpoint from /runs/a b/epoch_2.pth'
+
 
 def test_later_start_replaces_overlap(tmp_path):
     start(tmp_path, '20261122_142736', 10, 100, tag=5.0, alarms={60: 'early', 100: 'lost'})
@@ -66,6 +68,18 @@ def test_starts_in_any_order(tmp_path):
     assert run.curves['loss'][0] == [10, 20, 30]
     assert 'knn/top1' not in run.curves
     assert run.points('knn/top1') == []
+
+
+def test_a_clock_that_jumped_back(tmp_path):
+    """A start goes on from what another one has saved, whatever its name says of the time."""
+    first = start(tmp_path, '20261122_142736', 10, 80, tag=5.0) / '20261122_142736'
+    later = start(tmp_path, '20261121_142736', 50, 120, resumed=40) / '20261121_142736'
+    for folder, line in ((first, 'Saving checkpoint at 2 epochs'), (later, LOADED)):
+        with (folder / f'{folder.name}.log').open('a') as log:
+            log.write(f'2026/11/22 14:40:00 - mmengine - INFO - {line}\n')
+    (run,) = read_runs([tmp_path])
+    assert run.curves['loss'][0] == [*range(10, 121, 10)]
+    assert run.curves['loss'][1] == [loss(s) + 5.0 * (s <= 40) for s in range(10, 121, 10)]
 
 
 def test_log_without_info(tmp_path):
