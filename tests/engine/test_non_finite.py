@@ -1,5 +1,6 @@
 """Iterations that are not finite are left out."""
 
+import re
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from ranks import on_ranks
 from safe_runs import accumulating, config, disturb, log_of, same, train, weights
 from small import on_rank
 
-from mmentropy.engine.hooks.non_finite import check_loss, check_scale
+from mmentropy.engine.hooks.non_finite import bad_images, check_loss, check_scale
 from mmentropy.engine.train_loop import plain_train_step
 from mmentropy.weights.reader import read_checkpoint
 
@@ -188,3 +189,17 @@ def complaint(rank, world):
 @pytest.mark.slow
 def test_all_ranks_look_at_the_loss_of_each(tmp_path):
     assert set(on_ranks(complaint, 2, tmp_path)) == {'the loss of 1 of the processes is not finite'}
+
+
+def test_images_that_are_not_finite_are_named(tmp_path):
+    with pytest.raises(FloatingPointError) as caught:
+        train(config(tmp_path / 'run', spoilt=range(16)))
+    text = str(caught.value)
+    assert re.search(r'4 of 4 images are not finite themselves \(\d+, \d+, \d+\): repair', text)
+    assert 'learning rate' not in text
+
+
+def test_images_that_overflow_the_loss_are_not_blamed(tmp_path):
+    assert bad_images(dict(inputs=[torch.ones(2, 3, 4, 4)], data_samples=[])) == ''
+    bad = dict(inputs=torch.tensor([1.0, float('inf')]).reshape(2, 1, 1, 1))
+    assert bad_images(bad).startswith('1 of 2 images are not finite')

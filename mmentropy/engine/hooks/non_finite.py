@@ -107,11 +107,17 @@ class NonFiniteHook(Hook):
             f'iteration {iteration} is left out ({self.in_a_row} in a row, {self.total} in all)'
             f'{self._keep_images(iteration, batch, error)}: {error}'
         )
+        # The advice of the model is about training, which is not at fault.
+        if inputs := bad_images(batch):
+            message = f'{message.removesuffix(f": {error}")}: {inputs}'
         if self.in_a_row >= self.patience:
+            advice = (
+                'lower the learning rate, warm it up longer, clip the gradient, '
+                'optim_wrapper.clip_grad=dict(max_norm=1.), use bfloat16 in place of float16, or '
+                'look at the images; then --resume from a checkpoint before'
+            )
             raise FloatingPointError(
-                f'{message}. Training stops; lower the learning rate, warm it up longer, clip the '
-                'gradient, optim_wrapper.clip_grad=dict(max_norm=1.), use bfloat16 in place of '
-                'float16, or look at the images; then --resume from a checkpoint before'
+                f'{message}. Training stops{"" if inputs else f"; {advice}"}'
             ) from error
         self._runner.logger.warning(message)
 
@@ -197,3 +203,24 @@ def images_of(batch: Any) -> dict:
     infos = [getattr(sample, 'metainfo', {}) for sample in batch.get('data_samples') or []]
     samples = [{k: v for k, v in info.items() if isinstance(v, (str, int))} for info in infos]
     return dict(inputs=batch.get('inputs'), shapes=batch.get('shapes'), samples=samples)
+
+
+def bad_images(batch: Any) -> str:
+    """Say which images of a batch of this rank are not finite, and what to do; '' if none is."""
+    content = images_of(batch)
+    views = content.get('inputs')
+    views = views if isinstance(views, (list, tuple)) else [views]
+    rows: set[int] = set()
+    for view in views:
+        if isinstance(view, Tensor) and view.is_floating_point():
+            rows |= {*(~view.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()}
+    if not rows:
+        return ''
+    samples = content['samples']
+    named = [samples[row] for row in sorted(rows) if row < len(samples)]
+    paths = [str(info.get('img_path', info.get('sample_idx'))) for info in named[:3]]
+    count = len(views[0])
+    return (
+        f'{len(rows)} of {count} images are not finite themselves ({", ".join(paths)}): repair or '
+        'remove these files, or mend the transform that makes them so'
+    )
