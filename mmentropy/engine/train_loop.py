@@ -9,6 +9,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 
 from mmentropy.compat.mmengine_loop import replace_train_loop
+from mmentropy.engine.accumulation import accumulation_line, iterations_per_step
 from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
 
 
@@ -29,10 +30,10 @@ class TrainLoop(BaseLoop):
 
     def run(self) -> nn.Module:
         """Train, and return the model, which learns how many iterations share a step."""
-        wrapper = self.runner.optim_wrapper
-        several = isinstance(wrapper, OptimWrapperDict)
-        count = 1 if several else wrapper._accumulative_counts
+        count = iterations_per_step(self.runner)
         self.runner.message_hub.update_info(ITERATIONS_PER_STEP, count)
+        if line := accumulation_line(self.runner):
+            self.runner.logger.info(line)
         return super().run()  # type: ignore[safe-super]
 
     def train_on(self, index: int, batch: Any) -> None:
@@ -94,6 +95,9 @@ def use_train_loop(runner: Runner) -> bool:
     kind = kinds.get(type(runner.train_loop))
     if kind is not None:
         replace_train_loop(runner, kind)
+    # mmengine's log counts iterations within epochs otherwise, also where there are no epochs.
+    if 'by_epoch' not in (runner.cfg.get('log_processor') or {}):
+        runner.log_processor.by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
     return isinstance(runner.train_loop, TrainLoop)
 
 

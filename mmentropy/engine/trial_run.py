@@ -2,7 +2,6 @@
 
 import math
 import resource
-import shutil
 import tempfile
 import time
 from copy import copy
@@ -16,8 +15,11 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmentropy.distributed import unwrapped
+from mmentropy.engine.accumulation import accumulation_line, batch_of, iterations_per_step
+from mmentropy.engine.checkpoint_room import readable_size, require_room
+from mmentropy.engine.train_loop import has_stepped
 
-# The number of iterations that are tried. The first one is slower and not timed.
+# The number of iterations that are tried at least. The first one is slower and not timed.
 TRIES = 3
 
 
@@ -77,13 +79,14 @@ class TrialHook(Hook):
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         self.loading.append(self.lap())
 
-    def after_train_iter(self, *args: Any, outputs: dict, **kwargs: Any) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, outputs: dict, **kwargs: Any) -> None:
         if not outputs:
             raise FloatingPointError('the first iterations are not finite: see the warning above')
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.steps.append(self.lap())
-        if len(self.steps) == TRIES:
+        # The optimiser shall have stepped.
+        if len(self.steps) >= TRIES and has_stepped(runner.optim_wrapper):
             raise _Enough
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -111,11 +114,12 @@ class RestartHook(Hook):
 def data_lines(runner: Runner) -> list[str]:
     """Tell how many images and batches there are, and for which batch the config is meant."""
     loader, ranks = runner.train_dataloader, get_world_size()
-    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
-    batch = size * ranks
+    rows = batch_of(runner)
+    batch = rows * iterations_per_step(runner)
     lines = [
         f'data: {len(loader.dataset):,} images, {ranks} process{"es" if ranks > 1 else ""} '
-        f'x batch {size} = {batch}, {len(loader):,} iterations an epoch'
+        f'x batch {rows // ranks} = {rows}, {len(loader):,} iterations an epoch',
+        *filter(None, [accumulation_line(runner)]),
     ]
     scale = runner.cfg.get('auto_scale_lr') or {}
     base = scale.get('base_batch_size') or batch
@@ -168,35 +172,17 @@ def checkpoint_lines(runner: Runner, folder: Path, hooks: list[CheckpointHook]) 
     """Tell what is saved where, and the room it takes, or raise OSError if there is less."""
     if not hooks:
         return ['checkpoints: none, default_hooks.checkpoint is missing']
-    hook, loop = hooks[0], runner.train_loop
+    hook = hooks[0]
     with tempfile.TemporaryDirectory() as trial:
         runner.save_checkpoint(trial, 'trial.pth')
         # The first rank alone has written it.
         size = sum(file.stat().st_size for file in Path(trial).glob('trial.pth'))
-    unit, total = ('epochs', loop.max_epochs) if hook.by_epoch else ('iterations', loop.max_iters)
-    saves = max(0, total // hook.interval if hook.interval > 0 else 0)
-    saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
-    # There is one more while it is written.
-    kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
-    needed = size * (kept + 1 + len(hook.save_best or []))
-    folder = folder.absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    room = f'{readable_size(needed)} needed, {readable_size(free)} free'
-    saved = f'checkpoints: {readable_size(size)} each in {folder}, every {hook.interval} {unit}'
-    if needed > free:
-        raise OSError(
-            f'{saved}, {kept} kept: {room}; '
-            'make room, or lower default_hooks.checkpoint.max_keep_ckpts'
-        )
+    room = require_room(runner, hook, folder, size)
+    unit = 'epochs' if hook.by_epoch else 'iterations'
     best = [f'best: by {", ".join(hook.key_indicators)}'] if hook.save_best else []
-    return [f'{saved}, {kept} kept', f'disk: {room}', *best]
-
-
-def readable_size(count: float) -> str:
-    """Return a number of bytes for a reader."""
-    for unit in ('B', 'KiB', 'MiB'):
-        if count < 1024:
-            return f'{count:.3g} {unit}'
-        count /= 1024
-    return f'{count:.3g} GiB'
+    return [
+        f'checkpoints: {readable_size(size)} each in {folder.absolute()}, every {hook.interval} '
+        f'{unit}, {room.kept} kept',
+        f'disk: {room}',
+        *best,
+    ]

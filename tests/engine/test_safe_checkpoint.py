@@ -3,14 +3,18 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safe_runs import (
     config,
     disturb,
     log_of,
+    same,
     train,
+    weights,
 )
 
 from mmentropy.engine.best_checkpoint import save_best
@@ -153,3 +157,35 @@ def test_older_ones_are_removed_after_the_newest_is_whole(tmp_path, monkeypatch)
     monkeypatch.setattr(files, 'put_whole', look)
     train(config(tmp_path / 'run'))
     assert there == [[], ['epoch_1.pth'], ['epoch_2.pth']]
+
+
+def test_a_run_without_its_last_weights_has_failed(tmp_path, monkeypatch):
+    def full(data, path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    def fill(runner):
+        monkeypatch.setattr(files, 'put_whole', full)
+
+    with pytest.raises(OSError, match='training has ended, but its last weights are not in'):
+        train(config(tmp_path / 'run', hooks=[disturb(fill, at=10)]))
+    # The older one stays.
+    assert [path.name for path in tmp_path.glob('run/*.pth')] == ['epoch_2.pth']
+
+
+def test_a_run_that_stops_before_its_time_saves_its_last_weights(tmp_path):
+    def stop(runner):
+        runner.train_loop.stop_training = True
+
+    cfg = config(tmp_path / 'run', epochs=9, hooks=[disturb(stop, at=10)])
+    cfg.default_hooks.checkpoint.interval = 5
+    runner = train(cfg)
+    checkpoint = read_checkpoint(tmp_path / 'run/epoch_3.pth')
+    assert checkpoint['meta']['iter'] == 12
+    same(weights(runner), checkpoint['state_dict'])
+
+
+def test_a_run_without_room_for_its_checkpoints_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match='run has no room for 1 checkpoints of .* free; make room'):
+        train(config(tmp_path / 'run'))
+    assert not list(tmp_path.glob('run/*.pth'))

@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
-from safe_runs import config, train
+from safe_runs import config, log_of, train
 
 from mmentropy.engine.train_loop import EpochTrainLoop, IterationTrainLoop, use_train_loop
 from mmentropy.models.optimizer_steps import optimizer_step_begins, total_optimizer_steps
@@ -82,3 +82,17 @@ def test_algorithms_know_when_a_step_begins(by_epoch, shared, tmp_path):
     (seen,) = (hook for hook in runner.hooks if isinstance(hook, StepsSeen))
     assert seen.begun == [True, *seen.ended[:-1]] and len(seen.begun) == 8
     assert seen.total == sum(seen.ended) == -(-8 // shared)
+
+
+@pytest.mark.parametrize(
+    'train_cfg, line',
+    [
+        (dict(by_epoch=False, max_iters=5), 'Iter(train) [5/5]'),
+        (dict(by_epoch=True, max_epochs=1), 'Epoch(train) [1][4/4]'),
+    ],
+)
+def test_the_log_counts_as_the_loop_does(train_cfg, line, tmp_path):
+    cfg = config(tmp_path / 'run')
+    cfg.train_cfg = train_cfg
+    cfg.default_hooks.checkpoint.by_epoch = train_cfg['by_epoch']
+    assert line in ' '.join(log_of(train(cfg)).split())

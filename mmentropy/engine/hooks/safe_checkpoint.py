@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmentropy.compat.mmengine_visualizer import forgive_failed_writes
 from mmentropy.distributed import unwrapped
+from mmentropy.engine.checkpoint_room import require_room
 from mmentropy.engine.resume import INTERRUPTED
 from mmentropy.engine.train_loop import has_stepped
 from mmentropy.weights.files import PART
@@ -34,6 +35,12 @@ class SafeCheckpointHook(CheckpointHook):
     visualizer. Between two iterations that share a step, the gradient is averaged over ranks and
     saved as well. Arguments are those of ``CheckpointHook``; a back end in ``backend_args`` decides
     how files are written.
+
+    A run ends after its first iteration if there is no room for its checkpoints. When training
+    ends, also before its time, the last weights are saved with ``save_last``.
+
+    Raises:
+        OSError: There is no room for the checkpoints, or the last one could not be written.
     """
 
     # mmengine sets these without a type.
@@ -46,9 +53,13 @@ class SafeCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None and local:
             self.backend_args = dict(backend='whole')
         self._gradients: dict[str, Tensor] = {}
+        self._knows_room = False
+        # The iteration of the weights that are on disk.
+        self._saved = 0
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        self._saved = runner.iter
         if is_main_process():
             for part in Path(self.out_dir).glob(f'*.pth{PART}'):
                 part.unlink()
@@ -67,6 +78,26 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._gradients = checkpoint.get(GRADIENTS, {})
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        # The optimiser has its state from now on.
+        if not self._knows_room and '://' not in str(self.out_dir) and is_main_process():
+            require_room(runner, self, self.out_dir)
+        self._knows_room = True
+        super().after_train_iter(runner, *args, **kwargs)
+
+    def after_train(self, runner: Runner) -> None:
+        done = runner.iter
+        if self.save_last and self._saved != done:
+            step = runner.epoch if self.by_epoch else done
+            if not self._save_checkpoint_with_step(
+                runner, step, dict(epoch=runner.epoch, iter=done)
+            ):
+                raise OSError(
+                    f'training has ended, but its last weights are not in {self.out_dir}, see '
+                    'above: make room or give back the folder, and --resume'
+                )
+        super().after_train(runner)
 
     def save_now(self, runner: Runner) -> str | None:
         """Save after an iteration, in the middle of an epoch.
@@ -94,6 +125,7 @@ class SafeCheckpointHook(CheckpointHook):
                 for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
                     if path.name != name:
                         path.unlink()
+            self._saved = meta['iter']
             return True
         return False
 

@@ -1,0 +1,40 @@
+"""Several iterations that share a step of the optimiser, said and reckoned with."""
+
+from mmengine.dist import get_world_size
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
+
+
+def iterations_per_step(runner: Runner) -> int:
+    """Return how many iterations share a step; 1 where the algorithm has several optimisers."""
+    several = isinstance(runner.optim_wrapper, OptimWrapperDict)
+    return 1 if several else runner.optim_wrapper._accumulative_counts
+
+
+def batch_of(runner: Runner) -> int:
+    """Return the number of images of all ranks in an iteration."""
+    loader = runner.train_dataloader
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
+    return size * get_world_size()
+
+
+def accumulation_line(runner: Runner) -> str:
+    """Tell how many images there are in a step, and in an iteration; '' if that is the same."""
+    steps, rows = iterations_per_step(runner), batch_of(runner)
+    if steps == 1:
+        return ''
+    return (
+        f'accumulation: {steps} iterations x {rows} = {steps * rows} images a step of the '
+        f'optimiser; entropies and batch statistics see {rows}'
+    )
+
+
+def scale_lr_by_step(runner: Runner) -> None:
+    """Let mmengine scale the learning rate by the images of a step, not of an iteration.
+
+    The optimiser of the Runner is built, and training has not begun.
+    """
+    scale = runner.auto_scale_lr
+    if scale and scale.get('enable') and scale.get('base_batch_size'):
+        base = scale['base_batch_size'] / iterations_per_step(runner)
+        runner.auto_scale_lr = dict(scale, base_batch_size=base)

@@ -1,0 +1,74 @@
+"""How much room the checkpoints of a run take, and whether it is there."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from torch import Tensor
+
+
+class Room(NamedTuple):
+    """The number of checkpoints that are kept, and bytes that are needed and free."""
+
+    kept: int
+    needed: int
+    free: int
+
+    def __str__(self) -> str:
+        return f'{readable_size(self.needed)} needed, {readable_size(self.free)} free'
+
+
+def require_room(
+    runner: Runner, hook: CheckpointHook, folder: str | Path, size: int | None = None
+) -> Room:
+    """Return how much room the checkpoints of a run take beside those that are there.
+
+    Args:
+        runner: The run, after a step of the optimiser, which then has all of its state.
+        hook: It says how many checkpoints are saved and kept.
+        folder: Where they are saved; it need not exist.
+        size: The bytes of one; by default those of its tensors.
+
+    Raises:
+        OSError: There is not enough room.
+    """
+    loop = runner.train_loop
+    if size is None:
+        size = bytes_of([runner.model.state_dict(), runner.optim_wrapper.state_dict()])
+    total = loop.max_epochs if hook.by_epoch else loop.max_iters
+    saves = max(0, total // hook.interval if hook.interval > 0 else 0)
+    saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
+    kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
+    folder = Path(folder).absolute()
+    found = folder.glob(hook.filename_tmpl.format('*'))
+    there = min(sum(file.stat().st_size for file in found), size * kept)
+    # There is one more while it is written.
+    needed = size * (kept + 1 + len(hook.save_best or [])) - there if saves else 0
+    free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+    room = Room(kept, needed, free)
+    if needed > free:
+        raise OSError(
+            f'{folder} has no room for {kept} checkpoints of {readable_size(size)} each: {room}; '
+            'make room, or lower default_hooks.checkpoint.max_keep_ckpts'
+        )
+    return room
+
+
+def bytes_of(value: Any) -> int:
+    """Return the bytes of all tensors in dicts and lists."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        value = list(value.values())
+    return sum(map(bytes_of, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def readable_size(count: float) -> str:
+    """Return a number of bytes for a reader."""
+    for unit in ('B', 'KiB', 'MiB'):
+        if count < 1024:
+            return f'{count:.3g} {unit}'
+        count /= 1024
+    return f'{count:.3g} GiB'
