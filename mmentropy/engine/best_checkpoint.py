@@ -28,19 +28,22 @@ def check_save_best(runner: Runner) -> None:
     hook = _checkpoint_hook(runner)
     if hook is None:
         return
-    measuring = [other for other in runner.hooks if hasattr(other, 'scalar_names')]
+    ours = hasattr(runner.val_loop, 'scalar_names')
+    measuring = [runner.val_loop] if ours else runner.hooks
+    measuring = [other for other in measuring if hasattr(other, 'scalar_names')]
     offered = [name for other in measuring for name in other.scalar_names(runner)]
     choice = "add custom_hooks=[dict(type='EntropyMonitorHook')]"
     if offered:
         choice = f'choose from {", ".join(offered)}'
     for key in hook.key_indicators:
-        if runner.val_loop is not None and key in offered:
+        if runner.val_loop is not None and not ours and key in offered:
             raise ValueError(
                 f'save_best={key!r} is not measured by validation: set '
                 'val_cfg, val_dataloader and val_evaluator to None'
             )
-        if runner.val_loop is None and key not in offered:
-            raise ValueError(f'save_best={key!r} is measured by no hook: {choice}')
+        if (ours or runner.val_loop is None) and key not in offered:
+            by = 'the validation' if ours else 'no hook'
+            raise ValueError(f'save_best={key!r} is measured by {by}: {choice}')
 
 
 @master_only

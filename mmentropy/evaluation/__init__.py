@@ -7,7 +7,7 @@ from mmentropy.evaluation.from_config import (
     build_data_preprocessor,
     eval_datasets,
 )
-from mmentropy.evaluation.knn import METRICS, knn_accuracy, knn_predict
+from mmentropy.evaluation.knn import METRICS, knn_accuracy, knn_predict, model_knn
 from mmentropy.evaluation.linear import LinearProbe, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.protocols import PROTOCOLS, evaluate_checkpoint, parse_protocols
@@ -31,6 +31,7 @@ __all__ = [
     'linear_probe',
     'low_shot',
     'minent_linear_probe',
+    'model_knn',
     'parse_protocols',
     'pixel_features',
     'svm_score',

@@ -1,12 +1,16 @@
 """k-nearest-neighbour classification on cached features."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require
-from mmentropy.evaluation.features import check_features
+from mmentropy.distributed import unwrapped
+from mmentropy.evaluation.features import check_features, extract_features
 from mmentropy.evaluation.progress import progress
 
 METRICS = ('cosine', 'euclidean')
@@ -114,3 +118,23 @@ def knn_accuracy(
     correct = (predictions == test_y[share]).sum()
     all_reduce(correct)
     return 100 * correct.item() / len(test_y)
+
+
+def model_knn(
+    model: nn.Module, train: dict | Dataset, test: dict | Dataset, loader: dict, **knn: Any
+) -> float:
+    """Return :func:`knn_accuracy` of a model on two labelled data sets, computed on its device.
+
+    Args:
+        model: see :func:`mmentropy.evaluation.extract_features`.
+        train: the bank, a data set or its config.
+        test: the queries, likewise.
+        loader: ``batch_size`` and ``num_workers`` of :func:`extract_features`.
+        **knn: arguments of :func:`knn_predict`.
+    """
+    device = next(unwrapped(model).parameters()).device
+    (train_x, train_y), (test_x, test_y) = [
+        [rows.to(device) for rows in extract_features(model, data, **loader)]
+        for data in (train, test)
+    ]
+    return knn_accuracy(train_x, train_y, test_x, test_y, **knn)

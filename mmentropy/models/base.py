@@ -54,9 +54,9 @@ def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[T
     """Projections (N, D) by ``model.target_net``, without gradient.
 
     The target network moves first, once per step of the optimiser. Its first move copies the online
-    network.
+    network. In eval mode it stands still.
     """
-    if optimizer_step_begins():
+    if model.training and optimizer_step_begins():
         model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
     with torch.no_grad():
         return [model.target_net(view)[0] for view in views]

@@ -172,11 +172,12 @@ class DINO(BaseSelfSupervisor):
 
     @torch.no_grad()
     def _centred(self, targets: list[Tensor]) -> list[Tensor]:
-        """The targets minus the centre, which then moves towards their mean."""
+        """The targets minus the centre, which in training then moves towards their mean."""
         if self.center_momentum is None:
             return targets
         targets = [at_least_float32(t) for t in targets]
         centred = [t - self.center for t in targets]
-        mean = all_sum(torch.cat(targets).mean(0)) / get_world_size()
-        self.center.lerp_(mean, 1 - self.center_momentum)
+        if self.training:
+            mean = all_sum(torch.cat(targets).mean(0)) / get_world_size()
+            self.center.lerp_(mean, 1 - self.center_momentum)
         return centred

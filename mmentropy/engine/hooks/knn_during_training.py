@@ -3,16 +3,14 @@
 import time
 from typing import Any
 
-from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmpretrain.registry import DATASETS, HOOKS
 
 from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, one_of, or_none, require
-from mmentropy.distributed import unwrapped
 from mmentropy.engine.best_checkpoint import check_save_best, save_best
 from mmentropy.engine.random_state import random_state_kept
-from mmentropy.evaluation import METRICS, eval_datasets, extract_features, knn_predict
+from mmentropy.evaluation import METRICS, eval_datasets, model_knn
 
 
 @HOOKS.register_module()
@@ -102,25 +100,14 @@ class KNNHook(Hook):
 
     def _evaluate(self, runner: Runner, unit: str, step: int) -> None:
         start = time.perf_counter()
-        model = unwrapped(runner.model)
-        device = next(model.backbone.parameters()).device
+        train, test = self.datasets
         with random_state_kept():
-            (train_x, train_y), (test_x, test_y) = [
-                extract_features(model, dataset, **self.loader) for dataset in self.datasets
-            ]
-        # Each rank classifies some of the test rows.
-        rank, world_size = get_dist_info()
-        predictions = knn_predict(
-            train_x.to(device), train_y.to(device), test_x[rank::world_size].to(device), **self.knn
-        )
-        correct = (predictions.cpu() == test_y[rank::world_size]).sum()
-        all_reduce(correct)
-        top1 = 100 * correct.item() / len(test_y)
+            top1 = model_knn(runner.model, train, test, self.loader, **self.knn)
         runner.message_hub.update_scalar('val/knn_top1', top1)
         runner.visualizer.add_scalar('knn/top1', top1, step)
         runner.logger.info(
             f'kNN after {unit} {step}: top-1 {top1:.2f} % '
-            f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train_y)} + {len(test_y)} rows, '
+            f'({self.knn["metric"]}, k={self.knn["k"]}, {len(train)} + {len(test)} rows, '
             f'{time.perf_counter() - start:.1f} s)'
         )
         save_best(runner, {'knn/top1': top1}, self.by_epoch)

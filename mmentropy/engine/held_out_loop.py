@@ -1,0 +1,106 @@
+"""Validation of an algorithm that predicts nothing: its loss on held-out images, and kNN."""
+
+import copy
+import logging
+import math
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.logging import print_log
+from mmengine.registry import LOOPS
+from mmengine.runner import BaseLoop, Runner
+from torch import Tensor
+
+from mmentropy.checks.arguments import COUNT, or_none, require
+from mmentropy.distributed import unwrapped
+from mmentropy.engine.random_state import network_seed, random_state_kept, seed_host
+from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
+from mmentropy.evaluation import eval_datasets, model_knn
+
+# The seed of the views, which are the same in every validation.
+SEED = 0
+LOSS, KNN = 'val_loss', 'knn/top1'
+
+
+@LOOPS.register_module()
+class HeldOutLoop(BaseLoop):
+    """Measure ``val_loss``, and ``knn/top1`` in percent, for hooks that wait for a validation.
+
+    The loss is that of the algorithm in eval mode on the views of ``val_dataloader``, whose data
+    set has the pipeline of training; draws are the same every time. A target network, a centre and
+    all other state stay as they are. kNN is measured on the config's ``eval_datasets``. A loss that
+    is not finite is a warning and nan.
+
+    Args:
+        runner: The run.
+        dataloader: The held-out images, or the config of their loader.
+        evaluator: Unused; ``val_evaluator=[]``, because mmengine wants one.
+        k: The number of neighbours; None for no kNN.
+        batch_size: The number of images per rank and step in kNN.
+
+    Raises:
+        ValueError: An argument is wrong, or there are no labelled data for kNN.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Any,
+        evaluator: Any = None,
+        k: int | None = None,
+        batch_size: int = 256,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        require(or_none(COUNT), k=k)
+        require(COUNT, batch_size=batch_size)
+        self.k, self.loader = k, dict(batch_size=batch_size)
+        self.labelled = eval_datasets(runner.cfg) if k else None
+        loader: Any = self.dataloader
+        self.batches = SeededBatches(loader.batch_sampler, SEED, 0)
+        self.dataloader: Any = seeded_loader(loader, self.batches)
+
+    def scalar_names(self, runner: Runner) -> list[str]:
+        """Return what hooks may name."""
+        return [LOSS, KNN] if self.labelled else [LOSS]
+
+    def run(self) -> dict[str, float]:
+        """Validate, and return what was measured."""
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        with random_state_kept():
+            metrics = {LOSS: self.loss()}
+            if self.labelled:
+                metrics[KNN] = model_knn(self.runner.model, *self.labelled, self.loader, k=self.k)
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+    def loss(self) -> float:
+        """Return the mean loss of an image, over all ranks."""
+        # Some algorithms keep a queue or move a target whenever they compute a loss.
+        model = copy.deepcopy(unwrapped(self.runner.model)).eval()
+        self.batches.iteration = 0
+        total, rows = 0.0, 0
+        for index, batch in enumerate(self.dataloader):
+            self.runner.call_hook('before_val_iter', batch_idx=index, data_batch=batch)
+            seed_host(network_seed(SEED, index))
+            size = len(batch['data_samples'])
+            total += size * loss_of(model, batch)
+            rows += size
+            self.runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=[])
+        return total / rows if rows else math.nan
+
+
+@torch.no_grad()
+def loss_of(model: Any, batch: dict) -> float:
+    """Return the sum of the losses of a batch, averaged over ranks; nan if it is not finite."""
+    # Preprocessors make views, if they do, for training.
+    data = model.data_preprocessor(batch, True)
+    try:
+        loss: Tensor = model.parse_losses(model(**data, mode='loss'))[0]
+    except FloatingPointError as error:
+        print_log(f'validation: {error}', logger='current', level=logging.WARNING)
+        return math.nan
+    all_reduce(loss, op='mean')
+    return loss.item()
