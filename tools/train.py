@@ -2,7 +2,7 @@
 
 import argparse
 
-from cfg_options import add_cfg_options, merge_cfg_options
+from cfg_options import add_cfg_options, merge_cfg_options, parsed
 from cli import Parser, commit, errors_in_one_line, leave_with_launcher, read_config, traceback_in
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
@@ -17,6 +17,11 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         help='continue from this checkpoint, or from the newest in the work directory',
+    )
+    parser.add_argument(
+        '--resume-settings',
+        choices=['checkpoint', 'config'],
+        help='where a resumed run takes settings of optimiser and schedules from, if they differ',
     )
     parser.add_argument(
         '--amp',
@@ -56,12 +61,17 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmentropy.checks.config import check_config
+from mmentropy.checks.ignored_settings import check_ignored, check_variables
 from mmentropy.datasets import check_data
 from mmentropy.distributed import start_cpu_ranks
+from mmentropy.engine.accumulation import scale_lr_by_step
 from mmentropy.engine.best_checkpoint import check_save_best
+from mmentropy.engine.initial_weights import check_initial_weights
 from mmentropy.engine.resume import choose_checkpoint, folder_of
+from mmentropy.engine.resumed_settings import settle_settings
 from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import try_run
+from mmentropy.engine.work_dir_lock import lock_work_dir
 
 # They are in the default_hooks of every recipe.
 OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
@@ -104,24 +114,30 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build(cfg: Config, weights: str | None) -> Runner:
+def build(cfg: Config, weights: str | None, settings: str | None = None) -> Runner:
     """Return the Runner of a config, after everything was built that a config can break.
 
     Args:
         cfg: The config.
         weights: The checkpoint that training begins with if there is nothing to resume.
+        settings: The choice by which a resumed run settles differences.
 
     Raises:
         ValueError: The config names no training, or a training set without a batch.
     """
     check_config(cfg)
+    check_ignored(cfg)
     check_data(cfg)
+    lock_work_dir(cfg.work_dir, cfg.launcher)
     choose_checkpoint(cfg, weights)
+    resumed = settle_settings(cfg, settings)
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
     # It is written into the dumped config and into every checkpoint.
     cfg.code = dict(commit=commit())
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(resumed)
+    check_initial_weights(runner)
     check_save_best(runner)
     # The Runner would build data and optimiser only when training starts.
     if runner.train_loop is None:
@@ -136,16 +152,17 @@ def build(cfg: Config, weights: str | None) -> Runner:
             'drop_last=True'
         )
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    scale_lr_by_step(runner)
     return runner
 
 
-def show_plan(cfg: Config, weights: str | None) -> None:
+def show_plan(cfg: Config, weights: str | None, settings: str | None) -> None:
     """Print what training would do, tried in a folder that is removed."""
     choose_checkpoint(cfg, weights)
     folder = folder_of(cfg) or cfg.work_dir
     cfg.log_level = 'WARNING'
     with tempfile.TemporaryDirectory() as cfg.work_dir:
-        runner = build(cfg, weights)
+        runner = build(cfg, weights, settings)
         lines = try_run(runner, Path(folder))
     if runner.rank == 0:
         print('\n'.join(['', *lines, 'nothing was trained or kept']))
@@ -159,11 +176,13 @@ def main() -> None:
         leave_with_launcher()
     with errors_in_one_line():
         cfg = read_config(args.config)
+        options = (args.cfg_options or {}).items()
+        check_variables(cfg, {key: parsed(text) for key, text in options})
         weights = cfg.get('load_from')
         cfg = merge_args(cfg, args)
         if args.check:
-            return show_plan(cfg, weights)
-        runner = build(cfg, weights)
+            return show_plan(cfg, weights, args.resume_settings)
+        runner = build(cfg, weights, args.resume_settings)
         with traceback_in(runner.log_dir, runner.rank):
             runner.train()
 

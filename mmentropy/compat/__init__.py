@@ -8,6 +8,7 @@ def install() -> None:
     from mmentropy.compat.mmengine_checkpoint import install_readers
     from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
     from mmentropy.compat.mmengine_messages import leave_out_messages
+    from mmentropy.compat.mmengine_pretrained import install_pretrained
     from mmentropy.compat.mmengine_registry import restrict_registries
     from mmentropy.compat.mmpretrain_imports import import_mmpretrain
     from mmentropy.compat.pillow_ghostscript import decode_no_postscript
@@ -16,8 +17,7 @@ def install() -> None:
     accept_fork_of_mmseg()
     install_readers()
     restrict_registries()
-    decode_no_postscript()
-    restrict_registries()
+    install_pretrained()
     decode_no_postscript()
     install_finder()
     import_mmpretrain()

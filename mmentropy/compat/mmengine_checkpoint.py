@@ -36,9 +36,12 @@ def hand_over(path: str | os.PathLike, checkpoint: dict) -> None:
     _handed_over[_identity(path)] = checkpoint
 
 
-def is_handed_over(path: str | os.PathLike) -> bool:
-    """Return whether the content of a file, as it is now, waits for mmengine."""
-    return os.path.isfile(path) and _identity(path) in _handed_over
+def handed_over(path: str | os.PathLike) -> dict | None:
+    """Return the content of a file, as it is now, that waits for mmengine; None if none does.
+
+    It is to be looked at only.
+    """
+    return _handed_over.get(_identity(path)) if os.path.isfile(path) else None
 
 
 def _identity(path: str | os.PathLike) -> tuple[str, int, int]:
@@ -49,7 +52,7 @@ def _identity(path: str | os.PathLike) -> tuple[str, int, int]:
 def load_local(filename: str, map_location: Any = None) -> Any:
     """Return the checkpoint in a file, by :func:`mmentropy.weights.reader.read_checkpoint`."""
     filename = os.path.expanduser(filename)
-    if is_handed_over(filename):
+    if handed_over(filename) is not None:
         checkpoint = _handed_over.pop(_identity(filename))
     else:
         checkpoint = reader.read_checkpoint(filename, map_location)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmentropy.compat.mmengine_checkpoint import hand_over, is_handed_over
+from mmentropy.compat.mmengine_checkpoint import hand_over, handed_over
 from mmentropy.weights.reader import read_checkpoint
 
 # The name of a checkpoint that was saved on a signal, before the number of its iteration.
@@ -44,7 +44,7 @@ def choose_checkpoint(cfg: Config, otherwise: str | None = None) -> None:
             cfg.load_from = str(path)
     if cfg.get('load_from') and '://' not in cfg.load_from:
         cfg.load_from = os.path.expanduser(cfg.load_from)
-        if not is_handed_over(cfg.load_from):
+        if handed_over(cfg.load_from) is None:
             hand_over(cfg.load_from, read_checkpoint(cfg.load_from))
 
 

@@ -180,7 +180,7 @@ def _log_text(start: Path) -> str:
     """The log of a start; '' if there is none."""
     # With log_level DEBUG every rank writes one; the first in order is that of rank 0.
     files = sorted(start.glob(f'{start.name}*.log'))
-    return files[0].read_text(errors='replace') if files else ''
+    return read_text(files[0], _LONGEST_LOG) if files else ''
 
 
 def _fill(run: Run, records: list[Record]) -> None:

@@ -87,7 +87,7 @@ def load_backbone(
         raise ValueError(
             f'{unfit}: {count}, {len(expected)} expected, e.g. '
             f'{_first_keys(missing or expected)}, and {len(found)} found, e.g. '
-            f'{_first_keys(unused or found)}; likely cause: {_likely_cause(expected, found)}'
+            f'{_first_keys(unused or found)}; likely cause: {likely_cause(expected, found)}'
         )
     if 'pos_embed' in missing and 'pos_embed' in found:
         raise ValueError(
@@ -131,10 +131,10 @@ def _resize_pos_embed(backbone: nn.Module, found: State) -> str:
     return f'; pos_embed resized from {before} to {after}' if after != before else ''
 
 
-def _likely_cause(expected: State, found: State) -> str:
+def likely_cause(expected: State, found: State) -> str:
     """Guess why most keys of a checkpoint do not match those of a backbone."""
     for short, long, does in ((expected, found, 'adds'), (found, expected, 'lacks')):
-        prefix = _prefix(short, long)
+        prefix = missing_prefix(short, long)
         if prefix:
             return f'wrong prefix, the checkpoint {does} {prefix!r}'
     same = {k: v for k, v in expected.items() if k in found}
@@ -144,7 +144,7 @@ def _likely_cause(expected: State, found: State) -> str:
     return 'wrong depth or variant of the architecture' if same else 'another architecture'
 
 
-def _prefix(short: State, long: State) -> str:
+def missing_prefix(short: State, long: State) -> str:
     """Return what has to precede most keys of ``short`` to find them in ``long``."""
     key = next(iter(short))
     for prefix in (other.removesuffix(key) for other in long if other.endswith(f'.{key}')):

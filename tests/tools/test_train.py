@@ -197,7 +197,7 @@ def test_check_plans_and_leaves_nothing(tmp_path):
 @pytest.mark.slow
 def test_interrupted_ranks_save_and_can_go_on(tmp_path):
     tool = ['bash', 'tools/dist_train.sh', DIGITS, '2']
-    options = ['--work-dir', str(tmp_path), '--resume']
+    options = ['--work-dir', str(tmp_path), '--resume', '--resume-settings', 'config']
     batch = dict(train_dataloader__batch_size=8)
     with (tmp_path / 'printed').open('w') as printed:
         process = subprocess.Popen(

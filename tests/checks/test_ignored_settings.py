@@ -1,0 +1,85 @@
+"""Settings that nobody would read are refused."""
+
+import pytest
+from mmengine.config import Config
+from repository import REPOSITORY
+from safe_runs import config
+
+from mmentropy.checks.ignored_settings import check_ignored, check_variables
+
+WITH_VALIDATION = dict(val_cfg=dict(), val_dataloader=dict(dataset=dict()), val_evaluator=[])
+HELD_OUT = dict(WITH_VALIDATION, val_cfg=dict(type='HeldOutLoop'))
+EARLY = dict(type='EarlyStoppingHook', monitor='val_loss')
+
+
+@pytest.mark.parametrize(
+    'change, path',
+    [
+        (dict(runner_type='FlexibleRunner'), 'runner_type: '),
+        (dict(strategy=dict(type='FSDPStrategy')), 'strategy: '),
+        (dict(data_preprocessor=dict(mean=[0.0], std=[0.0])), 'data_preprocessor.std: '),
+        (dict(default_hooks=None), 'default_hooks: None'),
+        (dict(checkpoint=dict(interval=3)), 'checkpoint: .* default_hooks.checkpoint'),
+        (dict(draws=dict(type='ExactResumeHook', a=1)), 'draws: .* default_hooks.draws'),
+        (dict(lr_config=dict(policy='step')), 'lr_config: .* param_scheduler'),
+        (dict(resume_from='epoch_1.pth'), 'resume_from: .* load_from'),
+        (WITH_VALIDATION, 'val_cfg: MEC predicts nothing'),
+        (dict(custom_hooks=[EARLY]), r'custom_hooks\[0\]: EarlyStoppingHook waits'),
+        (
+            dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='val_loss')]),
+            r'param_scheduler\[0\]: ReduceOnPlateauLR waits',
+        ),
+        (
+            dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=8)),
+            'default_hooks.checkpoint.by_epoch: training counts iterations',
+        ),
+    ],
+)
+def test_what_would_be_ignored_is_refused(change, path, tmp_path):
+    cfg = config(tmp_path / 'run')
+    check_ignored(cfg)
+    cfg.update(change)
+    with pytest.raises(ValueError, match=f'^{path}'):
+        check_ignored(cfg)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(HELD_OUT, custom_hooks=[EARLY]),
+        dict(checkpoint='https://a.file'),
+        dict(runner_type='Runner'),
+        dict(train_cfg=dict(by_epoch=True, max_epochs=1), param_scheduler=[dict(type='LinearLR')]),
+    ],
+)
+def test_what_is_read_is_taken(change, tmp_path):
+    cfg = config(tmp_path / 'run')
+    cfg.update(change)
+    cfg.optimizer = cfg.optim_wrapper.optimizer
+    check_ignored(cfg)
+
+
+def test_every_recipe_passes():
+    for path in (REPOSITORY / 'configs').glob('m*/*r18s*.py'):
+        cfg = Config.fromfile(path)
+        check_ignored(cfg)
+        check_variables(cfg)
+
+
+def test_a_variable_is_not_changed_after_its_use(tmp_path):
+    base = REPOSITORY / 'configs/mec/r18s_1xb64_50e_digits.py'
+    cfg = Config.fromfile(base)
+    with pytest.raises(ValueError, match='--cfg-options max_epochs .* set train_cfg.max_epochs$'):
+        check_variables(cfg, dict(max_epochs=3))
+    check_variables(cfg, {'train_cfg.max_epochs': 3})
+    variant = tmp_path / 'variant.py'
+    variant.write_text(f"_base_ = '{base}'\nbatch_size = 32\n")
+    with pytest.raises(ValueError, match='variant.py: batch_size .*train_dataloader.batch_size'):
+        check_variables(Config.fromfile(variant))
+    variant.write_text(
+        f"_base_ = '{base}'\nbatch_size = 32\ntrain_dataloader = dict(batch_size=batch_size)\n"
+    )
+    check_variables(Config.fromfile(variant))
+    variant.write_text(f"_base_ = '{base}'\noptimizer = dict(lr=1.0)\n")
+    with pytest.raises(ValueError, match='optimizer changes .* set optim_wrapper.optimizer$'):
+        check_variables(Config.fromfile(variant))

@@ -1,0 +1,64 @@
+"""One run at a time writes to a work directory."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mmentropy.engine.work_dir_lock import NAME, lock_work_dir
+
+HOLD = """
+import os, sys, time
+from mmentropy.engine.work_dir_lock import lock_work_dir
+lock_work_dir(sys.argv[1])
+# A loader process outlives a process that is killed.
+if not os.fork():
+    time.sleep(2)
+    os._exit(0)
+print('locked', flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, '-c', HOLD, tmp_path / 'run'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    # Hosts print while they are imported.
+    assert 'locked\n' in iter(process.stdout.readline, '')
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_another_run_is_named(holder, tmp_path):
+    with pytest.raises(ValueError, match=rf'in use by process {holder.pid} on \S+ since 20\d\d-'):
+        lock_work_dir(tmp_path / 'run')
+    # Other ranks belong to the first one, which asks.
+    os.environ['RANK'] = '1'
+    try:
+        lock_work_dir(tmp_path / 'run', 'pytorch')
+    finally:
+        del os.environ['RANK']
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_left_is_taken_over(holder, tmp_path, caplog):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    lock_work_dir(tmp_path / 'run')
+    text = (tmp_path / 'run' / NAME).read_text()
+    assert text.startswith(f'process {os.getpid()} on ')
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_leaves_nothing_to_take_over(holder, tmp_path):
+    holder.communicate('')
+    assert (tmp_path / 'run' / NAME).read_text() == ''
