@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from cli import checkpoint_parser, errors_in_one_line, read_config
+from cli import checkpoint_parser, errors_in_one_line, leave_with_launcher, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +46,7 @@ from mmentropy.weights.stored_config import chosen_config
 def main() -> None:
     args = parse_args()
     if args.launcher == 'pytorch':
+        leave_with_launcher()
         if torch.cuda.is_available():
             init_dist('pytorch')
         else:  # mmengine's init_dist needs a GPU

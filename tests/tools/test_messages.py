@@ -131,7 +131,7 @@ def test_an_error_of_training_is_one_line(monkeypatch, tmp_path):
             raise ValueError('the state does not fit\nfor these reasons')
 
     (tmp_path / 'config.py').write_text('a = 1\n')
-    monkeypatch.setattr(train, 'build', lambda cfg, weights: Fake())
+    monkeypatch.setattr(train, 'build', lambda cfg, *others: Fake())
     monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py')])
     with pytest.raises(SystemExit) as left:
         train.main()
