@@ -40,7 +40,7 @@ model = dict(
             type='SwAVLoss',
             feat_dim=128,
             num_prototypes=64,
-            epsilon=0.05,
+            epsilon=0.02,
             sinkhorn_iterations=3,
             temperature=0.1,
             num_crops=[2],
@@ -95,7 +95,7 @@ eval_datasets = dict(
 )
 
 # Optimiser and schedule
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4))
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=warmup_epochs, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=warmup_epochs, convert_to_iter_based=True),
