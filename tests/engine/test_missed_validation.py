@@ -6,7 +6,7 @@ from mmengine.logging import MessageHub
 from mmpretrain.registry import METRICS, MODELS
 from safe_runs import config, disturb, same, train, weights
 
-from mmentropy.engine.hooks.signals import leave_with_parent
+from mmentropy.datasets.loader_processes import leave_with_parent
 
 
 @METRICS.register_module()

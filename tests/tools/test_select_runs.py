@@ -28,7 +28,7 @@ def write(work_dir, time, *lines, alarms=()):
     (folder / 'vis_data' / 'scalars.json').write_text(
         ''.join(line if isinstance(line, str) else json.dumps(line) + '\n' for line in lines)
     )
-    (folder / f'{time}.log').write_text('')
+    (folder / f'{time}.log').write_text('2026/01/01 00:00:00 - mmengine - INFO - begun\n')
     (folder / 'vis_data' / 'monitor.jsonl').write_text(
         ''.join(json.dumps(dict(iter=step, alarms=[text])) + '\n' for step, text in alarms)
     )
