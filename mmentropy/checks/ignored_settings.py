@@ -173,10 +173,18 @@ def check_variables(cfg: Config, options: dict | None = None) -> None:
 
 
 def unread_names(cfg: Config) -> list[str]:
-    """Return the names to which the file of a config gives values that it does not use itself."""
+    """Return the names to which a file that inherits gives values that it does not use itself.
+
+    A config that mmengine wrote inherits nothing, and keeps the variables of its files.
+    """
     if not cfg.filename or not cfg.filename.endswith('.py'):
         return []
     tree = ast.parse(Path(cfg.filename).read_text('utf-8'))
+    stored = {
+        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    if '_base_' not in stored:
+        return []
     read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return [
         target.id

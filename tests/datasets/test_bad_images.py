@@ -367,12 +367,12 @@ def test_training_stops(run, good_images, tmp_path):
     """Above 1 %, with the count, the share and the file."""
     root = tmp_path / 'images'
     lay(root, empty_ones(good_images, 80))
-    with pytest.raises(OSError) as e:
+    with pytest.raises(SystemExit) as e:
         run(root)
     text = str(e.value)
     assert (
         text.startswith(
-            '7 of 600 images are unreadable (1.17%), more than '
+            'error: 7 of 600 images are unreadable (1.17%), more than '
             'max_unreadable=0.01 allows; repair or delete them, see '
             f'{tmp_path}/run/bad_images.txt; the last: '
         )
