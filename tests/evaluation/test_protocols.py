@@ -317,7 +317,7 @@ def test_tool_fails_in_one_line(checkpoint, tmp_path, monkeypatch):
     unlabelled, empty = tmp_path / 'unlabelled.py', tmp_path / 'empty.py'
     dataset = dict(type='Unlabelled')
     Config(dict(eval_datasets=dict(train=dataset, test=dataset))).dump(unlabelled)
-    empty.write_text('')
+    empty.write_text('batch_size = 1\n')
     for args, message in [
         (['nowhere.pth'], 'does not exist'),
         ([tmp_path], 'is a directory'),
