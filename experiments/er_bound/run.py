@@ -59,11 +59,11 @@ TITLES = dict(
 )
 # The width of the projections, on the sphere.
 WIDTH = 128
-# What the bound can be at most: the log of the held-out images, or of the prototypes.
+# The bound cannot exceed the log of the number of held-out images, or of prototypes.
 MOST = {name: math.log(256) for name in METHODS} | dict(
     swav=math.log(64), deepcluster=math.log(64), dino=math.log(128)
 )
-# What is compared in the figure: the paper's claim is about these.
+# The figure compares these methods, which the claim of the paper is about.
 CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
 # Batches and EMA coefficients at which the stability of BYOL and DINO is looked at.
 BATCHES = (256, 128, 32, 16)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-# What these data sets give that hold pixels themselves.
+# Data sets that hold the pixels themselves, and the number of channels that they give.
 OF_ARRAYS = {
     **dict.fromkeys(('Digits', 'FashionMNIST', 'LocalFashionMNIST', 'MNIST'), 1),
     **dict.fromkeys(('CIFAR10', 'CIFAR100', 'LocalCIFAR10', 'LocalCIFAR100', 'STL10'), 3),
@@ -145,7 +145,7 @@ def _names(pipeline: Any) -> list[str]:
 
 def _difference(found: list[Stated], counts: Counter) -> str:
     """Return the line about the place that differs from most others."""
-    # Of equally many, the backbone comes first.
+    # Where several are equally rare, the first is named, which is the backbone.
     odd = min(found, key=lambda item: counts[item.channels])
     others = [item for item in found if item.channels != odd.channels]
     is_count = 'is missing; it is 3 by default' if odd.implied else str(odd.channels)

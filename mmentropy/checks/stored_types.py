@@ -55,7 +55,7 @@ _CAN_RUN_CODE = (
     'transformers',
 )
 
-# What the tools take for a dict.
+# The tools read these entries as dicts.
 _DICTS = (
     'model',
     'model.backbone',

@@ -644,7 +644,7 @@ def _sigmoid_parts(
     """Logits whose sigmoid should be 1, the loss's factor, and the sign."""
     input, weight = _full(input, weight)
     one_hot, weights = _one_hot(target, weight, input.size(1))
-    # What is no class is the background, of weight 1.
+    # A label that is no class stands for the background, whose weight is 1.
     weights = torch.where(one_hot.any(1), weights, 1)
     positive = one_hot.to(input.dtype)
     factor = positive * alpha + (1 - positive) * (1 - alpha)

@@ -15,7 +15,7 @@ class _Explained:
     """Goes in front of a data set of mmpretrain that downloads its files."""
 
     data_prefix: dict
-    # What to do when the files cannot be had; its fields are attributes of the data set.
+    # The error for missing files ends in this advice; its fields are attributes of the data set.
     remedy: str
 
     def load_data_list(self) -> list[dict]:

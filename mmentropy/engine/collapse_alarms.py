@@ -23,7 +23,7 @@ ENTROPY_SHARE = 0.1
 DEAD_TARGETS = 0.2
 # Prototypes with an assignment_entropy below this are used unevenly.
 DEAD_PROTOTYPES = 0.3
-# What is said of each kind of sign.
+# The message of an alarm, by the kind of sign that raised it.
 MESSAGES = dict(
     collapse='total collapse: feature_std of {name} is {std:.4f} (1 is isotropic, 0 one point, '
     f'alarm below {COLLAPSED_STD}); check that the target is detached and the predictor there, '
