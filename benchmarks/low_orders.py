@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
     args = parser.parse_args()
+    if args.checkpoint and not Path(args.checkpoint).is_file():
+        parser.error(f'checkpoint {args.checkpoint} does not exist')
     torch.set_num_threads(args.threads)
     init_default_scope('mmpretrain')
     MMLogger.get_instance('low_orders', log_level='WARNING')
