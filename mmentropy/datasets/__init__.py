@@ -7,20 +7,3 @@ from mmentropy.datasets.imagenet import ImageNet1k, ImageNet100, TinyImageNet
 from mmentropy.datasets.label_subset import label_subset, subset_names
 from mmentropy.datasets.required_files import check_data, check_dataset
 from mmentropy.datasets.stl10 import STL10
-
-__all__ = [
-    'ClassFolders',
-    'Digits',
-    'ImageFolder',
-    'ImageNet100',
-    'ImageNet1k',
-    'LocalCIFAR10',
-    'LocalCIFAR100',
-    'LocalFashionMNIST',
-    'STL10',
-    'TinyImageNet',
-    'check_data',
-    'check_dataset',
-    'label_subset',
-    'subset_names',
-]

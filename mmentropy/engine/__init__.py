@@ -5,7 +5,5 @@ from mmpretrain.registry import OPTIMIZERS
 
 from mmentropy.engine import bfloat16, held_out_loop, hooks, train_loop
 
-__all__ = ['bfloat16', 'held_out_loop', 'hooks', 'train_loop']
-
 # Version 0.1.0 had a LARS of this name with the same steps and state dict.
 OPTIMIZERS.register_module('ForeachLARS', module=LARS)

@@ -13,27 +13,3 @@ from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.protocols import PROTOCOLS, evaluate_checkpoint, parse_protocols
 from mmentropy.evaluation.svm import low_shot, svm_score
 from mmentropy.evaluation.voc import VOC07AveragePrecision, voc07_ap
-
-__all__ = [
-    'DIFFICULT',
-    'LinearProbe',
-    'METRICS',
-    'PROTOCOLS',
-    'VOC07AveragePrecision',
-    'build_backbone',
-    'build_data_preprocessor',
-    'eval_datasets',
-    'evaluate_checkpoint',
-    'extract_features',
-    'finetune_accuracy',
-    'knn_accuracy',
-    'knn_predict',
-    'linear_probe',
-    'low_shot',
-    'minent_linear_probe',
-    'model_knn',
-    'parse_protocols',
-    'pixel_features',
-    'svm_score',
-    'voc07_ap',
-]

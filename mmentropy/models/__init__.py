@@ -11,29 +11,3 @@ from mmentropy.models.mec import MEC, MECHead, MECLoss
 from mmentropy.models.minent import MinEnt, MinEntHead, MinEntLoss
 from mmentropy.models.norm import CPUSyncBatchNorm
 from mmentropy.models.with_mec import WithMEC
-
-__all__ = [
-    'CMC',
-    'DINO',
-    'ER',
-    'MEC',
-    'BatchNormLinearClsHead',
-    'CMCHead',
-    'CPUSyncBatchNorm',
-    'ClusterHead',
-    'DINOLoss',
-    'DeepCluster',
-    'ERHead',
-    'ERLoss',
-    'ForeachEMA',
-    'MECHead',
-    'MECLoss',
-    'MinEnt',
-    'MinEntHead',
-    'MinEntLoss',
-    'PrototypeNeck',
-    'ResNet_CIFAR_Pool',
-    'TwoEncoders',
-    'TwoProjectors',
-    'WithMEC',
-]

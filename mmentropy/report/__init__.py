@@ -3,5 +3,3 @@
 from mmentropy.report.measured import measured_runs
 from mmentropy.report.page import embedding_html, report_html
 from mmentropy.report.runs import Run, read_runs
-
-__all__ = ['Run', 'embedding_html', 'measured_runs', 'read_runs', 'report_html']

@@ -9,16 +9,6 @@ from mmentropy.transfer.frozen_reid import FrozenReID
 from mmentropy.transfer.mot_challenge import MOTSequences, PublicDetections
 from mmentropy.transfer.vitdet import BackboneLayerDecay, SimpleFeaturePyramid
 
-__all__ = [
-    'BackboneLayerDecay',
-    'FrozenReID',
-    'MOTSequences',
-    'PretrainedC5',
-    'PublicDetections',
-    'ResLayerWithNorm',
-    'SimpleFeaturePyramid',
-]
-
 
 @DATASETS.register_module(name=['DigitsCoco', 'DigitsMOT'])
 def _refuse_digits_demos(**kwargs: Any) -> NoReturn:

@@ -2,11 +2,3 @@
 
 from mmentropy.views.loading import CheckedLoadImageFromFile, PackImage, ReducedLoadImageFromFile
 from mmentropy.views.preprocessor import BatchViews, PerChannelPreprocessor
-
-__all__ = [
-    'BatchViews',
-    'CheckedLoadImageFromFile',
-    'PackImage',
-    'PerChannelPreprocessor',
-    'ReducedLoadImageFromFile',
-]

@@ -1,5 +1,3 @@
 """Checkpoints in and out; importing it registers the initialiser ``PretrainedBackbone``."""
 
 from mmentropy.weights import pretrained_backbone
-
-__all__ = ['pretrained_backbone']

@@ -11,18 +11,3 @@ from mmentropy.engine.hooks.non_finite import NonFiniteHook
 from mmentropy.engine.hooks.resident_images import ResidentImagesHook
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmentropy.engine.hooks.signals import SignalHook
-
-__all__ = [
-    'BadImagesHook',
-    'ChannelsLastHook',
-    'ClusterHook',
-    'ClusterSampler',
-    'EntropyMonitorHook',
-    'ExactResumeHook',
-    'KNNHook',
-    'NonFiniteHook',
-    'RanksHook',
-    'ResidentImagesHook',
-    'SafeCheckpointHook',
-    'SignalHook',
-]
