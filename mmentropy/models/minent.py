@@ -148,18 +148,6 @@ class ParallelProjectors(BaseModule):
             x = F.relu(x, inplace=True).view(heads, -1, sum(rows))
         return [fc(h.t()).split(rows) for fc, h in zip(self.last, x)]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        """Also read checkpoints with one ``NonLinearNeck`` per head."""
-        for key in self.state_dict():
-            layer, index, name = key.split('.')
-            old = [f'{prefix}{i}.{layer[:2]}{index}.{name}' for i in range(len(self.last))]
-            if layer == 'last':
-                old = [f'{prefix}{index}.fc{len(self.fcs)}.{name}']
-            if all(o in state_dict for o in old):
-                parts = [state_dict.pop(o) for o in old]
-                state_dict[prefix + key] = torch.cat(parts) if parts[0].dim() else parts[0]
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 @MODELS.register_module()
 class MinEntHead(BaseModule):

@@ -5,7 +5,6 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.registry import MODELS
 from ranks import on_ranks
 from repository import REPOSITORY
@@ -21,7 +20,7 @@ EXACT = dict(rtol=1e-10, atol=1e-10)
 
 
 class Loop(torch.nn.Module):
-    """One neck after the other, under the keys of older checkpoints."""
+    """One neck after the other."""
 
     def __init__(self, classes, layers, c=C, hid=HID):
         super().__init__()
@@ -207,26 +206,6 @@ def test_parameters_fall_into_the_groups_they_were_in(rules):
     theirs = dict(loop.named_parameters())
     assert len({p.mean().item() for p in theirs.values()}) > 1
     assert_equal(by_head(batched, dict(batched.named_parameters())), theirs)
-
-
-@pytest.mark.parametrize('name, layers', CASES)
-def test_reads_checkpoints_of_one_neck_per_head(name, layers):
-    loop, batched = pair(name, layers)
-    state = torch.nn.ModuleDict({'head': loop}).state_dict()
-    for load in (torch.nn.Module.load_state_dict, load_state_dict):
-        other = torch.nn.ModuleDict({'head': Batched(CLASSES[name], layers)})
-        load(other.double(), state, strict=True)
-        assert_equal(other.head.state_dict(), batched.state_dict())
-        assert_equal(state, torch.nn.ModuleDict({'head': loop}).state_dict())
-
-
-@pytest.mark.parametrize(
-    'classes, key', [([9, 4], r'projectors.2.fc0.weight'), ([9, 4, 2, 2], 'projectors.fcs.0')]
-)
-def test_refuses_checkpoints_of_other_heads(classes, key):
-    state = pair('different', 3)[0].state_dict()
-    with pytest.raises(RuntimeError, match=key):
-        Batched(classes, 3).double().load_state_dict(state)
 
 
 def test_bfloat16_autocast():
