@@ -9,7 +9,7 @@ wherever torchvision's operators do.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from functools import partial, wraps
 from itertools import product
 from typing import Any
 
@@ -588,18 +588,12 @@ def _attend(
     value: Tensor, locations: Tensor, weights: Tensor, shapes: Tensor, starts: Tensor
 ) -> Tensor:
     """Weighted sum of samples of each level's map: (N, Q, heads * C)."""
-    n, _, heads, channels = value.shape
-    total = value.new_zeros(())
-    for level, ((height, width), start) in enumerate(zip(shapes.tolist(), starts.tolist())):
-        maps = value[:, start : start + height * width].permute(0, 2, 3, 1)
-        samples = F.grid_sample(
-            maps.reshape(n * heads, channels, height, width),
-            2 * locations[:, :, :, level].transpose(1, 2).flatten(0, 1) - 1,
-            align_corners=False,
-        )
-        weight = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)
-        total = total + (samples * weight[:, None]).sum(-1)
-    return total.view(n, heads * channels, -1).transpose(1, 2).contiguous()
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    # mmcv's own function takes the levels in the order of their shapes.
+    ranges = zip(starts.tolist(), shapes.prod(1).tolist())
+    value = torch.cat([value[:, start : start + size] for start, size in ranges], 1)
+    return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
 
 
 @_op
@@ -638,18 +632,17 @@ def _one_hot(target: Tensor, weight: Tensor, classes: int) -> tuple[Tensor, Tens
     return one_hot, (one_hot * (weight if weight.numel() else weight.new_ones(1))).sum(1)
 
 
-def _sigmoid_parts(
-    input: Tensor, target: Tensor, weight: Tensor, alpha: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits whose sigmoid should be 1, the loss's factor, and the sign."""
-    input, weight = _full(input, weight)
+def _sigmoid_focal(
+    input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
+) -> Tensor:
+    (weight,) = _full(weight)
     one_hot, weights = _one_hot(target, weight, input.size(1))
     # A label that is no class stands for the background, whose weight is 1.
     weights = torch.where(one_hot.any(1), weights, 1)
-    positive = one_hot.to(input.dtype)
-    factor = positive * alpha + (1 - positive) * (1 - alpha)
-    sign = 2 * positive - 1
-    return input * sign, factor * weights[:, None], sign
+    # The sigmoid of z should be 1.
+    z = torch.where(one_hot, input, -input)
+    factor = input.new_tensor([1 - alpha, alpha])[one_hot.long()] * weights[:, None]
+    return -factor * (gamma * F.logsigmoid(-z)).exp() * F.logsigmoid(z)
 
 
 @_op
@@ -657,8 +650,8 @@ def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
     """Loss of each logit of ``input`` (N, C) into ``output`` (N, C)."""
-    z, factor, _ = _sigmoid_parts(input, target, weight, alpha)
-    output.copy_(-factor * torch.sigmoid(-z) ** gamma * F.logsigmoid(z))
+    (input,) = _full(input)
+    output.copy_(_sigmoid_focal(input, target, weight, gamma, alpha))
 
 
 @_op
@@ -666,10 +659,9 @@ def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Gradient of the loss's sum, into ``grad_input`` (N, C)."""
-    z, factor, sign = _sigmoid_parts(input, target, weight, alpha)
-    p, q = torch.sigmoid(z), torch.sigmoid(-z)
-    slope = q**gamma * (gamma * p * F.logsigmoid(z) - q)
-    grad_input.copy_(sign * factor * slope)
+    grad_input.zero_()
+    loss = partial(_sigmoid_focal, target=target, weight=weight, gamma=gamma, alpha=alpha)
+    _add_vjp(loss, [input], torch.ones_like(input), [grad_input])
 
 
 @_op
