@@ -39,12 +39,13 @@ from mmengine.dist import init_dist, is_main_process
 
 from mmentropy.evaluation.embed_folder import embed_folder
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
-from mmentropy.evaluation.progress import shown
+from mmentropy.evaluation.progress import show_progress
 from mmentropy.weights.stored_config import chosen_config
 
 
 def main() -> None:
     args = parse_args()
+    show_progress()
     if args.launcher == 'pytorch':
         leave_with_launcher()
         if torch.cuda.is_available():
@@ -66,7 +67,6 @@ def main() -> None:
             args.batch_size,
             args.workers,
             args.thumbnails,
-            shown('embedding', 'image') if is_main_process() else lambda done, total: None,
         )
     if is_main_process():
         report_bad(bad, Path(args.out))

@@ -30,13 +30,14 @@ if __name__ == '__main__':
 
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
-from mmentropy.evaluation.progress import shown
+from mmentropy.evaluation.progress import show_progress
 from mmentropy.report import embedding_html
 from mmentropy.report.unlabelled import of_embedding
 
 
 def main() -> None:
     args = parse_args()
+    show_progress()
     if not args.of and args.duplicates is None and not args.page:
         raise ValueError('nothing to do: add --of PATH, --duplicates 0.98 or --page map.html')
     found = read_embedding(args.features)
@@ -51,8 +52,7 @@ def main() -> None:
                 table.writerow([found.paths[row], found.paths[other], f'{cosine:.4f}'])
     if args.duplicates is not None:
         table.writerow(['image', 'duplicate', 'cosine'])
-        alike = near_duplicates(found.features, args.duplicates, shown('comparing', 'image'))
-        for cosine, row, other in alike:
+        for cosine, row, other in near_duplicates(found.features, args.duplicates):
             table.writerow([found.paths[row], found.paths[other], f'{cosine:.4f}'])
     if args.page:
         page = embedding_html(of_embedding(found, args.features.name))

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from mmentropy.datasets.loader_processes import end_with_parent
 from mmentropy.datasets.unreadable_images import reason
 from mmentropy.evaluation.embedding_file import Parts, write_npz, write_parquet
 from mmentropy.evaluation.file_encoder import FileEncoder
+from mmentropy.evaluation.progress import progress
 
 WRITERS = {'.npz': write_npz, '.parquet': write_parquet}
-# What is called with the rows that are done and with all rows.
-Progress = Callable[[int, int], Any]
 
 
 class _Files(Dataset):
@@ -69,7 +68,6 @@ def embed_folder(
     batch_size: int = 256,
     num_workers: int = 0,
     thumbnails: int = 0,
-    progress: Progress = lambda done, total: None,
 ) -> list[tuple[str, str]]:
     """Write the features of all images in a folder and below, on all ranks, sorted by path.
 
@@ -84,7 +82,6 @@ def embed_folder(
         batch_size: images per rank and step.
         num_workers: loader processes per rank.
         thumbnails: side of the thumbnails in pixels; 0 writes none.
-        progress: called after each step.
 
     Returns:
         Path and reason of each file that could not be read; it has no row.
@@ -114,7 +111,7 @@ def embed_folder(
             worker_init_fn=end_with_parent,
             generator=torch.Generator(),
         )
-        encode_rows(loader, encoder, parts / str(get_rank()), progress)
+        encode_rows(loader, encoder, parts / str(get_rank()))
         barrier()
         if get_rank() != 0:
             return []
@@ -139,13 +136,12 @@ def _parts_of(out: Path) -> Iterator[Path]:
             shutil.rmtree(parts, ignore_errors=True)
 
 
-def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path, progress: Progress) -> None:
+def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path) -> None:
     """Append features, rows and thumbnails to files that begin with ``part``, batch by batch."""
-    done, total = 0, len(loader.dataset)  # type: ignore[arg-type]
     with ExitStack() as stack:
         names = ('features', 'rows', 'thumbnails', 'unreadable')
         files = {n: stack.enter_context(open(f'{part}.{n}', 'wb')) for n in names}
-        for items in loader:
+        for items in progress(loader, 'embedding', 'batch'):
             good = [item for item in items if isinstance(item[1], torch.Tensor)]
             for row, why, _ in (item for item in items if not isinstance(item[1], torch.Tensor)):
                 files['unreadable'].write(json.dumps([row, why]).encode() + b'\n')
@@ -161,5 +157,3 @@ def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path, progress: 
                 files['rows'].write(np.array(rows).tobytes())
                 for picture in pictures:
                     files['thumbnails'].write(b'' if picture is None else picture.tobytes())
-            done += len(items)
-            progress(done, total)

@@ -1,7 +1,6 @@
 """Nearest rows and near-duplicates among features, by cosine."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, SHARE, require
 from mmentropy.evaluation.features import BLOCK
+from mmentropy.evaluation.knn import nearest
+from mmentropy.evaluation.progress import progress
 
 
 def nearest_rows(features: np.ndarray, queries: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
@@ -21,20 +22,11 @@ def nearest_rows(features: np.ndarray, queries: np.ndarray, k: int) -> tuple[Ten
         k: at most N are returned.
     """
     require(COUNT, k=k)
-    asked = F.normalize(torch.from_numpy(queries), dim=1)
-    best, rows = asked.new_empty(len(asked), 0), asked.new_empty(len(asked), 0, dtype=torch.int64)
-    for first, block in unit_blocks(features):
-        found = asked @ block.T
-        best = torch.cat([best, found], 1)
-        rows = torch.cat([rows, (first + torch.arange(len(block))).expand(len(asked), -1)], 1)
-        best, kept = best.topk(min(k, best.shape[1]), dim=1)
-        rows = rows.gather(1, kept)
-    return best, rows
+    rows = torch.from_numpy(features)
+    return nearest(torch.from_numpy(queries), rows, rows.norm(dim=1), k, cosine=True)
 
 
-def near_duplicates(
-    features: np.ndarray, least: float = 0.95, progress: Any = lambda done, total: None
-) -> Iterator[tuple[float, int, int]]:
+def near_duplicates(features: np.ndarray, least: float = 0.95) -> Iterator[tuple[float, int, int]]:
     """Yield the cosine and the rows, the smaller first, of pairs at least so alike.
 
     All pairs are compared, block by block, which takes N * N * D multiplications.
@@ -42,21 +34,18 @@ def near_duplicates(
     Args:
         features: (N, D).
         least: cosine in 0..1 from which on a pair is yielded.
-        progress: called with the rows that are done, and all.
     """
     require(SHARE, least=least)
-    for first, block in unit_blocks(features):
-        for second, other in unit_blocks(features):
-            if second < first:
-                continue
-            cosines = block @ other.T
+    starts = range(0, len(features), BLOCK)
+    for first in progress(starts, 'comparing', 'block'):
+        block = unit_block(features, first)
+        for second in starts[first // BLOCK :]:
+            cosines = block @ unit_block(features, second).T
             for i, j in (cosines >= least).nonzero().tolist():
                 if first + i < second + j:
                     yield float(cosines[i, j]), first + i, second + j
-        progress(first + len(block), len(features))
 
 
-def unit_blocks(features: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-    """Yield the first row, and rows of length one, of each block of features."""
-    for first in range(0, len(features), BLOCK):
-        yield first, F.normalize(torch.from_numpy(features[first : first + BLOCK]), dim=1)
+def unit_block(features: np.ndarray, first: int) -> Tensor:
+    """Return the block of features that begins at a row, in rows of length one."""
+    return F.normalize(torch.from_numpy(features[first : first + BLOCK]), dim=1)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -25,31 +25,18 @@ def show_progress() -> None:
 def progress(items: Any, what: str, unit: str = 'step') -> Iterator[Any]:
     """Yield the items of a sequence or loader, and show how many are done, if a tool asked for it.
 
-    While training nothing is shown, since nobody asked, nor on other ranks than the first.
+    It is shown on a terminal as a bar, else line by line, with the time that is left. While
+    training nothing is shown, since nobody asked, nor on other ranks than the first.
     """
     if not _asked or not is_main_process():
         yield from items
         return
-    tell, total = shown(what, unit), len(items)
-    for done, item in enumerate(items, 1):
-        yield item
-        tell(done, total)
-
-
-def shown(what: str, unit: str) -> Callable[[int, int], None]:
-    """Return what shows progress and the time that is left, on a terminal or line by line."""
-    bar = tqdm(desc=what, unit=unit, leave=False, delay=DELAY, disable=not sys.stderr.isatty())
+    bar = tqdm(items, what, unit=unit, leave=False, delay=DELAY, disable=not sys.stderr.isatty())
     start = last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-        elif bar.disable and time.monotonic() > last + INTERVAL:
+    for done, item in enumerate(bar, 1):
+        yield item
+        total = len(items)
+        if bar.disable and done < total and time.monotonic() > last + INTERVAL:
             last = time.monotonic()
             left = timedelta(seconds=round((last - start) * (total - done) / done))
             print(f'{what}: {done:,} of {total:,} {unit}s, {left} left', file=sys.stderr)
-
-    return tell

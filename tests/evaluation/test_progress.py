@@ -29,18 +29,16 @@ def test_a_terminal_has_a_bar_that_goes(asked, monkeypatch):
             return True
 
     monkeypatch.setattr(sys, 'stderr', terminal := Terminal())
-    tell = progress.shown('reading', 'image')
     # Nothing is shown in the first second, as most loops take less.
-    tell(1, 3)
-    tell(3, 3)
+    assert list(progress.progress(range(3), 'reading', 'image')) == [0, 1, 2]
     assert not terminal.getvalue()
     monkeypatch.setattr(progress, 'DELAY', 0)
-    tell = progress.shown('reading', 'image')
-    # A bar is drawn ten times a second at most.
-    time.sleep(0.2)
-    tell(1, 3)
-    assert 'reading:  33%' in terminal.getvalue()
-    tell(3, 3)
+    for item in progress.progress(range(3), 'reading', 'image'):
+        if item == 0:
+            # A bar is drawn ten times a second at most.
+            time.sleep(0.2)
+        else:
+            assert 'reading:  33%' in terminal.getvalue()
     assert '\n' not in terminal.getvalue()
 
 
