@@ -120,6 +120,28 @@ def vmf_log_normalizer(dim: int, kappa: float, authors_constant: bool = False) -
     return order * math.log(kappa) - dim / 2 * math.log(2 * math.pi) - log_bessel
 
 
+class _KernelSums(torch.autograd.Function):
+    """The logarithm of the sum over j of exp(kappa z_i z_j), for each i.
+
+    Its gradient takes one matrix (N, N) beside the kernel, where autograd takes three.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, kappa: float) -> Tensor:
+        kernel = kappa * z @ z.T
+        sums = torch.logsumexp(kernel, dim=1)
+        ctx.save_for_backward(z, kernel, sums)
+        ctx.kappa = kappa
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        z, kernel, sums = ctx.saved_tensors
+        weights = (kernel - sums[:, None]).exp_().mul_(ctx.kappa * grad[:, None])
+        return weights @ z + weights.T @ z, None
+
+
 def sphere_entropy(
     z: Tensor, kappa: float = 10.0, estimator: str = 'plug_in', log_normalizer: float | None = None
 ) -> Tensor:
@@ -128,7 +150,7 @@ def sphere_entropy(
     :math:`\hat p(z_i) = \frac{1}{N} \sum_j C_d(\kappa) e^{\kappa z_i^\top z_j}`, j = i included.
 
     Args:
-        z: (N, D), rows of unit length; gradient flows through every factor.
+        z: (N, D), rows of unit length; gradient flows through every factor, once.
         kappa: Concentration of the kernel, in (0, 1e6].
         estimator: ``'joe'``, the mean of :math:`-\log \hat p(z_i)`, or ``'plug_in'``, that mean
             weighted by :math:`\hat p(z_i)`.
@@ -144,7 +166,7 @@ def sphere_entropy(
     if log_normalizer is None:
         log_normalizer = vmf_log_normalizer(z.size(1), kappa)
     require(NUMBER, log_normalizer=log_normalizer)
-    kernel_sums = torch.logsumexp(kappa * z @ z.T, dim=1)
+    kernel_sums = _KernelSums.apply(z, kappa)
     if estimator == 'joe':
         mean = kernel_sums.mean()
     else:
