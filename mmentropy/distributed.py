@@ -14,6 +14,12 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    total = x.clone(memory_format=torch.contiguous_format)
+    all_reduce(total)
+    return total
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:
@@ -22,24 +28,17 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        grad = grad.clone(memory_format=torch.contiguous_format)
-        all_reduce(grad)
-        first = get_rank() * ctx.rows
-        return grad[first : first + ctx.rows]
+        return local_rows(_sum_over_ranks(grad), ctx.rows)
 
 
 class _AllSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        all_reduce(total)
-        return total
+        return _sum_over_ranks(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        grad = grad.clone(memory_format=torch.contiguous_format)
-        all_reduce(grad)
-        return grad
+        return _sum_over_ranks(grad)
 
 
 def gather(z: Tensor) -> Tensor:

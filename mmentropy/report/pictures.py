@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from PIL import Image
 from torch import Tensor, nn, uint8
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import to_pil_image
@@ -18,6 +19,17 @@ class Picture(NamedTuple):
     uri: str
     width: int
     height: int
+
+    @classmethod
+    def of(cls, image: Image.Image, side: int) -> 'Picture':
+        """Return a picture of an image, shrunk to ``side`` if it is larger."""
+        image.thumbnail((side, side))
+        stream = io.BytesIO()
+        # Photographs are large as PNG, unless they are as small as a tile.
+        kind = 'png' if min(image.size) <= 32 else 'jpeg'
+        image.save(stream, kind, optimize=True, quality=82)
+        text = base64.b64encode(stream.getvalue()).decode()
+        return cls(f'data:image/{kind};base64,{text}', *image.size)
 
 
 def pictures_of(
@@ -39,14 +51,5 @@ def encoded(inputs: Tensor, preprocessor: nn.Module, side: int = 96) -> list[Pic
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
         pixels = inputs * std + mean
         inputs = pixels if pixels.max() < 256 else (inputs + 2) * 255 / 4
-    found = []
-    for pixels in inputs[:, : 3 if inputs.shape[1] > 2 else 1].round().clamp(0, 255).to(uint8):
-        image = to_pil_image(pixels)
-        image.thumbnail((side, side))
-        stream = io.BytesIO()
-        # Photographs are large as PNG, unless they are as small as a tile.
-        kind = 'png' if min(image.size) <= 32 else 'jpeg'
-        image.save(stream, kind, optimize=True, quality=82)
-        text = base64.b64encode(stream.getvalue()).decode()
-        found.append(Picture(f'data:image/{kind};base64,{text}', *image.size))
-    return found
+    shown = inputs[:, : 3 if inputs.shape[1] > 2 else 1].round().clamp(0, 255).to(uint8)
+    return [Picture.of(to_pil_image(pixels), side) for pixels in shown]

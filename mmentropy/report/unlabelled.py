@@ -1,7 +1,5 @@
 """A map and neighbours of images without labels: of a run on a folder, or of a file of features."""
 
-import base64
-import io
 import os.path as osp
 from collections.abc import Callable
 from contextlib import suppress
@@ -118,11 +116,7 @@ def of_folder(cfg: Config, checkpoint: Path) -> Unlabelled:
 
 def encoded_rgb(pixels: np.ndarray, side: int = 96) -> Picture:
     """Return RGB pixels (H, W, 3) uint8 as a picture, shrunk to ``side`` if it is larger."""
-    image, stream = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
-    image.thumbnail((side, side))
-    image.save(stream, 'png')
-    text = base64.b64encode(stream.getvalue()).decode()
-    return Picture(f'data:image/png;base64,{text}', *image.size)
+    return Picture.of(Image.fromarray(np.ascontiguousarray(pixels)), side)
 
 
 def tsne(features: Tensor) -> np.ndarray:

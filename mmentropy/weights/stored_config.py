@@ -27,15 +27,13 @@ def chosen_config(
     makes no network that the checkpoint cannot fill, as long as the block runs. Errors are those
     of :func:`config_of`.
     """
-    if cfg is not None:
+    stored = cfg is None
+    cfg = config_of(path, trust) if cfg is None else cfg
+    if not stored or trust:
         yield cfg
-        return
-    cfg = config_of(path, trust)
-    if trust:
-        yield cfg
-        return
-    with registered_types_only(), no_larger_networks(path):
-        yield cfg
+    else:
+        with registered_types_only(), no_larger_networks(path):
+            yield cfg
 
 
 def config_of(path: PathLike, trust: bool = False) -> Config:
@@ -106,15 +104,8 @@ def plain_config(text: str) -> Config:
             # A target that is no plain name raises an AttributeError.
             values.update({t.id: ast.literal_eval(line.value) for t in line.targets})  # type: ignore[attr-defined]
         return Config(values, cfg_text=text)
-    except (
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    # What is no such text can fail at any place.
+    except Exception as error:
         raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
