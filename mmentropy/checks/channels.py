@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from mmentropy.checks.config_parts import dicts_in
+
 # Data sets that hold the pixels themselves, and the number of channels that they give.
 OF_ARRAYS = {
     **dict.fromkeys(('Digits', 'FashionMNIST', 'LocalFashionMNIST', 'MNIST'), 1),
@@ -136,11 +138,7 @@ def _of_images(dataset: dict, path: str) -> Iterator[Stated]:
 
 def _names(pipeline: Any) -> list[str]:
     """Return the types of the transforms in a pipeline, also of those inside of others."""
-    if isinstance(pipeline, (list, tuple)):
-        return [name for step in pipeline for name in _names(step)]
-    if not isinstance(pipeline, dict):
-        return []
-    return [str(pipeline.get('type')), *_names(pipeline.get('transforms'))]
+    return [str(step['type']) for step in dicts_in(pipeline) if 'type' in step]
 
 
 def _difference(found: list[Stated], counts: Counter) -> str:

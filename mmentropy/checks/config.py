@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from mmentropy.checks.arguments import COUNT, DICT, INDEX, NOT_NEGATIVE, Rule, or_none, some
 from mmentropy.checks.channels import check_channels
+from mmentropy.checks.config_parts import schedulers_of
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # The registry of the dicts in each section.
@@ -257,11 +258,7 @@ def check_keys(value: dict, path: str, found: Arguments) -> None:
 
 def check_schedule(top: dict) -> None:
     """Refuse a scheduler that begins when it, or the training, has ended."""
-    schedulers = top.get('param_scheduler') or ()
-    if isinstance(schedulers, dict):
-        # One scheduler, or the schedulers of several optimisers by their names.
-        schedulers = [schedulers] if 'type' in schedulers else ()
-    for i, item in enumerate(schedulers):
+    for i, item in enumerate(schedulers_of(top)):
         path = f'param_scheduler[{i}]'
         check_value(item, path, DICT)
         limit = 'max_epochs' if item.get('by_epoch', True) else 'max_iters'

@@ -13,6 +13,7 @@ from mmengine.runner import IterBasedTrainLoop, ValLoop
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from mmentropy.checks.config import HOOKS, OUR_HOOKS, PLAIN, SECTIONS, find_type
+from mmentropy.checks.config_parts import dicts_in, schedulers_of
 
 # Settings of mmcv 1, and what has their meaning now.
 FORMER = dict(
@@ -72,16 +73,6 @@ def check_places(top: dict) -> None:
             raise ValueError(f'{name}: is not read at the top of a config; it belongs into {place}')
 
 
-def dicts_in(value: Any) -> Iterator[dict]:
-    """Yield a value and all that is in it, as far as they are dicts."""
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from dicts_in(item)
-
-
 def check_units(top: dict, scope: str) -> None:
     """Refuse to count epochs in what does something, where training counts iterations."""
     train_cfg = top['train_cfg']
@@ -90,9 +81,7 @@ def check_units(top: dict, scope: str) -> None:
     if by_epoch or kind is not None and not issubclass(kind, IterBasedTrainLoop):  # type: ignore[arg-type]
         return
     parts = {'default_hooks.checkpoint': (top.get('default_hooks') or {}).get('checkpoint')}
-    schedulers = top.get('param_scheduler') or ()
-    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
-    parts |= {f'param_scheduler[{i}]': item for i, item in enumerate(schedulers)}
+    parts |= {f'param_scheduler[{i}]': item for i, item in enumerate(schedulers_of(top))}
     for path, part in parts.items():
         if isinstance(part, dict) and part.get('by_epoch', True):
             raise ValueError(
@@ -126,8 +115,7 @@ def check_validation(top: dict, scope: str) -> None:
                 f'{path}: {hook["type"]} waits for a validation, and there is none: '
                 f'{KEEP_MEASURING}'
             )
-    schedulers = top.get('param_scheduler') or ()
-    for i, item in enumerate(() if isinstance(schedulers, dict) else schedulers):
+    for i, item in enumerate(schedulers_of(top)):
         kind = find_type(item.get('type'), roots.PARAM_SCHEDULERS, scope)
         if isinstance(kind, type) and issubclass(kind, ReduceOnPlateauParamScheduler):
             raise ValueError(

@@ -2,9 +2,11 @@
 
 import os.path as osp
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
+
+from mmentropy.checks.config_parts import dicts_in
 
 
 class Layout(NamedTuple):
@@ -119,22 +121,19 @@ def check_data(cfg: Config) -> None:
     Raises:
         FileNotFoundError: in one line: which data set, where, what is missing, where to get it.
     """
-    # A loader has its data set under the same key as a wrapper, 'dataset'.
     found = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
-    found += (cfg.get('eval_datasets') or {}).values()
-    for hook in cfg.get('custom_hooks') or ():
-        if isinstance(hook, dict) and _type_name(hook) == 'KNNHook':
-            found += [hook.get('train'), hook.get('test')]
-    for dataset in found:
-        check_dataset(dataset)
+    hooks = dicts_in(cfg.get('custom_hooks'))
+    found += [cfg.get('eval_datasets'), *(hook for hook in hooks if _type_name(hook) == 'KNNHook')]
+    check_dataset(found)
 
 
-def check_dataset(cfg: dict | None) -> None:
-    """Raise as :func:`check_data` for one data set and those that it wraps."""
-    if not isinstance(cfg, dict):
-        return
-    for inner in (cfg.get('dataset'), *(cfg.get('datasets') or ())):
-        check_dataset(inner)
+def check_dataset(cfg: Any) -> None:
+    """Raise as :func:`check_data` for the data sets in a part of a config, however deep."""
+    for part in dicts_in(cfg):
+        _check_files(part)
+
+
+def _check_files(cfg: dict) -> None:
     name, names = _type_name(cfg), cfg.get('names')
     if name == 'LabelSubset' and names and not _exists(names):
         raise FileNotFoundError(

@@ -17,6 +17,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
+from mmentropy.checks.config_parts import innermost_dataset
 from mmentropy.engine.random_state import seed_host
 from mmentropy.evaluation.features import eval_mode, pool
 from mmentropy.models import TwoProjectors
@@ -121,10 +122,7 @@ def held_out_dataset(runner: Runner) -> Any:
     cfg = runner.cfg.get('eval_datasets') or {}
     if 'test' not in cfg:
         return runner.train_dataloader.dataset
-    train_cfg = runner.cfg.train_dataloader.dataset
-    # RepeatDataset and the like wrap another data set.
-    while 'dataset' in train_cfg:
-        train_cfg = train_cfg['dataset']
+    train_cfg = innermost_dataset(runner.cfg.train_dataloader)
     if 'pipeline' not in train_cfg:
         raise ValueError(
             f'EntropyMonitorHook: train_dataloader.dataset, a {train_cfg["type"]}, has no pipeline '

@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmentropy.checks.config_differences import config_differences
+from mmentropy.checks.config_parts import schedulers_of
 from mmentropy.compat.mmengine_checkpoint import handed_over
 from mmentropy.weights.stored_config import plain_config
 
@@ -147,15 +148,9 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
-def _schedulers(cfg: Config) -> list[dict]:
-    """Return the configs of the schedules of one optimiser."""
-    found = cfg.get('param_scheduler') or []
-    return [found] if isinstance(found, dict) and 'type' in found else list(found)
-
-
 def _schedule_follows_length(cfg: Config) -> bool:
     """Return whether a schedule ends with the training, as one does without an end of its own."""
-    return any(isinstance(item, dict) and item.get('end') is None for item in _schedulers(cfg))
+    return any(item.get('end') is None for item in schedulers_of(cfg))
 
 
 def take_over(cfg: Config, stored: Config) -> None:
@@ -167,7 +162,7 @@ def take_over(cfg: Config, stored: Config) -> None:
         if source.get(name):
             section[name] = source[name]
     cfg.param_scheduler = stored.get('param_scheduler')
-    for item in _schedulers(cfg):
+    for item in schedulers_of(cfg):
         for length, by_epoch in LENGTHS.items():
             end = stored.train_cfg.get(length.split('.')[1])
             if item.get('by_epoch', True) == by_epoch and item.get('end') is None and end:

@@ -1,6 +1,6 @@
 """Features of image files by a checkpoint of ours, or by a model of mmpretrain."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.checks.channels import FILE_LOADERS
 from mmentropy.checks.config import nearest_name
+from mmentropy.checks.config_parts import dicts_in, innermost_dataset
 from mmentropy.evaluation.features import backbone_features, preprocess
 from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor, is_bgr
 from mmentropy.views.loading import CheckedLoadImageFromFile
@@ -115,8 +116,9 @@ def _encoder(
     backbone: nn.Module, preprocessor: nn.Module, cfg: Config, size: int | None
 ) -> FileEncoder:
     require(or_none(COUNT), size=size)
-    training = _dataset(cfg, 'train_dataloader')
-    testing = (cfg.get('eval_datasets') or {}).get('test') or _dataset(cfg, 'test_dataloader')
+    training = innermost_dataset(cfg.get('train_dataloader') or {})
+    tested = cfg.get('test_dataloader') or {}
+    testing = (cfg.get('eval_datasets') or {}).get('test') or innermost_dataset(tested)
     trained = [
         *(training.get('pipeline') or ()),
         *((cfg.get('data_preprocessor') or {}).get('pipeline') or ()),
@@ -134,13 +136,6 @@ def _encoder(
     return FileEncoder(backbone, preprocessor, load, transforms, is_bgr(given), size)
 
 
-def _dataset(cfg: Config, loader: str) -> dict:
-    dataset = (cfg.get(loader) or {}).get('dataset') or {}
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
-
-
 def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageFromFile:
     """Return the loader of the first of these steps that is one, or else that of the channels."""
     for step in steps:
@@ -155,17 +150,8 @@ def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageF
 
 def _view_size(steps: Any) -> int | None:
     """Return the side of the first random crop in a pipeline."""
-    for step in _flat(steps):
+    for step in dicts_in(steps):
         if step.get('type') in CROPS:
             sides: Any = step[CROPS[step['type']]]
             return sides if isinstance(sides, int) else max(sides)
     return None
-
-
-def _flat(steps: Any) -> Iterator[dict]:
-    if isinstance(steps, (list, tuple)):
-        for step in steps:
-            yield from _flat(step)
-    elif isinstance(steps, dict):
-        yield steps
-        yield from _flat(steps.get('transforms'))

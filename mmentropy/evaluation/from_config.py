@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from mmentropy.checks.arguments import DICT, require
+from mmentropy.checks.config_parts import innermost_dataset
 
 
 def eval_datasets(cfg: Config) -> tuple[dict, dict]:
@@ -35,10 +36,8 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
         raise ValueError(
             'the config names no labelled data: add eval_datasets = dict(train=..., test=...)'
         )
-    train = copy.deepcopy(train)
     # RepeatDataset and the like would count rows several times.
-    while 'dataset' in train:
-        train = train['dataset']
+    train = copy.deepcopy(innermost_dataset(train))
     train['pipeline'] = test['pipeline']
     print_log(
         'the config has no eval_datasets: evaluating on train_dataloader.dataset with the test '
@@ -107,10 +106,8 @@ def leave_fresh(entry: dict) -> None:
 
 def is_bgr(dataset: dict) -> bool:
     """Return whether a data set's pipeline gives BGR, as files are loaded, and not RGB."""
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
     bgr = False
-    for step in dataset.get('pipeline') or ():
+    for step in innermost_dataset(dataset).get('pipeline') or ():
         kind = getattr(step['type'], '__name__', step['type'])
         loaded = kind.endswith('LoadImageFromFile') and step.get('color_type', 'color') == 'color'
         bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))

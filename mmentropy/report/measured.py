@@ -17,6 +17,7 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
+from mmentropy.checks.config_parts import innermost_dataset
 from mmentropy.checks.files import read_text
 from mmentropy.checks.stored_types import registered_types_only
 from mmentropy.datasets import check_dataset
@@ -213,9 +214,7 @@ def pictures_of_views(run: Run) -> list[list[Picture]]:
         For each image the original, where it is known, and its views.
     """
     cfg = _prepared_config(run)
-    train = cfg.train_dataloader.dataset
-    while 'dataset' in train:
-        train = train['dataset']
+    train = innermost_dataset(cfg.train_dataloader)
     labelled = (cfg.get('eval_datasets') or {}).get('test')
     entry = dict(labelled, pipeline=train['pipeline']) if labelled else train
     check_dataset(entry)

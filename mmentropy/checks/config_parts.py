@@ -1,0 +1,29 @@
+"""Parts of a config, found wherever they are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def dicts_in(value: Any) -> Iterator[dict]:
+    """Yield a value and all that is in it, as far as they are dicts."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from dicts_in(item)
+
+
+def innermost_dataset(cfg: dict) -> dict:
+    """Return the config of the data set within a loader, RepeatDataset and the like."""
+    while isinstance(cfg.get('dataset'), dict):
+        cfg = cfg['dataset']
+    return cfg
+
+
+def schedulers_of(cfg: Mapping) -> list:
+    """Return the configs of schedules; none where several optimisers have theirs by name."""
+    found = cfg.get('param_scheduler') or ()
+    if isinstance(found, dict):
+        return [found] if 'type' in found else []
+    return list(found)
