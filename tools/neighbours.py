@@ -29,7 +29,7 @@ if __name__ == '__main__':
     parse_args()
 
 from mmentropy.evaluation.embedding_file import read_embedding
-from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
+from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.evaluation.progress import show_progress
 from mmentropy.report import embedding_html
 from mmentropy.report.unlabelled import of_embedding
@@ -41,6 +41,7 @@ def main() -> None:
     if not args.of and args.duplicates is None and not args.page:
         raise ValueError('nothing to do: add --of PATH, --duplicates 0.98 or --page map.html')
     found = read_embedding(args.features)
+    check_distinct(found.features)
     table = csv.writer(sys.stdout, delimiter='\t', lineterminator='\n')
     if args.of:
         rows = [row_of(path, found.folder, found.paths) for path in args.of]

@@ -271,7 +271,8 @@ def read_choices(args: argparse.Namespace) -> list[Choice]:
 def main() -> None:
     args = parse_args()
     choices = read_choices(args)
-    print(f'{args.part}, by {args.by}\n{runs_table(choices, args.by)}')
+    most = f'of {choices[0].settings["images"]} images, which no rank exceeds'
+    print(f'{args.part}, by {args.by}, {most}\n{runs_table(choices, args.by)}')
     sound = [choice for choice in choices if not choice.alarms]
     everything, healthy = correlations(choices), correlations(sound)
     if everything:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
@@ -16,7 +17,7 @@ from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.distributed import unwrapped
 from mmentropy.engine.random_state import network_seed, random_state_kept, seed_host
 from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
-from mmentropy.evaluation import eval_datasets, model_knn
+from mmentropy.evaluation import build_knn_data, eval_datasets, model_knn
 
 # The seed of the views, which are the same in every validation.
 SEED = 0
@@ -30,7 +31,8 @@ class HeldOutLoop(BaseLoop):
     The loss is that of the algorithm in eval mode on the views of ``val_dataloader``, whose data
     set has the pipeline of training; draws are the same every time. A target network, a centre and
     all other state stay as they are. kNN is measured on the config's ``eval_datasets``. A loss that
-    is not finite is a warning and nan.
+    is not finite is a warning and nan. Each image counts once: where ranks cannot share the images
+    evenly, the last ones, fewer than there are ranks, are left out.
 
     Args:
         runner: The run.
@@ -40,7 +42,8 @@ class HeldOutLoop(BaseLoop):
         batch_size: The number of images per rank and step in kNN.
 
     Raises:
-        ValueError: An argument is wrong, or there are no labelled data for kNN.
+        ValueError: An argument is wrong, there are no labelled data for kNN, or the loader gives
+            images without end, no batch, or a batch of one image.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class HeldOutLoop(BaseLoop):
         require(or_none(COUNT), k=k)
         require(COUNT, batch_size=batch_size)
         self.k, self.loader = k, dict(batch_size=batch_size)
-        self.labelled = eval_datasets(runner.cfg) if k else None
+        with random_state_kept():
+            self.labelled = build_knn_data(*eval_datasets(runner.cfg), k) if k else None
         loader: Any = self.dataloader
+        share_evenly(loader)
         self.batches = SeededBatches(loader.batch_sampler, SEED, 0)
         self.dataloader: Any = seeded_loader(loader, self.batches)
 
@@ -90,6 +95,33 @@ class HeldOutLoop(BaseLoop):
             rows += size
             self.runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=[])
         return total / rows if rows else math.nan
+
+
+def share_evenly(loader: Any) -> None:
+    """Let all ranks have equally many images of a loader, each of them once.
+
+    Raises:
+        ValueError: The loader gives images without end, no batch, or a batch of one image.
+    """
+    sampler: Any = loader.sampler
+    if not isinstance(sampler, DefaultSampler):
+        raise ValueError(
+            'HeldOutLoop: val_dataloader.sampler must be DefaultSampler, which gives each image '
+            f'once, got {type(sampler).__name__}'
+        )
+    # As it is made it repeats the first images, or gives some ranks fewer than others.
+    sampler.num_samples = len(sampler.dataset) // sampler.world_size
+    sampler.total_size = sampler.num_samples * sampler.world_size
+    if not len(loader):
+        raise ValueError(
+            f'HeldOutLoop: val_dataloader gives no batch: a process has {len(sampler)} images, and '
+            f'batch_size is {loader.batch_size}'
+        )
+    if len(sampler) % loader.batch_size == 1 and not loader.drop_last:
+        raise ValueError(
+            'HeldOutLoop: the last batch of val_dataloader would have a single image, which is '
+            'compared with nothing: add drop_last=True'
+        )
 
 
 @torch.no_grad()

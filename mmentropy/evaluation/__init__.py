@@ -7,7 +7,7 @@ from mmentropy.evaluation.from_config import (
     build_data_preprocessor,
     eval_datasets,
 )
-from mmentropy.evaluation.knn import METRICS, knn_accuracy, knn_predict, model_knn
+from mmentropy.evaluation.knn import METRICS, build_knn_data, knn_accuracy, knn_predict, model_knn
 from mmentropy.evaluation.linear import LinearProbe, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.protocols import PROTOCOLS, evaluate_checkpoint, parse_protocols

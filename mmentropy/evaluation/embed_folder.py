@@ -87,7 +87,7 @@ def embed_folder(
         Path and reason of each file that could not be read; it has no row.
 
     Raises:
-        ValueError: ``out`` has another ending, or images of other channels than the backbone's.
+        ValueError: Another ending or other channels than the backbone's; features not finite.
         FileNotFoundError: there is no image.
         OSError: none can be read, or the disk is full.
         ImportError: pyarrow is not installed, which a .parquet needs.
@@ -153,7 +153,10 @@ def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path) -> None:
                         f'images of different sizes or channels {sorted(shapes)[:3]}: set a size '
                         'to which they are resized and cropped (--size 224)'
                     )
-                files['features'].write(encoder.features(torch.stack(pixels)).numpy().tobytes())
+                features = encoder.features(torch.stack(pixels))
+                if not features.isfinite().all():
+                    raise ValueError('the backbone gives features that are not finite')
+                files['features'].write(features.numpy().tobytes())
                 files['rows'].write(np.array(rows).tobytes())
                 for picture in pictures:
                     files['thumbnails'].write(b'' if picture is None else picture.tobytes())

@@ -1,5 +1,6 @@
 """Features of a frozen backbone, cached in memory."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_gather
+from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ Rows = tuple[Tensor, Tensor]
 ABSENT = torch.iinfo(torch.int64).min
 # The label of a class that an image shows, but that is too difficult to count.
 DIFFICULT = -1
+# The share of the features' length, below which they differ by rounding only.
+COLLAPSED = 1e-3
 # Rows that are converted or checked at once.
 BLOCK = 4096
 
@@ -144,6 +148,11 @@ def blocks(x: Tensor) -> tuple[Tensor, ...]:
     return x.split(BLOCK)
 
 
+def collapsed(x: Tensor) -> bool:
+    """Return whether features (N, D) of several images differ by rounding only."""
+    return len(x) > 1 and bool((x - x.mean(0)).norm() <= COLLAPSED * x.norm())
+
+
 def check_features(
     train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor | None = None
 ) -> None:
@@ -215,8 +224,15 @@ def _gather_rows(
                 f'data set {name} lacks labels (gt_label): name a labelled split, or keep '
                 'gt_label in its pipeline up to PackInputs'
             )
-    found = torch.cat(labels)[:size]
-    return torch.cat(features)[:size], found[:0] if (found == ABSENT).all() else found
+    found, matrix = torch.cat(labels)[:size], torch.cat(features)[:size]
+    if collapsed(matrix):
+        print_log(
+            f'{name}: the features of all images are next to the same, the network has collapsed, '
+            'and an accuracy is that of guessing',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return matrix, found[:0] if (found == ABSENT).all() else found
 
 
 def _interleave(x: Tensor) -> Tensor:

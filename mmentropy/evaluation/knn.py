@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
+from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -12,6 +13,7 @@ from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require
 from mmentropy.distributed import unwrapped
 from mmentropy.evaluation.features import check_features, extract_features
 from mmentropy.evaluation.progress import progress
+from mmentropy.evaluation.scored import check_class_labels, check_scored
 
 METRICS = ('cosine', 'euclidean')
 # Test rows and training rows that are compared at once: their distances take 32 or 64 MiB.
@@ -107,17 +109,34 @@ def knn_accuracy(
 
     Of several ranks each classifies its share of the test rows. All of them have to call this,
     with the same rows, and get the same result.
+
+    Raises:
+        ValueError: see :func:`knn_predict` and :func:`.check_class_labels`.
     """
     if len(test_x) == 0 or test_y.shape != test_x.shape[:1]:
         raise ValueError(
             f'test_x has {len(test_x)} rows and test_y {len(test_y)}: equal and at least one needed'
         )
+    check_class_labels(train_y.tolist(), test_y.tolist())
     rank, world_size = get_dist_info()
     share = slice(rank, None, world_size)
     predictions = knn_predict(train_x, train_y, test_x[share], k, metric, temperature)
     correct = (predictions == test_y[share]).sum()
     all_reduce(correct)
     return 100 * correct.item() / len(test_y)
+
+
+def build_knn_data(train: dict, test: dict, k: int) -> tuple[Any, Any]:
+    """Build two labelled data sets, and check that kNN can be measured on them.
+
+    Raises:
+        ValueError: k is more than the training rows, or see :func:`.check_scored`.
+    """
+    bank, queries = DATASETS.build(train), DATASETS.build(test)
+    if k > len(bank):
+        raise ValueError(f'kNN: k must be in 1..{len(bank)} (the rows of train), got {k}')
+    check_scored(bank, queries)
+    return bank, queries
 
 
 def model_knn(

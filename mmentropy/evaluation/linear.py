@@ -13,6 +13,7 @@ from torch import Tensor
 from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, POSITIVE, require, some
 from mmentropy.evaluation.features import Rows, blocks, check_features
 from mmentropy.evaluation.progress import progress
+from mmentropy.evaluation.scored import check_class_labels
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (0.0, 0.001)
@@ -77,6 +78,7 @@ def linear_probe(
         ValueError: a wrong argument, shape or non-finite feature; every pair diverged.
     """
     check_features(train_x, train_y, test_x, test_y)
+    check_class_labels(train_y.tolist(), test_y.tolist())
     require(some(POSITIVE), learning_rates=learning_rates)
     require(some(NOT_NEGATIVE), weight_decays=weight_decays)
     require(COUNT, epochs=epochs, batch_size=batch_size)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmentropy.checks.arguments import COUNT, require
 from mmentropy.evaluation.features import check_features
 from mmentropy.evaluation.progress import progress
+from mmentropy.evaluation.scored import check_class_labels
 
 
 def minent_linear_probe(
@@ -37,6 +38,7 @@ def minent_linear_probe(
         ValueError: a wrong argument, shape or non-finite feature.
     """
     check_features(train_x, train_y, test_x, test_y)
+    check_class_labels(train_y.tolist(), test_y.tolist())
     require(COUNT, epochs=epochs, batch_size=batch_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

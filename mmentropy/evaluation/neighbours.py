@@ -8,9 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, SHARE, require
-from mmentropy.evaluation.features import BLOCK
+from mmentropy.evaluation.features import BLOCK, collapsed
 from mmentropy.evaluation.knn import nearest
 from mmentropy.evaluation.progress import progress
+
+
+def check_distinct(features: np.ndarray) -> None:
+    """Raise ValueError unless features (N, D) are finite, and differ by more than rounding."""
+    rows = torch.from_numpy(features)
+    if not rows.isfinite().all():
+        raise ValueError('features are not finite, so that no image is near another')
+    if collapsed(rows):
+        raise ValueError(
+            f'the features of all {len(rows):,} images are next to the same: the network has '
+            'collapsed, and every image is as near as any other'
+        )
 
 
 def nearest_rows(features: np.ndarray, queries: np.ndarray, k: int) -> tuple[Tensor, Tensor]:

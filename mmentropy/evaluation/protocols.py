@@ -30,6 +30,7 @@ from mmentropy.evaluation.from_config import (
 from mmentropy.evaluation.knn import knn_accuracy
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
+from mmentropy.evaluation.scored import check_scored
 from mmentropy.evaluation.svm import low_shot, svm_score
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
@@ -121,7 +122,8 @@ class Evaluation:
 
     Raises:
         FileNotFoundError: files of a data set are missing.
-        ValueError: the first image of a data set tells that it cannot be scored.
+        ValueError: the first image of a data set tells that it cannot be scored, or see
+            :func:`.check_scored`.
     """
 
     cfg: Config
@@ -135,6 +137,7 @@ class Evaluation:
         self.preprocessor = build_data_preprocessor(self.cfg)
         self.configs = eval_datasets(self.cfg)
         self.datasets = [self._checked(entry) for entry in self.configs]
+        check_scored(*self.datasets)
 
     def scores(self, backbone: nn.Module) -> dict[str, float]:
         """Return the scores of a backbone in percent, by column, the fine-tuned last."""

@@ -14,6 +14,7 @@ from mmentropy.checks.arguments import COUNT, POSITIVE, require, some
 from mmentropy.evaluation.features import check_features
 from mmentropy.evaluation.linear import stratified_tenth
 from mmentropy.evaluation.progress import progress
+from mmentropy.evaluation.scored import check_class_labels
 from mmentropy.evaluation.voc import voc07_ap
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -58,6 +59,8 @@ def svm_score(
     # Where a row has several labels, only the number of rows is left to check.
     rows = [y.new_zeros(len(y)) if several else y for y in (train_y, test_y)]
     check_features(train_x, rows[0], test_x, rows[1])
+    if not several:
+        check_class_labels(train_y.tolist(), test_y.tolist())
     generator = torch.Generator().manual_seed(seed)
     held_out = stratified_tenth(rows[0], generator).cpu().numpy()
     score = _mean_ap if several else _accuracy
@@ -96,6 +99,7 @@ def low_shot(
     require(some(COUNT), shots=shots)
     require(COUNT, draws=draws)
     check_features(train_x, train_y, test_x, test_y)
+    check_class_labels(train_y.tolist(), test_y.tolist())
     x, y = _arrays(train_x, train_y)
     test = _arrays(test_x, test_y)
     classes, counts = np.unique(y, return_counts=True)

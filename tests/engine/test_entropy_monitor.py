@@ -668,7 +668,7 @@ def test_stop_ends_training(tmp_path, kwargs, warned, message):
     if warned > 1:
         assert re.search(
             r'INFO - monitor at iteration 3: loss -?\d\.\d{4}; eta 0:00:\d\d; '
-            r'backbone RankMe 1\.0 of 12, entropy -50\.00 and ER bound 0\.00 '
-            r'nats, std 0\.000; projector RankMe 1\.0 of 12, ',
+            r'backbone RankMe 1\.0 of 12 images, entropy -50\.00 and ER bound 0\.00 '
+            r'nats, std 0\.000; projector RankMe 1\.0 of 12 images, ',
             log,
         )

@@ -1,11 +1,15 @@
 """Validation without predictions: a loss on held-out images and kNN, for the hooks of mmengine."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from mmpretrain.registry import DATASETS
 from networks import HEADS, batch, build
-from safe_runs import config, same, train, weights
+from ranks import on_ranks
+from safe_runs import DrawnViews, config, same, train, weights
+from small import on_rank
 
 from mmentropy.engine.held_out_loop import loss_of
 from mmentropy.engine.random_state import random_state_kept
@@ -17,6 +21,39 @@ def validating(folder, epochs=3, hooks=(), **loop):
     cfg.val_dataloader = dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler'))
     cfg.val_evaluator = []
     return cfg
+
+
+@DATASETS.register_module()
+class FixedViews(DrawnViews):
+    """Views that are the same whichever rank draws them."""
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        noise = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(index))
+        return dict(item, inputs=list(noise))
+
+
+def stopping(folder, images, batch_size):
+    """Validate on a number of images and by kNN, and stop early."""
+    early = dict(type='EarlyStoppingHook', monitor='val_loss', patience=1, rule='greater')
+    cfg = validating(folder, 9, [early], k=5)
+    cfg.model.backbone.in_channels = 1
+    # Rounding, which is not that of one process, grows with the rate.
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    cfg.train_dataloader.batch_size = cfg.val_dataloader.batch_size = batch_size
+    cfg.train_dataloader.dataset = dict(type='FixedViews')
+    cfg.val_dataloader.update(dataset=dict(type='FixedViews', size=images))
+    cfg.val_dataloader.sampler.shuffle = False
+    cfg.eval_datasets = {
+        name: dict(type='Digits', split=name, indices=51, pipeline=[dict(type='PackInputs')])
+        for name in ('train', 'test')
+    }
+    return cfg
+
+
+def measured(runner):
+    names = ('val/val_loss', 'val/knn/top1')
+    return [runner.message_hub.get_scalar(name).data[0].tolist() for name in names]
 
 
 def test_training_stays_as_it_is(tmp_path):
@@ -62,3 +99,35 @@ def test_the_loss_of_every_method(name):
     with random_state_kept():
         assert math.isfinite(loss_of(model, data))
     same(before, model.state_dict())
+
+
+def validate_on_ranks(folder, rank, world):
+    return measured(train(on_rank(stopping(folder, 15, 4), rank, 'two ranks')))
+
+
+@pytest.mark.slow
+def test_two_ranks_measure_and_stop_as_one(tmp_path):
+    """They cannot share the last of 15 images, so that one process has 14 of them."""
+    losses, accuracies = measured(train(stopping(tmp_path / 'one', 14, 8)))
+    assert 1 < len(losses) < 9
+    first, second = on_ranks(partial(validate_on_ranks, tmp_path / 'two'), 2, tmp_path)
+    assert first == second
+    assert first[0] == pytest.approx(losses, rel=1e-4)
+    assert first[1] == pytest.approx(accuracies, abs=1e-6)
+
+
+REFUSED = {
+    'sampler': (16, dict(sampler=dict(type='InfiniteSampler')), 'must be DefaultSampler'),
+    'no image': (0, {}, 'gives no batch: a process has 0 images'),
+    'no batch': (3, dict(drop_last=True), 'gives no batch: a process has 3 images'),
+    'one image': (9, {}, 'would have a single image'),
+}
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_loaders_that_validate_nothing(tmp_path, name):
+    size, changes, message = REFUSED[name]
+    cfg = validating(tmp_path / 'run')
+    cfg.val_dataloader.update(changes, dataset=dict(type='DrawnViews', size=size))
+    with pytest.raises(ValueError, match=message):
+        train(cfg)

@@ -207,7 +207,7 @@ def test_hook_refuses_before_the_first_step(tmp_path):
     for kwargs, message in [
         (dict(interval=0), 'interval'),
         (dict(metric='manhattan'), 'metric'),
-        (dict(k=101), r'KNNHook: k must be in 1\.\.100'),
+        (dict(k=101), r'kNN: k must be in 1\.\.100'),
     ]:
         with pytest.raises(ValueError, match=message):
             train(tmp_path, f'refuse_{message[:3]}', hook(**kwargs))

@@ -21,7 +21,7 @@ from mmentropy.evaluation import build_backbone
 from mmentropy.evaluation.embed_folder import embed_folder
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
-from mmentropy.evaluation.neighbours import near_duplicates, nearest_rows
+from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.report import embedding_html
 from mmentropy.report.unlabelled import of_embedding, of_folder
 from mmentropy.weights.stored_config import config_of
@@ -259,3 +259,19 @@ def test_report_of_a_run_on_a_folder(photos, tmp_path):
     shown = np.asarray(Image.open(io.BytesIO(png))).reshape(-1, 3).mean(0)
     middle = np.asarray(Image.open(photos / '0.png'))[:, 4:20].reshape(-1, 3).mean(0)
     np.testing.assert_allclose(shown, middle, atol=2)
+
+
+@pytest.mark.parametrize(
+    'value, message', [(1.0, 'all 5 images are next to the same'), (np.nan, 'are not finite')]
+)
+def test_features_that_tell_nothing_apart(value, message):
+    with pytest.raises(ValueError, match=message):
+        check_distinct(np.full((5, 4), value, np.float32))
+
+
+def test_features_that_are_not_finite(photos, tmp_path):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline())
+    encoder = encoder_of(path)
+    next(encoder.backbone.parameters()).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match='gives features that are not finite'):
+        embed_folder(encoder, str(photos), tmp_path / 'features.npz')

@@ -100,7 +100,7 @@ def test_ranks_by_the_metric(tmp_path, monkeypatch, capsys):
     ]
     lines, err, written = call(monkeypatch, capsys, *dirs)
     assert names(written) == ['b', 'c', 'a']
-    assert lines[0] == 'backbone, by rankme'
+    assert lines[0] == 'backbone, by rankme, of 256 images, which no rank exceeds'
     assert lines[1].split() == ['run', 'iter', *select_runs.COLUMNS, 'knn', 'checkpoint']
     assert lines[2].split() == ['b!', '20', '30.00', '-', '-', '0.50', '-', '-', '-', '10.00', '-']
     assert [line.split()[0] for line in lines[3:5]] == ['c', 'a']

@@ -237,8 +237,10 @@ def summary(runner: Runner, scalars: dict[str, float], features: Features) -> st
         found = {k.removeprefix(start): v for k, v in scalars.items() if k.startswith(start)}
         if 'rankme' in found:
             knn = f'kNN {found["knn"]:.1f} %, ' if 'knn' in found else ''
+            rows, width = views[0].shape
+            most = f'{rows} images' if rows < width else f'{width} dimensions'
             parts.append(
-                f'{part} {knn}RankMe {found["rankme"]:.1f} of {min(views[0].shape)}, '
+                f'{part} {knn}RankMe {found["rankme"]:.1f} of {most}, '
                 f'entropy {found["entropy"]:.2f} and ER bound {found["er_bound"]:.2f} nats, '
                 f'std {found["feature_std"]:.3f}'
             )

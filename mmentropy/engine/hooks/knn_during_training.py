@@ -5,12 +5,12 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
-from mmpretrain.registry import DATASETS, HOOKS
+from mmpretrain.registry import HOOKS
 
 from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, one_of, or_none, require
 from mmentropy.engine.best_checkpoint import check_save_best, save_best
 from mmentropy.engine.random_state import random_state_kept
-from mmentropy.evaluation import METRICS, eval_datasets, model_knn
+from mmentropy.evaluation import METRICS, build_knn_data, eval_datasets, model_knn
 
 
 @HOOKS.register_module()
@@ -34,7 +34,8 @@ class KNNHook(Hook):
 
     Raises:
         ValueError: Before the first step, if an argument is wrong, ``by_epoch`` is set where
-            training counts iterations, or no labelled data are named.
+            training counts iterations, no labelled data are named, or see
+            :func:`mmentropy.evaluation.build_knn_data`.
     """
 
     def __init__(
@@ -79,12 +80,7 @@ class KNNHook(Hook):
                 defaults = eval_datasets(runner.cfg)
                 train, test = train or defaults[0], test or defaults[1]
             with random_state_kept():
-                self.datasets = [DATASETS.build(cfg) for cfg in (train, test)]
-        rows = len(self.datasets[0])
-        if self.knn['k'] > rows:
-            raise ValueError(
-                f'KNNHook: k must be in 1..{rows} (the rows of train), got {self.knn["k"]}'
-            )
+                self.datasets = [*build_knn_data(train, test, self.knn['k'])]
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self.by_epoch and (

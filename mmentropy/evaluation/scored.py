@@ -1,0 +1,74 @@
+"""Whether the score of a labelled data set by another means something."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+
+def check_scored(train: Any, test: Any) -> None:
+    """Check by what two data sets list, before an image is read, that a score means something.
+
+    Images or classes that make the score too high or too low are a warning where they are some.
+    Data sets that list nothing are not looked at.
+
+    Args:
+        train: A data set, of which ``get_data_info`` gives path or pixels and class of an image.
+        test: Likewise.
+
+    Raises:
+        ValueError: All test images are training images, or see :func:`check_class_labels`.
+    """
+    if not all(hasattr(dataset, 'get_data_info') for dataset in (train, test)):
+        return
+    listed = [[d.get_data_info(i) for i in range(len(d))] for d in (train, test)]
+    known, asked = [[_identity(info) for info in infos] for infos in listed]
+    both = set(known) & set(asked) - {None}
+    repeated = sum(image in both for image in asked)
+    problem = f'{repeated} of {len(asked)} test images are training images, too'
+    if repeated and repeated == len(asked):
+        raise ValueError(f'{problem}, so that a score would mean nothing: name other images')
+    if repeated:
+        print_log(f'{problem}, scores are too high', logger='current', level=logging.WARNING)
+    classes = [[info.get('gt_label') for info in infos] for infos in listed]
+    if all(isinstance(label, (int, np.integer)) for labels in classes for label in labels):
+        strange = check_class_labels(*classes)
+        if strange:
+            rows = sum(label in strange for label in classes[1])
+            print_log(
+                f'{len(strange)} classes are in no training row: {rows} of {len(asked)} test rows '
+                'count as wrong',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def check_class_labels(train: Sequence[int], test: Sequence[int]) -> set[int]:
+    """Return the classes that only test rows have.
+
+    Raises:
+        ValueError: Training or test rows are of one class, or have none in common.
+    """
+    known, asked = set(train), set(test)
+    for name, classes in (('training', known), ('test', asked)):
+        if len(classes) == 1:
+            raise ValueError(
+                f'all {name} rows are of class {min(classes)}, so that a score would mean '
+                'nothing: name images of several classes'
+            )
+    if asked and known and not asked & known:
+        raise ValueError(
+            'no class of the test rows is in a training row, so that a score would mean nothing: '
+            'name two splits of the same classes'
+        )
+    return asked - known
+
+
+def _identity(info: dict) -> Any:
+    """Return what two entries of the same image have in common; None if that is unknown."""
+    if 'img_path' in info:
+        return os.path.abspath(info['img_path'])
+    return hash(info['img'].tobytes()) if isinstance(info.get('img'), np.ndarray) else None

@@ -1,0 +1,113 @@
+"""Scores that would mean nothing are refused, and those that mislead are said to."""
+
+import pytest
+import torch
+from messages import one_line
+from mmpretrain.registry import DATASETS
+
+from mmentropy.evaluation import (
+    build_knn_data,
+    features,
+    knn_accuracy,
+    linear_probe,
+    low_shot,
+    minent_linear_probe,
+    scored,
+    svm_score,
+)
+from mmentropy.evaluation.features import pixel_features
+from mmentropy.evaluation.scored import check_scored
+
+SCORES = (knn_accuracy, linear_probe, low_shot, minent_linear_probe, svm_score)
+ONE_CLASS = 'rows are of class 3, so that a score would mean nothing'
+
+
+class Listed:
+    """A data set that lists images and classes."""
+
+    def __init__(self, paths, labels):
+        self.rows = [
+            dict(img_path=path, gt_label=label) for path, label in zip(paths, labels, strict=True)
+        ]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def get_data_info(self, index):
+        return self.rows[index]
+
+
+# Paths and classes of training and of test images, and what is said of them.
+REFUSED = {
+    'one training class': ('abcd', [3, 3, 3, 3], 'ef', [3, 4], f'all training {ONE_CLASS}'),
+    'one test class': ('abcd', [3, 4, 3, 4], 'ef', [3, 3], f'all test {ONE_CLASS}'),
+    'other classes': ('abcd', [0, 1, 0, 1], 'ef', [2, 3], 'no class of the test rows is in a'),
+    'the same images': ('abcd', [0, 1, 0, 1], 'ab', [0, 1], '2 of 2 test images are training'),
+}
+SAID = {
+    'some other classes': ('abcd', [0, 1, 0, 1], 'efg', [0, 1, 2], '1 of 3 test rows count as'),
+    'some of the images': ('abcd', [0, 1, 0, 1], 'be', [1, 0], '1 of 2 test images are training'),
+}
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_data_sets_that_score_nothing(name):
+    train, train_y, test, test_y, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message) as error:
+        check_scored(Listed(train, train_y), Listed(test, test_y))
+    assert one_line(error)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Return the texts that are logged."""
+    texts = []
+    for module in (scored, features):
+        monkeypatch.setattr(module, 'print_log', lambda text, **kwargs: texts.append(text))
+    return texts
+
+
+@pytest.mark.parametrize('name', SAID)
+def test_data_sets_whose_scores_mislead(name, said):
+    train, train_y, test, test_y, message = SAID[name]
+    check_scored(Listed(train, train_y), Listed(test, test_y))
+    assert len(said) == 1 and message in said[0]
+
+
+def test_data_sets_that_score_something(said):
+    check_scored(Listed('abcd', [0, 1, 0, 1]), Listed('ef', [0, 1]))
+    check_scored(Listed('ab', [[0, 1], [1]]), Listed('cd', [[0], [0]]))
+    check_scored([], Listed('ab', [0, 0]))
+    assert not said
+
+
+@pytest.mark.parametrize('score', SCORES)
+def test_labels_that_score_nothing(score):
+    x, mixed = torch.randn(40, 3), torch.arange(40) % 2
+    for train_y, test_y in [(mixed * 0 + 3, mixed), (mixed, mixed * 0 + 3), (mixed, mixed + 7)]:
+        with pytest.raises(ValueError, match='so that a score would mean nothing'):
+            score(x, train_y, x, test_y)
+
+
+def digits(split, indices=40):
+    return dict(type='Digits', split=split, indices=indices, pipeline=[dict(type='PackInputs')])
+
+
+def test_arrays_are_images_too():
+    with pytest.raises(ValueError, match='40 of 40 test images are training images'):
+        build_knn_data(digits('train', 80), digits('train'), 20)
+    with pytest.raises(ValueError, match=r'k must be in 1\.\.40'):
+        build_knn_data(digits('train'), digits('test'), 41)
+    assert [*map(len, build_knn_data(digits('train'), digits('test'), 20))] == [40, 40]
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_a_collapse_is_said(same, said):
+    dataset = DATASETS.build(digits('train'))
+    if same:
+        first = dataset.get_data_info(0)['img']
+        dataset.load_data_list = lambda: [dict(img=first, gt_label=i % 2) for i in range(40)]
+        dataset._fully_initialized = False
+        dataset.full_init()
+    pixel_features(dataset)
+    assert ['has collapsed' in text for text in said] == [True] * same
