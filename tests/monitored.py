@@ -118,7 +118,8 @@ MODELS = dict(
     with_mec=dict(SIMSIAM, type='WithMEC', algorithm='SimSiam', mec=dict(type='MECLoss')),
     **{
         name: dict(HEADS[name], backbone=BACKBONE)
-        for name in ('mec', 'er_simclr', 'er_byol', 'dino', 'minent')
+        for name in HEADS
+        if name not in ('mec_symmetric_shared', 'dino_er')
     },
 )
 

@@ -79,6 +79,18 @@ HEADS = {
             loss=dict(type='MinEntLoss'),
         ),
     ),
+    'simdino': dict(type='SimDINO', neck=NECK, base_momentum=0.1, head=dict(type='SimDINOLoss')),
+    'matrix_ssl': dict(
+        type='MatrixSSL',
+        neck=NECK,
+        base_momentum=0.1,
+        head=dict(type='MatrixSSLHead', predictor=PREDICTOR, loss=dict(type='MatrixSSLLoss')),
+    ),
+    'corinfomax': dict(
+        type='JointEmbedding', neck=NECK, head=dict(type='CorInfoMaxLoss', in_channels=16)
+    ),
+    'lejepa': dict(type='JointEmbedding', neck=NECK, head=dict(type='LeJEPALoss')),
+    'vicreg': dict(type='JointEmbedding', together=False, neck=NECK, head=dict(type='VICRegLoss')),
 }
 
 
@@ -87,7 +99,18 @@ METRICS = dict(
     ER={'entropy', 'reconstruction'},
     DINO={'entropy', 'reconstruction'},
     MinEnt={'target_entropy'},
+    SimDINO={'similarity', 'coding_rate'},
+    MatrixSSL={'uniformity', 'alignment'},
+    CorInfoMaxLoss={'invariance', 'log_det'},
+    LeJEPALoss={'invariance', 'sigreg'},
+    VICRegLoss={'invariance', 'variance', 'covariance'},
 )
+
+
+def title(model):
+    """The name of a method: that of the algorithm, or of the objective of a joint embedding."""
+    name = type(model).__name__
+    return type(model.head).__name__ if name == 'JointEmbedding' else name
 
 
 def build(name):

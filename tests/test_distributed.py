@@ -232,10 +232,14 @@ class AsLoss(torch.nn.Module):
         return self.model(views, mode='loss')['loss']
 
 
+# DINO's centre, and the statistics of CorInfoMax.
+STATISTICS = ('center', 'mean', 'covariance')
+
+
 def gradients(model):
-    """Of all parameters, and DINO's centre, which is of all ranks too."""
+    """Gradients of parameters, and running statistics, which are of all ranks too."""
     grads = {k: p.grad for k, p in model.named_parameters() if p.requires_grad}
-    return grads | {k: v for k, v in model.named_buffers() if k == 'center'}
+    return grads | {k: v for k, v in model.named_buffers() if k.split('.')[-1] in STATISTICS}
 
 
 def model_and_views(name):

@@ -4,6 +4,8 @@ Only types and shapes are looked at, which costs nothing, except by
 :func:`check_finite`, for which the host waits for the device.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,14 @@ def check_pair(**pair: Tensor) -> None:
         )
     if x1.dtype != x2.dtype:
         raise TypeError(f'{name1} and {name2} must have one dtype, got {x1.dtype} and {x2.dtype}')
+
+
+def check_projections(views: Sequence[Tensor]) -> None:
+    """:func:`check_matrix` of two or more views, which have one shape and one type."""
+    if len(views) < 2:
+        raise ValueError(f'the objective compares views and needs at least two, got {len(views)}')
+    for index, view in enumerate(views[1:], 1):
+        check_pair(**{'views[0]': views[0], f'views[{index}]': view})
 
 
 def check_classes(name: str, classes: Tensor, rows: int | None = None) -> None:

@@ -37,6 +37,37 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
     return target.T @ pred
 
 
+class _Gram(torch.autograd.Function):
+    """The smaller product of a matrix with itself; its gradient takes one product, not two."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z @ z.T if z.size(0) <= z.size(1) else z.T @ z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        grad = grad + grad.T
+        return grad @ z if z.size(0) <= z.size(1) else z @ grad
+
+
+def gram(z: Tensor) -> Tensor:
+    r"""The smaller of :math:`Z Z^\top` (N, N) and :math:`Z^\top Z` (D, D).
+
+    It is :func:`cross_gram` of a batch with itself, with a cheaper gradient.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        Symmetric matrix of side min(N, D). Gradient flows, once: it cannot be differentiated again.
+    """
+    check_matrix('z', z)
+    return _Gram.apply(z)
+
+
 class _LogDetTaylor(torch.autograd.Function):
     """The series with its derivative f'(C) in place of a graph.
 
@@ -90,6 +121,30 @@ def log_det_taylor(c: Tensor, order: int = 4) -> Tensor:
     check_square('c', c)
     require(COUNT, order=order)
     return _LogDetTaylor.apply(c, order)
+
+
+def matrix_log_taylor(c: Tensor, order: int = 4) -> Tensor:
+    r"""Taylor series of :math:`\log(I + C)` cut after ``order`` terms, a matrix.
+
+    .. math:: \sum_{k=1}^{n} \frac{(-1)^{k+1}}{k} C^k
+
+    Its trace is :func:`log_det_taylor`.
+
+    Args:
+        c: (N, N), need not be symmetric.
+        order: n >= 1.
+
+    Returns:
+        (N, N). Gradient flows.
+    """
+    check_square('c', c)
+    require(COUNT, order=order)
+    eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
+    # Horner's scheme: the innermost factor comes first.
+    factor = eye / order
+    for k in range(order - 1, 0, -1):
+        factor = eye / k - c @ factor
+    return c @ factor
 
 
 def log_det_exact(c: Tensor) -> Tensor:
@@ -165,3 +220,59 @@ def coding_length(z: Tensor, distortion: float) -> Tensor:
     check_matrix('z', z)
     n, d = z.shape
     return (n + d) / 2 * log_det_exact(cross_gram(z, z) / (n * distortion))
+
+
+class _HalfLogDet(torch.autograd.Function):
+    """Half of log det of a symmetric matrix by Cholesky; its gradient is half of the inverse."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        ctx.save_for_backward(factor)
+        # The diagonal of a factor that was given up holds anything.
+        return factor.diagonal().log().sum().where(failed == 0, torch.nan)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (factor,) = ctx.saved_tensors
+        return grad / 2 * torch.cholesky_inverse(factor)
+
+
+def half_log_det(matrix: Tensor) -> Tensor:
+    r""":math:`\frac{1}{2} \log\det A` by Cholesky factorisation. Nothing waits for the device.
+
+    Args:
+        matrix: (K, K), symmetric and positive definite.
+
+    Returns:
+        Scalar; NaN if the matrix is not positive definite. Gradient flows, once: it cannot be
+        differentiated again.
+    """
+    check_square('matrix', matrix)
+    return _HalfLogDet.apply(matrix)
+
+
+def coding_rate(z: Tensor, eps: float) -> Tensor:
+    r"""Rate of coding N vectors, the expansion term of SimDINO and EMP-SSL.
+
+    .. math:: R = \frac{1}{2} \log\det\left(I + \frac{D}{N \epsilon} Z^\top Z\right)
+
+    It is :func:`coding_length` with a distortion of :math:`\epsilon / D`, divided by N + D. Nothing
+    waits for the device.
+
+    Args:
+        z: (N, D), rows of unit length.
+        eps: :math:`\epsilon > 0`, of whole vectors.
+
+    Returns:
+        Scalar in nats, >= 0; NaN if ``eps`` is so small that rounding leaves no positive matrix.
+        Gradient flows, once: it cannot be differentiated again.
+
+    Source:
+        arXiv 2304.03977, eq. 3; arXiv 2502.10385, eq. 6.
+    """
+    require(POSITIVE, eps=eps)
+    n, d = z.shape
+    matrix = gram(z) * (d / (n * eps))
+    return half_log_det(matrix + torch.eye(len(matrix), dtype=z.dtype, device=z.device))

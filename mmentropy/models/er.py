@@ -13,6 +13,7 @@ Source:
 """
 
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from mmengine.dist import get_world_size
@@ -177,16 +178,18 @@ class ER(BaseSelfSupervisor):
         """Return ``loss``, ``entropy`` and ``reconstruction`` of a batch.
 
         Args:
-            inputs: Two views, each (N, C, H, W); with an EMA any number of local crops may follow.
+            inputs: Two or more views, each (N, C, H, W). Without an EMA the loss is the mean over
+                their pairs; with one, those after the second are local crops without a target.
             data_samples: Unused.
 
         Raises:
-            ValueError: Wrong number of views.
+            ValueError: Fewer than two views.
             FloatingPointError: A term is not finite.
         """
         if self.target_net is None:
-            z = project(self, inputs, most=2)
-            return mean_over_ranks('ER', mean_terms([self.head.loss(*z)]), z)
+            z = project(self, inputs)
+            terms = mean_terms(self.head.loss(*pair) for pair in combinations(z, 2))
+            return mean_over_ranks('ER', terms, z)
         z = project(self, inputs)
         targets = target_projections(self, inputs[:2])
         terms = mean_over_pairs(partial(self.head.loss, distill=True), z, targets)

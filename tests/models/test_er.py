@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from formulas import unit_rows
-from networks import build
+from networks import batch, build
 
 from mmentropy.functional import simplex, sphere
 from mmentropy.models import ERLoss
@@ -21,6 +21,17 @@ def test_er_distilled_maximises_the_entropy_of_the_online_branch():
     assert float(both['loss']) == pytest.approx(
         float(both['reconstruction']) - float(both['entropy']), rel=1e-4
     )
+
+
+def test_er_without_a_target_is_the_mean_over_pairs_of_views(training):
+    model = build('er_simclr')
+    views = batch(views=3)['inputs']
+    terms = model(views, mode='loss')
+    z = [model.neck(model.backbone(x))[0] for x in views]
+    pairs = [(z[0], z[1]), (z[0], z[2]), (z[1], z[2])]
+    for name in ('loss', 'entropy', 'reconstruction'):
+        expected = sum(ERLoss()(*pair)[name] for pair in pairs) / 3
+        torch.testing.assert_close(terms[name], expected)
 
 
 def test_er_sharpens_the_target_alone():

@@ -1,4 +1,4 @@
-"""MEC as a regulariser of mmpretrain's algorithms."""
+"""Objectives as regularisers of mmpretrain's algorithms."""
 
 import pytest
 import reference
@@ -6,7 +6,7 @@ import torch
 from mmpretrain.registry import MODELS
 from networks import BACKBONE, NECK, PREDICTOR, batch
 
-from mmentropy.models.with_mec import two_projections
+from mmentropy.models.with_objective import view_projections
 
 LATENT = dict(type='LatentPredictHead', predictor=PREDICTOR, loss=dict(type='CosineSimilarityLoss'))
 OTHERS = dict(
@@ -90,5 +90,32 @@ def test_mec_refuses_what_it_cannot_regularise(training):
             MODELS.build(dict(cfg, algorithm='SimSiam', weight=weight))
     for shapes in ([(8, 4)], [(8, 4)] * 3, []):
         outputs = [torch.zeros(shape) for shape in shapes]
-        with pytest.raises(ValueError, match='two projections per image'):
-            two_projections(outputs, rows=8)
+        with pytest.raises(ValueError, match='projections of 2 views of 8 images'):
+            view_projections(outputs, views=2, rows=8)
+
+
+@pytest.mark.parametrize('objective', ['MECLoss', 'ERLoss', 'VICRegLoss', 'MMCRLoss', 'LeJEPALoss'])
+def test_any_objective_regularises_three_views(objective, training):
+    """A loss of two views is averaged over the pairs."""
+    model = MODELS.build(
+        dict(
+            type='WithObjective',
+            algorithm='JointEmbedding',
+            objective=dict(type=objective),
+            weight=0.3,
+            together=False,
+            backbone=BACKBONE,
+            neck=NECK,
+            head=dict(type='FroSSLLoss'),
+        )
+    )
+    data = batch(views=3)
+    terms = model(**data, mode='loss')
+    z = [model.neck(model.backbone(x))[0] for x in data['inputs']]
+    torch.testing.assert_close(terms['loss_main'], model.head(*z)['loss'])
+    if objective in ('MECLoss', 'ERLoss'):
+        pairs = [(z[0], z[1]), (z[0], z[2]), (z[1], z[2])]
+        expected = sum(model.objective(*pair)['loss'] for pair in pairs) / 3
+    else:
+        expected = model.objective(*z)['loss']
+    torch.testing.assert_close(terms['loss_objective'], 0.3 * expected)

@@ -1,0 +1,91 @@
+r"""Entropies of a spectrum: that of a Gram matrix as a density matrix, and its nuclear norm.
+
+A batch Z (N, D) has the Gram matrix :math:`G = Z Z^\top` or :math:`Z^\top Z`, whose non-zero
+eigenvalues are the same; :func:`~mmentropy.functional.coding.gram` takes the smaller one.
+Divided by its trace it is a density matrix :math:`\rho`, and the Renyi entropy of its eigenvalues
+says over how many dimensions the batch spreads. For errors and what is not finite see
+:mod:`mmentropy.functional`.
+
+Source:
+    arXiv 1211.2459 (matrix-based Renyi entropy).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmentropy.checks.arguments import POSITIVE, require
+from mmentropy.checks.tensors import check_square
+
+# A function of eigenvalues: its values and its derivatives.
+Spectral = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class _SpectralSum(torch.autograd.Function):
+    """The sum of f over the eigenvalues of a symmetric matrix, with gradient V f' V^T.
+
+    One decomposition serves value and gradient. Eigenvalues that are rounding count as 0, where f
+    is 0 and its gradient is taken to be 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, f: Spectral) -> Tensor:
+        # The decomposition refuses what is not finite.
+        values, vectors = torch.linalg.eigh(matrix.nan_to_num(posinf=0.0, neginf=0.0))
+        noise = len(values) * torch.finfo(values.dtype).eps * values[-1]
+        positive = values > noise.clamp_min(torch.finfo(values.dtype).tiny)
+        value, slope = f(values.where(positive, 1.0))
+        ctx.save_for_backward(vectors, slope.where(positive, 0.0))
+        return value.where(positive, 0.0).sum() + 0 * matrix.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        vectors, slope = ctx.saved_tensors
+        return grad * (vectors * slope) @ vectors.T, None
+
+
+def matrix_entropy(gram: Tensor, order: float = 1.0) -> Tensor:
+    r"""Renyi entropy of a Gram matrix, divided by its trace.
+
+    .. math:: S_\alpha = \frac{1}{1 - \alpha} \log \sum_i p_i^\alpha, \qquad
+              S_1 = -\sum_i p_i \log p_i
+
+    Order 2 is :math:`-2 \log \|\rho\|_F` and needs no decomposition.
+
+    Args:
+        gram: (K, K), symmetric and positive semidefinite.
+        order: :math:`\alpha > 0`.
+
+    Returns:
+        Scalar in nats, in [0, log K]; 0 for a matrix of rank one, or of zeros. Gradient flows,
+        once: it cannot be differentiated again.
+    """
+    check_square('gram', gram)
+    require(POSITIVE, order=order)
+    trace = gram.trace()
+    rho = gram / trace.clamp_min(torch.finfo(gram.dtype).tiny)
+    if order == 1:
+        return _SpectralSum.apply(rho, lambda p: (torch.special.entr(p), -1 - p.log()))
+    if order == 2:
+        moment = rho.square().sum()
+    else:
+        moment = _SpectralSum.apply(rho, lambda p: (p**order, order * p ** (order - 1)))
+    # A matrix of zeros has no density.
+    return moment.where(trace != 0, 1.0).log() / (1 - order)
+
+
+def nuclear_norm(gram: Tensor) -> Tensor:
+    r"""Sum of the singular values of Z, the square roots of the eigenvalues of its Gram matrix.
+
+    Args:
+        gram: (K, K), :math:`Z Z^\top` or :math:`Z^\top Z`.
+
+    Returns:
+        Scalar >= 0. Gradient flows, once; singular values that are rounding have none.
+    """
+    check_square('gram', gram)
+    return _SpectralSum.apply(gram, lambda p: (p.sqrt(), 0.5 * p.rsqrt()))
