@@ -160,6 +160,27 @@ def traceback_in(folder: str, rank: int) -> Iterator[None]:
         raise RuntimeError(f'{one_line(error)} (traceback: {path})') from error
 
 
+def say_import_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Say in one line what users cause before a tool begins, which is that an import fails."""
+    if not issubclass(kind, USER_ERRORS):
+        return sys.__excepthook__(kind, error, trace)
+    files = [Path(frame.filename).parts for frame in traceback.extract_tb(trace)]
+    failing = [
+        parts[parts.index('site-packages') + 1] for parts in files if 'site-packages' in parts
+    ]
+    named = isinstance(error, ModuleNotFoundError) or not failing
+    where = '' if named else f'{failing[-1]} cannot be imported: '
+    print(
+        f"error: {where}{one_line(error)}; pip install -e '.[onedl]', or '.[openmmlab]' for "
+        'upstream, installs what is missing, and tools/doctor.py says what clashes',
+        file=sys.stderr,
+    )
+
+
+# The body of each tool has errors_in_one_line() around it.
+sys.excepthook = say_import_error
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says in one line."""
     # str() of a KeyError is in quotes.

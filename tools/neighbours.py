@@ -28,6 +28,7 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
+from mmentropy.checks.arguments import COUNT, require
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.evaluation.progress import show_progress
@@ -40,6 +41,7 @@ def main() -> None:
     show_progress()
     if not args.of and args.duplicates is None and not args.page:
         raise ValueError('nothing to do: add --of PATH, --duplicates 0.98 or --page map.html')
+    require(COUNT, k=args.k)
     found = read_embedding(args.features)
     check_distinct(found.features)
     table = csv.writer(sys.stdout, delimiter='\t', lineterminator='\n')

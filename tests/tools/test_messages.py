@@ -25,6 +25,7 @@ READERS = {
     'config.py': ['FILE'],
     'embed.py': ['FILE', 'images'],
     'evaluate.py': ['FILE'],
+    'folder_statistics.py': ['FILE'],
     'export.py': ['FILE', '--to', 'timm', '--out', 'out.pth'],
     'import_official.py': ['FILE', '--out', 'out.pth'],
     'make_subset.py': ['FILE', '--fraction', '0.1', '--out', 'out.txt'],
@@ -96,6 +97,44 @@ def test_help_imports_nothing_slow():
     assert [f'{tool} False' for tool in TOOLS] == [
         line for line in done.stdout.splitlines() if line.endswith(('.py False', '.py True'))
     ]
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (
+            'ModuleNotFoundError("No module named mmengine")',
+            'No module named mmengine; pip install',
+        ),
+        ('OSError("libcudart.so is missing")', 'libcudart.so is missing; pip install'),
+    ],
+)
+def test_packages_that_are_not_there(error, message):
+    """In one process, in which no tool can import mmengine."""
+    arguments = {tool: READERS.get(tool, ['coco']) for tool in TOOLS}
+    arguments |= dict.fromkeys(WITHOUT_ARGUMENTS, [])
+    del arguments['doctor.py']
+    code = (
+        'import runpy, sys\n'
+        'sys.path.insert(0, "tools")\n'
+        'class Broken:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        '        if name == "mmengine":\n'
+        f'            raise {error}\n'
+        'sys.meta_path.insert(0, Broken())\n'
+        f'for tool, others in {arguments}.items():\n'
+        '    sys.argv = [tool, *others]\n'
+        '    try:\n'
+        '        runpy.run_path("tools/" + tool, run_name="__main__")\n'
+        '    except Exception:\n'
+        '        sys.excepthook(*sys.exc_info())\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, text=True, capture_output=True
+    )
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(arguments)
+    assert all(line.startswith('error: ') and message in line for line in lines), done.stderr
 
 
 def test_help_names_what_there_is(monkeypatch, capsys):
