@@ -108,3 +108,41 @@ def test_the_authors_constant_changes_the_gradient_on_the_simplex_only(support):
     off = float((gradients[1] - gradients[0]).norm() / gradients[0].norm())
     # Logits of standard normal noise are near one-hot at temperature 0.1.
     assert off == 0 if support == 'sphere' else off > 2
+
+
+def test_both_terms_take_the_authors_constant():
+    z1, z2 = torch.randn(2, 64, 128, dtype=torch.float64)
+    ours, theirs = [
+        {
+            support: ERLoss(support=support, authors_constant=authors)(z1, z2)
+            for support in ('sphere', 'simplex')
+        }
+        for authors in (False, True)
+    ]
+    probs = [(10 * z).softmax(1) for z in (z1, z2)]
+    for terms, eps in ((ours['simplex'], 0.0), (theirs['simplex'], 1e-7)):
+        entropy = sum(float(simplex.discrete_entropy(p, eps=eps)) for p in probs) / 2
+        error = float(simplex.discrete_reconstruction(*probs, eps=eps))
+        assert float(terms['entropy']) == pytest.approx(entropy, rel=1e-12)
+        assert float(terms['reconstruction']) == pytest.approx(error, rel=1e-12)
+    # On the sphere both terms contain the normaliser, so that the loss stays.
+    change = sphere.vmf_log_normalizer(128, 10.0) - sphere.vmf_log_normalizer(128, 10.0, True)
+    for name, expected in (('entropy', change), ('reconstruction', change), ('loss', 0.0)):
+        difference = float(theirs['sphere'][name] - ours['sphere'][name])
+        assert difference == pytest.approx(expected, abs=1e-9), name
+    assert abs(change) > 1
+
+
+@pytest.mark.parametrize('support', ['simplex', 'sphere'])
+def test_a_target_gets_no_gradient_and_one_rank_gathers_nothing(support):
+    z1, z2 = (z.requires_grad_() for z in torch.randn(2, 16, 8, dtype=torch.float64))
+    for distill in (True, False):
+        alone, gathered = [
+            ERLoss(support=support, gather=gather)(z1, z2, distill=distill)
+            for gather in (False, True)
+        ]
+        for name, value in alone.items():
+            torch.testing.assert_close(gathered[name], value)
+        assert alone['loss'].requires_grad
+        (gradient,) = torch.autograd.grad(alone['loss'], z2, allow_unused=True)
+        assert (gradient is None) == distill
