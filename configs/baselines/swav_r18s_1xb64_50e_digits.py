@@ -40,6 +40,7 @@ model = dict(
             type='SwAVLoss',
             feat_dim=128,
             num_prototypes=64,
+            # 0.05 in facebookresearch/swav@06b1b7c, with which assignments stay uniform here.
             epsilon=0.02,
             sinkhorn_iterations=3,
             temperature=0.1,
