@@ -28,22 +28,20 @@ def check_save_best(runner: Runner) -> None:
     hook = _checkpoint_hook(runner)
     if hook is None:
         return
-    ours = hasattr(runner.val_loop, 'scalar_names')
-    measuring = [runner.val_loop] if ours else runner.hooks
-    measuring = [other for other in measuring if hasattr(other, 'scalar_names')]
+    loop = runner.val_loop
+    # The metrics of any other validation are known to mmengine alone.
+    of_loop = hasattr(loop, 'scalar_names')
+    measuring = [loop] if of_loop else [h for h in runner.hooks if hasattr(h, 'scalar_names')]
     offered = [name for other in measuring for name in other.scalar_names(runner)]
-    choice = "add custom_hooks=[dict(type='EntropyMonitorHook')]"
-    if offered:
-        choice = f'choose from {", ".join(offered)}'
+    advice = "add custom_hooks=[dict(type='EntropyMonitorHook')]"
+    if loop is not None and not of_loop:
+        advice = 'set val_cfg, val_dataloader and val_evaluator to None'
+    elif offered:
+        advice = f'choose from {", ".join(offered)}'
     for key in hook.key_indicators:
-        if runner.val_loop is not None and not ours and key in offered:
-            raise ValueError(
-                f'save_best={key!r} is not measured by validation: set '
-                'val_cfg, val_dataloader and val_evaluator to None'
-            )
-        if (ours or runner.val_loop is None) and key not in offered:
-            by = 'the validation' if ours else 'no hook'
-            raise ValueError(f'save_best={key!r} is measured by {by}: {choice}')
+        if (key in offered) != (loop is None or of_loop):
+            measured = 'measured by no hook' if loop is None else 'not measured by validation'
+            raise ValueError(f'save_best={key!r} is {measured}: {advice}')
 
 
 @master_only
