@@ -7,6 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+from torch.utils.data import DataLoader, Dataset
+
 # By this number of linux/prctl.h a process asks for a signal when its parent ends.
 PR_SET_PDEATHSIG = 1
 
@@ -18,6 +21,15 @@ def end_with_parent(worker: int = 0) -> None:
     waits for a reader first, and so for ever.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def list_loader(
+    dataset: Dataset, batch_size: int, num_workers: int = 0, **kwargs: Any
+) -> DataLoader:
+    """Return a loader of lists of items, which draws nothing from the global generator."""
+    kwargs.setdefault('generator', torch.Generator())
+    settings: Any = dict(num_workers=num_workers, collate_fn=list, worker_init_fn=end_with_parent)
+    return DataLoader(dataset, batch_size, **settings, **kwargs)
 
 
 def guard_loader(loader: Any) -> None:

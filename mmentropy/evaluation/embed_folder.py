@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.datasets import ImageFolder
-from mmentropy.datasets.loader_processes import end_with_parent
+from mmentropy.datasets.loader_processes import list_loader
 from mmentropy.datasets.unreadable_images import reason
 from mmentropy.evaluation.embedding_file import Parts, write_npz, write_parquet
 from mmentropy.evaluation.file_encoder import FileEncoder
@@ -103,14 +103,7 @@ def embed_folder(
     with _parts_of(out) as parts:
         rows = range(get_rank(), len(images), get_world_size())
         files = _Files(images, rows, encoder, thumbnails)
-        loader = DataLoader(
-            files,
-            batch_size,
-            num_workers=num_workers,
-            collate_fn=list,
-            worker_init_fn=end_with_parent,
-            generator=torch.Generator(),
-        )
+        loader = list_loader(files, batch_size, num_workers)
         encode_rows(loader, encoder, parts / str(get_rank()))
         barrier()
         if get_rank() != 0:

@@ -12,10 +12,10 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
-from mmentropy.datasets.loader_processes import end_with_parent
+from mmentropy.datasets.loader_processes import list_loader
 from mmentropy.distributed import unwrapped
 from mmentropy.evaluation.progress import progress
 
@@ -199,17 +199,9 @@ def _gather_rows(
     if size == 0:
         raise ValueError(f'data set {name} is empty')
     classes = multi_label_classes(rows)
-    loader = DataLoader(
-        rows,
-        batch_size,
-        # On several ranks it repeats the first rows at the end, so that all gather equally often.
-        sampler=DefaultSampler(rows, shuffle=False, seed=0),
-        num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=end_with_parent,
-        # Without a generator of its own a loader draws from the global one.
-        generator=torch.Generator(),
-    )
+    # On several ranks it repeats the first rows at the end, so that all gather equally often.
+    sampler = DefaultSampler(rows, shuffle=False, seed=0)
+    loader = list_loader(rows, batch_size, num_workers, sampler=sampler)
     features, labels = [], []
     for items in progress(loader, f'features of {name}'):
         inputs, samples = collate(items, name)

@@ -1,7 +1,6 @@
 """Fine-tuning of the whole network on few labels."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmentropy.checks.arguments import COUNT, INDEX, POSITIVE, require
-from mmentropy.datasets.loader_processes import end_with_parent
+from mmentropy.datasets.loader_processes import list_loader
 from mmentropy.evaluation.features import backbone_features, collate, eval_mode, preprocess
 from mmentropy.evaluation.progress import progress
 
@@ -50,16 +49,15 @@ def finetune_accuracy(
     require(POSITIVE, learning_rate=learning_rate)
     require(INDEX, num_workers=num_workers, seed=seed)
     batch_size = min(batch_size, len(train))
-    settings: Any = dict(num_workers=num_workers, collate_fn=list, worker_init_fn=end_with_parent)
-    loader = DataLoader(
+    loader = list_loader(
         train,
         batch_size,
+        num_workers,
         shuffle=True,
         # The rest could be one image, which has no batch statistics.
         drop_last=True,
         persistent_workers=num_workers > 0,
         generator=torch.Generator().manual_seed(seed),
-        **settings,
     )
     epochs = max(epochs, math.ceil(min_steps / len(loader)))
     device = next(backbone.parameters()).device
@@ -68,7 +66,7 @@ def finetune_accuracy(
         network = _Network(backbone, data_preprocessor, train).to(device)
         _train(network, loader, epochs, learning_rate * batch_size / 256)
     correct = 0
-    loader = DataLoader(test, 256, generator=torch.Generator(), **settings)
+    loader = list_loader(test, 256, num_workers)
     with eval_mode(network), torch.no_grad():
         for items in progress(loader, 'testing'):
             logits, labels = network(items)

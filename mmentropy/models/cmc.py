@@ -27,16 +27,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mmentropy.checks.arguments import (
-    DICT,
-    NUMBER,
-    POSITIVE,
-    SEVERAL,
-    Rule,
-    one_of,
-    require,
-    some,
-)
+from mmentropy.checks.arguments import DICT, NUMBER, POSITIVE, SEVERAL, Rule, one_of, require, some
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import gather
 from mmentropy.functional.colour import rgb_to_lab

@@ -20,12 +20,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, SEVERAL, require
-from mmentropy.models.base import (
-    check_parts,
-    in_full_precision,
-    mean_over_ranks,
-    mean_terms,
-)
+from mmentropy.models.base import check_parts, in_full_precision, mean_over_ranks, mean_terms
 
 
 @MODELS.register_module()

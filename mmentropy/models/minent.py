@@ -33,12 +33,7 @@ from mmentropy.functional.minimum_entropy import (
     min_entropy_loss,
     nearest_min_entropy,
 )
-from mmentropy.models.base import (
-    check_parts,
-    in_full_precision,
-    mean_over_ranks,
-    project,
-)
+from mmentropy.models.base import check_parts, in_full_precision, mean_over_ranks, project
 
 CLASSES = Rule('one or several integers >= 2', lambda x: SEVERAL.test(x) or some(SEVERAL).test(x))
 

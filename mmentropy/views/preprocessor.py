@@ -43,10 +43,7 @@ class PerChannelPreprocessor(SelfSupDataPreprocessor):
     """
 
     def __init__(
-        self,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        **kwargs: Any,
+        self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         require(or_none(some(NUMBER)), mean=mean)

@@ -15,12 +15,7 @@ from mmentropy.checks.arguments import one_of, require
 from mmentropy.weights.backbone import State, first_difference, load_backbone
 from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
 from mmentropy.weights.huggingface_folder import check_folder, save_folder
-from mmentropy.weights.key_tables import (
-    TIMM_VIT,
-    TRANSFORMERS_RESNET,
-    renamed,
-    to_transformers_vit,
-)
+from mmentropy.weights.key_tables import TIMM_VIT, TRANSFORMERS_RESNET, renamed, to_transformers_vit
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import chosen_config
 
