@@ -7,6 +7,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from mmengine.logging import MessageHub  # noqa: E402
 
+from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP  # noqa: E402
+
 torch.set_num_threads(1)
 
 
@@ -24,3 +26,13 @@ def deterministic():
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def training():
+    """What a Runner tells the models, 10 iterations long."""
+    hub = MessageHub.get_current_instance()
+    hub.update_info('max_iters', 10)
+    hub.update_info('iter', 0)
+    hub.update_info(ITERATIONS_PER_STEP, 1)
+    return hub

@@ -31,6 +31,12 @@ def parse_args() -> argparse.Namespace:
         help='automatic mixed precision; bfloat16 also on CPU',
     )
     parser.add_argument(
+        '--accumulate',
+        type=int,
+        metavar='K',
+        help='encode each batch in K parts, with the gradient of the whole and the memory of one',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the actual over the base batch',
@@ -97,6 +103,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         raise ValueError('--amp float16 needs a GPU; on a CPU there is --amp bfloat16')
     if args.amp:
         cfg.optim_wrapper.type = AMP_WRAPPERS[args.amp]
+    if args.accumulate is not None:
+        hook = dict(type='ExactAccumulationHook', parts=args.accumulate)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), hook]
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError(

@@ -4,6 +4,9 @@ from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
+from mmentropy.distributed import unwrapped
+from mmentropy.engine.exact_accumulation import PARTS
+
 
 def iterations_per_step(runner: Runner) -> int:
     """Return how many iterations share a step; 1 where the algorithm has several optimisers."""
@@ -26,6 +29,19 @@ def accumulation_line(runner: Runner) -> str:
     return (
         f'accumulation: {steps} iterations x {rows} = {steps * rows} images a step of the '
         f'optimiser; entropies and batch statistics see {rows}'
+    )
+
+
+def parts_line(runner: Runner) -> str:
+    """Tell in how many parts a batch is encoded; '' if it is encoded as a whole."""
+    parts = getattr(unwrapped(runner.model), PARTS, 1)
+    if parts == 1:
+        return ''
+    rows = batch_of(runner) // get_world_size()
+    return (
+        f'exact accumulation: the {rows} images of a process are encoded in {parts} parts of '
+        f'{-(-rows // parts)}, which is the memory they take; the objective sees all images, batch '
+        'norm those of a part'
     )
 
 

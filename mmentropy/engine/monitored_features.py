@@ -18,6 +18,7 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
 from mmentropy.checks.config_parts import innermost_dataset
+from mmentropy.engine.exact_accumulation import Deferred
 from mmentropy.engine.random_state import seed_host
 from mmentropy.evaluation.features import eval_mode, pool
 from mmentropy.models import TwoProjectors
@@ -192,7 +193,7 @@ class TrainingFeatures:
 
     def __init__(self, model: BaseSelfSupervisor) -> None:
         self.views: list[Tensor] = []
-        self.interleaved = False
+        self.interleaved: bool | None = None
         self.rows: Features = defaultdict(list)
         self.handles = [
             model.data_preprocessor.register_forward_hook(self._see_views),
@@ -227,11 +228,13 @@ class TrainingFeatures:
 
     def _see_backbone(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         x = args[0] if args else next(iter(kwargs.values()))
-        if not self.rows['backbone'] and len(self.views) > 1:
+        if self.interleaved is None and len(self.views) > 1:
             # SimCLR puts the views of an image in neighbouring rows, others view after view.
             second = self.views[1]
             self.interleaved = len(x) == 2 * len(second) and torch.equal(x[1], second[0])
-        self.rows['backbone'].append(pooled(output, module, len(x)))
+        # The features of its parts have passed, or will.
+        if not isinstance(output, Deferred):
+            self.rows['backbone'].append(pooled(output, module, len(x)))
 
     def _see_neck(self, module: nn.Module, args: tuple, output: Any) -> None:
         z = output[0] if isinstance(output, (tuple, list)) else output

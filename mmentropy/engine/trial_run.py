@@ -15,7 +15,12 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmentropy.distributed import unwrapped
-from mmentropy.engine.accumulation import accumulation_line, batch_of, iterations_per_step
+from mmentropy.engine.accumulation import (
+    accumulation_line,
+    batch_of,
+    iterations_per_step,
+    parts_line,
+)
 from mmentropy.engine.checkpoint_room import readable_size, require_room
 from mmentropy.engine.train_loop import has_stepped
 
@@ -119,7 +124,7 @@ def data_lines(runner: Runner) -> list[str]:
     lines = [
         f'data: {len(loader.dataset):,} images, {ranks} process{"es" if ranks > 1 else ""} '
         f'x batch {rows // ranks} = {rows}, {len(loader):,} iterations an epoch',
-        *filter(None, [accumulation_line(runner)]),
+        *filter(None, [accumulation_line(runner), parts_line(runner)]),
     ]
     scale = runner.cfg.get('auto_scale_lr') or {}
     base = scale.get('base_batch_size') or batch

@@ -55,6 +55,8 @@ class JointEmbedding(BaseSelfSupervisor):
             groups.setdefault(view.shape if self.together else index, []).append(index)
         found: dict[int, Tensor] = {}
         for members in groups.values():
-            z = self.neck(self.backbone(torch.cat([views[i] for i in members])))[0]
-            found.update(zip(members, z.chunk(len(members))))
+            # The views of an image are neighbours, so that a part of the rows has whole images.
+            rows = torch.stack([views[i] for i in members], dim=1).flatten(0, 1)
+            z = self.neck(self.backbone(rows))[0]
+            found.update(zip(members, z.unflatten(0, (-1, len(members))).unbind(dim=1)))
         return [found[index] for index in range(len(views))]
