@@ -54,6 +54,8 @@ DATA = dict(
 )
 METRICS = dict(linear='linear', knn='kNN (k = 20)', knn5='kNN (k = 5, Euclidean)')
 BEGIN, END = '<!-- recipes: begin, generated -->', '<!-- recipes: end -->'
+# From this batch on a header says how to train on fewer cards.
+LARGE_BATCH = 2048
 # The part of a recipe's docstring that this tool writes.
 HEADER = re.compile(r'^Paper:.*?^Ours:.*?^Run:.*?(?=^""")', re.MULTILINE | re.DOTALL)
 
@@ -135,7 +137,7 @@ def with_header(name: str, published: dict, records: list[dict]) -> str:
         command = f'python tools/train.py {command}'
     else:
         command = f'bash tools/dist_train.sh {command} {gpus}'
-    lines = [f'Paper: {paper}', f'Ours: {ours}', f'Run: {command}']
+    lines = [f'Paper: {paper}', f'Ours: {ours}', f'Run: {command}', *fewer_cards(name)]
     header = ''.join(
         textwrap.fill(line, 98, subsequent_indent='    ', break_on_hyphens=False) + '\n'
         for line in lines
@@ -144,6 +146,24 @@ def with_header(name: str, published: dict, records: list[dict]) -> str:
     if not HEADER.search(text):
         raise SystemExit(f'error: the docstring of configs/{name}.py lacks Paper:, Ours: and Run:')
     return HEADER.sub(lambda _: header, text, count=1)
+
+
+def fewer_cards(name: str) -> list[str]:
+    """How a recipe of a large batch is run on one, four and eight cards; [] for others."""
+    rows = int(part(r'_\d+xb(\d+)_', name))
+    batch = rows * int(part(r'_(\d+)xb\d+_', name))
+    if batch < LARGE_BATCH:
+        return []
+    counts = {cards: batch // (rows * cards) for cards in (1, 4, 8) if batch > rows * cards}
+    # ER takes the entropy of a card's own rows, of which each iteration has as many.
+    if name.startswith('er/'):
+        ways = [f'{cards} with optim_wrapper.accumulative_counts={n}' for cards, n in counts.items()]
+    else:
+        ways = [
+            f'{cards} with --accumulate {n} and train_dataloader.batch_size={n * rows}'
+            for cards, n in counts.items()
+        ]
+    return [f'Fewer cards: {", ".join(ways)}.']
 
 
 def model(name: str, collection: str, published: dict, records: list[dict]) -> dict[str, Any]:

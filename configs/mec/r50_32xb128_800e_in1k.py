@@ -3,6 +3,9 @@
 Paper: 74.5 linear (arXiv 2210.11464 table 1).
 Ours: not run.
 Run: bash tools/dist_train.sh configs/mec/r50_32xb128_800e_in1k.py 32
+Fewer cards: 1 with --accumulate 32 and train_dataloader.batch_size=4096, 4 with --accumulate 8
+    and train_dataloader.batch_size=1024, 8 with --accumulate 4 and
+    train_dataloader.batch_size=512.
 """
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'

@@ -6,6 +6,9 @@ projector and predictor are those of mmpretrain's MoCo v3.
 Paper: 73.4 linear (arXiv 2210.11464 table 6).
 Ours: not run.
 Run: bash tools/dist_train.sh configs/mec/vits_16xb256_300e_in1k.py 16
+Fewer cards: 1 with --accumulate 16 and train_dataloader.batch_size=4096, 4 with --accumulate 4
+    and train_dataloader.batch_size=1024, 8 with --accumulate 2 and
+    train_dataloader.batch_size=512.
 """
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'

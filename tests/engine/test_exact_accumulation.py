@@ -159,6 +159,29 @@ def test_two_ranks_in_parts_equal_one_process(tmp_path):
                 assert_equal(found[name], whole[name])
 
 
+def with_batch_norm_of_ranks(rank, world):
+    """Two ranks, or one process whose parts hold the rows that both have in theirs."""
+    model = built('vicreg', batch_norm=True)
+    accumulate_exactly(model, 4)
+    rows = torch.arange(8).view(4, 2)
+    order = torch.cat([rows, rows + 8], dim=1).flatten()
+    if world > 1:
+        order = rows.flatten() + 8 * rank
+        ranks = DistributedDataParallel(AsLoss(model), broadcast_buffers=False)
+    else:
+        ranks = AsLoss(model)
+    ranks([view[order] for view in views()]).backward()
+    return {n: p.grad for n, p in model.named_parameters()}, dict(model.named_buffers())
+
+
+@pytest.mark.slow
+def test_batch_norm_over_ranks_in_parts(tmp_path):
+    grads, buffers = with_batch_norm_of_ranks(0, 1)
+    for found_grads, found_buffers in on_ranks(with_batch_norm_of_ranks, 2, tmp_path):
+        torch.testing.assert_close(found_grads, grads, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(found_buffers, buffers, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.slow
 def test_memory_is_that_of_a_part():
     """Above what a process takes before its first step, at 96 pixels."""

@@ -1,0 +1,11 @@
+"""BYOL+ER on ImageNet-1k at batch 4096 on one card: 16 iterations of 256 images share a step.
+
+ER takes its entropy of 256 images either way, so that ordinary accumulation has the same gradient.
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/er/er_byol_onecard_r50_1xb256_400e_in1k.py
+"""
+
+_base_ = 'er_byol_r50_16xb256_400e_in1k.py'
+optim_wrapper = dict(accumulative_counts=16)
