@@ -157,7 +157,8 @@ def fewer_cards(name: str) -> list[str]:
     counts = {cards: batch // (rows * cards) for cards in (1, 4, 8) if batch > rows * cards}
     # ER takes the entropy of a card's own rows, of which each iteration has as many.
     if name.startswith('er/'):
-        ways = [f'{cards} with optim_wrapper.accumulative_counts={n}' for cards, n in counts.items()]
+        option = 'optim_wrapper.accumulative_counts'
+        ways = [f'{cards} with {option}={n}' for cards, n in counts.items()]
     else:
         ways = [
             f'{cards} with --accumulate {n} and train_dataloader.batch_size={n * rows}'
