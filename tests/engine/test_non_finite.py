@@ -1,18 +1,19 @@
 """Iterations that are not finite are left out."""
 
+import copy
 import re
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpretrain.registry import OPTIM_WRAPPERS
 from ranks import on_ranks
 from safe_runs import accumulating, config, disturb, log_of, same, train, weights
 from small import on_rank
 
-from mmentropy.engine.hooks.non_finite import bad_images, check_loss, check_scale
+from mmentropy.engine.hooks.non_finite import bad_images, check_loss, check_scale, guarded
 from mmentropy.engine.train_loop import plain_train_step
 from mmentropy.weights.reader import read_checkpoint
 
@@ -97,6 +98,21 @@ def test_left_out_means_that_nothing_moved(tmp_path):
     assert not torch.equal(
         states[good - 1]['backbone.conv1.weight'], states[good - 2]['backbone.conv1.weight']
     )
+
+
+def test_each_of_several_optimisers_refuses_its_step():
+    layers = torch.nn.ModuleDict(dict(good=torch.nn.Linear(2, 1), bad=torch.nn.Linear(2, 1)))
+    wrapper = OptimWrapperDict(
+        **{name: OptimWrapper(torch.optim.SGD(m.parameters(), 1.0)) for name, m in layers.items()}
+    )
+    before = copy.deepcopy(layers.state_dict())
+    stands = guarded(wrapper, layers)
+    stands['good'].update_params(layers['good'](torch.ones(1, 2)).sum())
+    with pytest.raises(FloatingPointError, match='e.g. of bad.weight'):
+        stands['bad'].update_params(layers['bad'](torch.full((1, 2), torch.inf)).sum())
+    moved = [key for key, value in layers.state_dict().items() if not value.equal(before[key])]
+    assert moved == ['good.weight', 'good.bias']
+    assert isinstance(wrapper['bad'], OptimWrapper)
 
 
 def test_gradients_are_looked_at(tmp_path):

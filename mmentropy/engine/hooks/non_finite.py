@@ -1,13 +1,14 @@
 """Iterations that would ruin the network are left out."""
 
 from collections import defaultdict
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
@@ -35,10 +36,11 @@ class NonFiniteHook(Hook):
     Its images are kept in ``bad_batches/iter_{n}_rank_{r}.pt``, a file for ``torch.load`` with
     ``inputs``, their ``shapes``, the ``samples`` they belong to and the ``error``.
 
-    If several iterations share a step, a bad one takes the gradients before it along. A loss
-    scaler skips overflows itself, so with one only the loss and the scale are looked at. The cost
-    is one wait for the device an iteration, and a collective where there is a loss scaler or no
-    step.
+    Each of several optimisers refuses its step alone: those before it in the iteration have
+    stepped. If several iterations share a step, a bad one takes the gradients before it along. A
+    loss scaler skips overflows itself, so with one only the loss and the scale are looked at. The
+    cost is one wait for the device an iteration, and a collective where there is a loss scaler or
+    no step.
 
     Args:
         patience: After so many iterations in a row training stops with a FloatingPointError, as it
@@ -76,12 +78,8 @@ class NonFiniteHook(Hook):
         """Train on a batch, and return what the model logs, or an empty dict if it is left out."""
         copy_groups(self._buffers, self._copies)
         scaled = hasattr(wrapper, 'loss_scaler')
-        # A wrapper with an ``update_params`` of its own decides itself when to step.
-        plain = not scaled and type(wrapper).update_params is OptimWrapper.update_params
         try:
-            outputs = model.train_step(
-                batch, optim_wrapper=FiniteGradients(wrapper, model) if plain else wrapper
-            )
+            outputs = model.train_step(batch, optim_wrapper=guarded(wrapper, model))
             if scaled or not has_stepped(wrapper):
                 check_loss(outputs)
         except FloatingPointError as error:
@@ -151,6 +149,19 @@ class FiniteGradients:
         """Step, or raise the error of :func:`check_gradients`, and nothing was changed."""
         check_gradients(self.model)
         self.wrapper.step(**kwargs)
+
+
+def guarded(wrapper: Any, model: nn.Module) -> Any:
+    """Return what stands for a wrapper, or for several, and refuses steps that are not finite.
+
+    A loss scaler, or an ``update_params`` of its own, decides itself when to step.
+    """
+    if isinstance(wrapper, OptimWrapperDict):
+        several = copy(wrapper)
+        several.optim_wrappers = {name: guarded(one, model) for name, one in wrapper.items()}
+        return several
+    own = type(wrapper).update_params is not OptimWrapper.update_params
+    return wrapper if own or hasattr(wrapper, 'loss_scaler') else FiniteGradients(wrapper, model)
 
 
 def check_gradients(model: nn.Module) -> None:
