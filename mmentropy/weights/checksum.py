@@ -9,6 +9,7 @@ import os
 import zipfile
 
 from mmentropy.checks.files import size_of
+from mmentropy.weights.declared_sizes import is_all_directory
 
 # The bit among the attributes of a member that marks it as a folder; PKWARE's
 # APPNOTE 6.3.10, section 4.4.15, and the list of attributes of MS-DOS.
@@ -31,9 +32,11 @@ def check_file(path: str | os.PathLike) -> None:
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     size = size_of(path)
     try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as file:
+        with open(path, 'rb') as stream:
+            # The reader refuses parts without end, too.
+            if not zipfile.is_zipfile(stream) or is_all_directory(stream):
+                return
+            file = zipfile.ZipFile(stream)
             members = file.infolist()
             damaged = next((m.filename for m in members if m.external_attr & _FOLDER), None)
             # The reader refuses parts that are larger than the file; they would take long here.

@@ -18,6 +18,9 @@ import torch
 # The steps by which pickle builds the content. Each takes up to 450 bytes of memory here, and a
 # checkpoint of a hundred million weights with its optimizer has some ten thousand.
 _MOST_STEPS = 400_000
+# The bytes of a zip's directory, of which each takes up to ten in memory. That of ten thousand
+# tensors has one MiB.
+_LARGEST_DIRECTORY = 2**24
 # A file of torch before 1.6 begins with so many pickles.
 _OLD_PICKLES = 5
 
@@ -30,13 +33,15 @@ def check_sizes(file: BinaryIO) -> int:
     """Return the size of a file of torch, which declares nothing that it does not have.
 
     Raises:
-        FalseSizeError: parts are compressed, overlap, or have one name; a storage is larger than
-            its part; or the content has more steps than a checkpoint has. In one line, without the
-            name of the file.
+        FalseSizeError: parts are compressed, overlap, are too many, or have one name; a storage is
+            larger than its part; or the content has more steps than a checkpoint has. In one line,
+            without the name of the file.
         Exception: a damaged file can fail at any place.
     """
     size = file.seek(0, io.SEEK_END)
     if zipfile.is_zipfile(file):
+        if is_all_directory(file):
+            raise FalseSizeError(f'it lists its parts in more than {_LARGEST_DIRECTORY:,} bytes')
         with zipfile.ZipFile(file) as archive:
             _check_archive(file, archive.infolist(), size)
     else:
@@ -44,6 +49,13 @@ def check_sizes(file: BinaryIO) -> int:
         _count_steps(op for _ in range(_OLD_PICKLES) for op in pickletools.genops(file))
     file.seek(0)
     return size
+
+
+def is_all_directory(file: BinaryIO) -> bool:
+    """Return whether the directory of a zip file is larger than that of any checkpoint."""
+    # This is how zipfile finds out how much to read.
+    end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    return end[zipfile._ECD_SIZE] > _LARGEST_DIRECTORY  # type: ignore[attr-defined]
 
 
 def _check_archive(file: BinaryIO, members: list[zipfile.ZipInfo], size: int) -> None:

@@ -68,6 +68,21 @@ class SharedBytes:
 LISTS = b'\x80\x02(' + b']' * 2_000_000 + b'l.'
 
 
+def all_directory(count):
+    """A zip file of one empty part, which its directory lists by many names."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        archive.writestr('a', b'')
+    content = file.getvalue()
+    first, end = content.index(b'PK\1\2'), content.index(b'PK\5\6')
+    entry = bytearray(content[first:end])
+    entry[28:30] = struct.pack('<H', 6)
+    listed = b''.join(bytes(entry[:46]) + b'%06x' % i for i in range(count))
+    last = bytearray(content[end:])
+    last[8:16] = struct.pack('<HHL', 0xFFFF, 0xFFFF, len(listed))
+    return content[:first] + listed + bytes(last)
+
+
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     """Return a folder of files, the honest one among them."""
@@ -94,6 +109,7 @@ def files(tmp_path_factory):
     for name, size in dict(long=2**60, lying=500).items():
         data = b'{"w":{"dtype":"F32","shape":[9000000000],"data_offsets":[0,36000000000]}}'
         (folder / f'{name}.safetensors').write_bytes(struct.pack('<Q', size) + data.ljust(500))
+    (folder / 'directory.pth').write_bytes(all_directory(700_000))
     return folder
 
 
@@ -105,6 +121,7 @@ REFUSED = dict(
     expanded='tensors are larger than the file',
     old_steps='more than 400,000 steps',
     twice='two of its parts have one name',
+    directory='it lists its parts in more than',
 )
 
 
