@@ -177,8 +177,9 @@ def say_import_error(kind: type[BaseException], error: BaseException, trace: Any
     )
 
 
-# The body of each tool has errors_in_one_line() around it.
-sys.excepthook = say_import_error
+# The body of each tool has errors_in_one_line() around it; other programs keep their tracebacks.
+if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parent:
+    sys.excepthook = say_import_error
 
 
 def one_line(error: BaseException) -> str:

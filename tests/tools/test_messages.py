@@ -123,9 +123,9 @@ def test_packages_that_are_not_there(error, message):
         f'            raise {error}\n'
         'sys.meta_path.insert(0, Broken())\n'
         f'for tool, others in {arguments}.items():\n'
-        '    sys.argv = [tool, *others]\n'
+        '    sys.argv = ["tools/" + tool, *others]\n'
         '    try:\n'
-        '        runpy.run_path("tools/" + tool, run_name="__main__")\n'
+        '        runpy.run_path(sys.argv[0], run_name="__main__")\n'
         '    except Exception:\n'
         '        sys.excepthook(*sys.exc_info())\n'
     )
