@@ -23,3 +23,11 @@ def test_the_code_of_mec_contradicts_its_paper_in_distortion_and_crops():
         'mec/r50_8xb128_200e_in1k: crops is 0.2 to 1 of the image, '
         'the paper has 0.08 to 1 of the image',
     ]
+
+
+def test_a_fact_about_no_setting_is_named(monkeypatch):
+    stated = dict(paper={'colour': 'red'}, code={}, inferred={}, ours={})
+    monkeypatch.setattr(settings_table, 'facts', lambda name: stated)
+    name = 'mec/r50_8xb128_200e_in1k'
+    found = settings_table.contradictions(name, 'arXiv 2210.11464')
+    assert found == [f'colour is no setting of {name}']

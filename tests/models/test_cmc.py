@@ -58,6 +58,26 @@ def test_bands_add_up_to_the_image():
     assert encoder(split='bands').parts(board[None, None])[0].abs().max() < 1e-6
 
 
+def test_low_frequencies_are_means_of_squares_joined_by_lines():
+    parts = encoder(split='bands', factor=4).parts
+    stripes = torch.tensor([1.0, 1, -1, -1]).repeat(4).expand(1, 1, 16, 16)
+    assert parts(stripes)[0].abs().max() < 1e-6
+    # Between the centres of the outer squares a ramp is low frequencies only.
+    ramp = torch.arange(16.0).expand(1, 1, 16, 16)
+    assert parts(ramp)[1][..., 2:14].abs().max() < 1e-5
+
+
+def test_loss_of_a_batch_compares_the_parts_of_each_view():
+    model = MODELS.build(CONFIGS['cmc'])
+    model.init_weights()
+    model.eval()
+    views = list(torch.randn(2, 4, 3, 16, 16))
+    z = [model.neck(model.backbone(view))[0] for view in views]
+    losses = [model.head(rows[:, :16], rows[:, 16:])['loss'] for rows in z]
+    torch.testing.assert_close(model.loss(views)['loss'], sum(losses) / 2)
+    torch.testing.assert_close(model.loss(views[0])['loss'], losses[0])
+
+
 def test_gray_images_have_no_colour():
     with pytest.raises(ValueError, match=r'got 1 channels; .*split="bands"'):
         encoder().parts(torch.randn(2, 1, 16, 16))

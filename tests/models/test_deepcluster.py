@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from networks import BACKBONE, NECK, batch
 
+from mmentropy.engine.monitored_features import assignment_logits
 from mmentropy.models import ClusterHead
 
 HEAD = dict(type='ClusterHead', in_channels=16, num_clusters=4)
@@ -39,6 +40,9 @@ def test_loss_is_the_cross_entropy_of_both_views_with_the_labels_of_their_images
 
 def test_classifier_is_drawn_by_the_generator():
     first, second = ClusterHead(500, 40), ClusterHead(500, 40)
+    # It is so from the beginning, and the same on all ranks.
+    assert torch.equal(first.prototypes.weight, second.prototypes.weight)
+    assert float(first.prototypes.weight.detach().std()) == pytest.approx(0.01, rel=0.02)
     torch.nn.init.ones_(first.prototypes.bias)
     for head in (first, second):
         head.reset(torch.Generator().manual_seed(5))
@@ -49,7 +53,14 @@ def test_classifier_is_drawn_by_the_generator():
     assert not torch.equal(first.prototypes.weight, second.prototypes.weight)
 
 
+def test_the_monitor_takes_the_logits_as_they_are():
+    model, rows = build(), torch.randn(5, 16)
+    torch.testing.assert_close(assignment_logits(model, rows), model.head.prototypes(rows).detach())
+
+
 def test_what_is_missing_is_said():
+    with pytest.raises(ValueError, match='num_clusters must be an integer >= 2'):
+        ClusterHead(16, 1)
     model = build()
     with pytest.raises(ValueError, match='ClusterHook'):
         model(batch()['inputs'], samples(range(8)), mode='loss')
