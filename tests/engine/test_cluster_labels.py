@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from networks import BACKBONE, NECK
+from ranks import on_ranks
 from safe_runs import log_of, resumed, same, train, weights
 
 from mmentropy.engine.hooks.cluster_labels import STATE, ClusterHook, ClusterSampler
@@ -121,10 +122,12 @@ def aminmax(labels):
     return [int(x) for x in torch.bincount(labels).aminmax()]
 
 
-def test_clusters_are_those_of_whitened_features():
-    """Two groups are found that differ far less than images do within each."""
-    groups = torch.arange(60) % 2
-    features = torch.stack([0.1 * groups, 10 * torch.linspace(-1, 1, 60)], dim=1)
+GROUPS = torch.arange(60) % 2
+
+
+def clusters_of_groups():
+    """The clusters of two groups that differ far less than images do within each."""
+    features = torch.stack([0.1 * GROUPS, 10 * torch.linspace(-1, 1, 60)], dim=1)
     hook = ClusterHook(components=2)
     hook.images = [
         dict(inputs=x, data_samples=SimpleNamespace(gt_label=torch.tensor([0]))) for x in features
@@ -136,8 +139,22 @@ def test_clusters_are_those_of_whitened_features():
         data_preprocessor=lambda data, training: data,
     )
     torch.nn.init.eye_(model.neck.weight)
-    labels = hook._clusters(SimpleNamespace(seed=0, epoch=0), model)
-    assert torch.equal(labels, groups) or torch.equal(labels, 1 - groups)
+    return hook._clusters(SimpleNamespace(seed=0, epoch=0), model)
+
+
+def test_clusters_are_those_of_whitened_features():
+    labels = clusters_of_groups()
+    assert torch.equal(labels, GROUPS) or torch.equal(labels, 1 - GROUPS)
+
+
+def clusters_of_rank(rank, world):
+    return clusters_of_groups()
+
+
+@pytest.mark.slow
+def test_ranks_have_the_same_clusters(tmp_path):
+    first, second = on_ranks(clusters_of_rank, 2, tmp_path)
+    assert torch.equal(first, second) and set(first.tolist()) == {0, 1}
 
 
 def test_wrong_settings():
