@@ -21,6 +21,8 @@ from torch import Tensor
 # The functions of ``mmcv._ext``.
 OPS: dict[str, Callable] = {}
 _TV = torch.ops.torchvision
+# A coordinate outside of any image, in pixels.
+_FAR = -3e4
 
 
 def _op(function: Callable) -> Callable:
@@ -224,10 +226,11 @@ def roi_align_forward(
 ) -> None:
     """Mean, or maximum if ``pool_mode`` is 0, of samples in each bin.
 
-    The coordinates of the largest samples are like ``output``; the mean has none.
+    The coordinates of the largest samples are like ``output``; the mean has none. The samples of a
+    region that is not finite are zero.
     """
     (images,) = _full(input)
-    rois = rois.to(images.dtype)
+    rois = _numbers(rois.to(images.dtype))
     scale, ratio, aligned = how['spatial_scale'], how['sampling_ratio'], how['aligned']
     height, width = output.shape[2:]
     if how['pool_mode']:
@@ -254,6 +257,12 @@ def roi_align_forward(
         argmax_x[k] = start[k, 0] + (column + 0.5) * bin_size[k, 0] / nx
 
 
+def _numbers(rois: Tensor) -> Tensor:
+    """Regions that are not finite as empty ones outside: torchvision would read any memory."""
+    finite = rois.isfinite().all(1, keepdim=True)
+    return torch.where(finite, rois, rois.new_tensor([0, *4 * [_FAR]]))
+
+
 def _samples(bin_size: Tensor, ratio: int) -> list[list[int]]:
     """Numbers of samples along x and y in a bin of each region."""
     numbers = bin_size.ceil() if ratio <= 0 else torch.full_like(bin_size, ratio)
@@ -269,7 +278,7 @@ def roi_align_backward(
     if how['pool_mode']:
         sizes = *grad.shape[2:], *total.shape
         samples = how['sampling_ratio'], how['aligned']
-        rois = rois.to(grad.dtype)
+        rois = _numbers(rois.to(grad.dtype))
         total += _TV._roi_align_backward(grad, rois, how['spatial_scale'], *sizes, *samples)
         return
     height, width = total.shape[2:]
@@ -471,7 +480,7 @@ def _plain(input: Tensor, weight: Tensor, offset: Tensor, geometry: dict[str, in
     """Return torchvision's arguments for a convolution without mask and bias."""
     mask, bias = input.new_zeros(len(input), 1), input.new_zeros(len(weight))
     numbers = [geometry[name] for name in _GEOMETRY]
-    return [*_full(input, weight, offset, mask, bias), *numbers, False]
+    return [*_full(input, weight, _positions(offset), mask, bias), *numbers, False]
 
 
 def _modulated(
@@ -480,7 +489,12 @@ def _modulated(
     """Return torchvision's arguments for a convolution of samples times ``mask``."""
     bias = bias if how['with_bias'] else input.new_zeros(len(weight))
     numbers = [how[name] for name in _MODULATED_GEOMETRY]
-    return [*_full(input, weight, offset, mask, bias), *numbers, True]
+    return [*_full(input, weight, _positions(offset), mask, bias), *numbers, True]
+
+
+def _positions(offset: Tensor) -> Tensor:
+    """Offsets, which lead outside if not finite, as in mmcv: torchvision would read any memory."""
+    return offset.nan_to_num(_FAR, _FAR, _FAR)
 
 
 def _cut(buffer: Tensor, output: Tensor) -> Tensor:

@@ -281,6 +281,7 @@ def lane(start, points, x):
     return [0, 0, start / 71, 0, points, *x]
 
 
+@pytest.mark.skipif(not hasattr(mmcv.ops, 'line_nms'), reason='mmcv 2.1 has no line_nms')
 def test_line_nms():
     """Lanes are near where the mean distance in common rows is below the threshold."""
     column = torch.arange(72.0)
@@ -709,6 +710,26 @@ def test_deform_conv_takes_the_first_offsets_of_a_larger_map():
         assert ours.any()
     with pytest.raises(ValueError, match='smaller than its output'):
         conv(x, offset[..., :4, :4], mask[..., :4, :4])
+
+
+@pytest.mark.parametrize('number', [math.nan, math.inf, -math.inf])
+def test_positions_that_are_not_finite_are_outside_of_the_image(number):
+    """Maps of odd width, at which torchvision reads outside of its memory."""
+    x = rand(1, 2, 7, 7).requires_grad_()
+    rois = torch.tensor([[0, 0, 0, 4, 4], [0, number, 1, 5, 5]], dtype=x.dtype)
+    aligned = mmcv.ops.roi_align(x, rois, (2, 2), 1.0, 2)
+    assert aligned[0].abs().min() > 0 and not aligned[1].any()
+    offset = torch.zeros(1, 18, 7, 7, dtype=x.dtype)
+    offset[0, 0] = number
+    offset.requires_grad_()
+    weight = rand(3, 2, 3, 3)
+    convolved = mmcv.ops.deform_conv2d(x, offset, weight, 1, 1)
+    without_first = weight.clone()
+    without_first[:, :, 0, 0] = 0
+    torch.testing.assert_close(convolved, F.conv2d(x, without_first, padding=1))
+    grads = torch.autograd.grad(aligned.sum() + convolved.sum(), [x, offset])
+    assert all(grad.isfinite().all() for grad in grads)
+    assert not grads[1][0, :2].any()
 
 
 # -- attention ---------------------------------------------------------------
