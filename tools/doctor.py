@@ -244,10 +244,6 @@ def check_numpy() -> Finding:
         'torch.from_numpy(numpy.zeros(1)).numpy()\n'
         'print(numpy.__version__, "fits torch and cv2", cv2.__version__)'
     )
-    mmcv, numpy = installed('mmcv') or installed('mmcv-lite'), installed('numpy')
-    if mmcv and numpy and release(numpy) >= (2,):
-        text = f'{numpy}: the hue jitter of mmcv {mmcv} fails with numpy 2'
-        return Finding('BROKEN', 'numpy', text, "pip install 'numpy<2' 'opencv-python<4.12'")
     if works:
         return Finding('ok', 'numpy', line)
     return Finding('BROKEN', 'numpy', line, 'pip install -U numpy opencv-python')

@@ -5,6 +5,7 @@ def install() -> None:
     """Make the changes that hold for the whole process."""
     # This package is imported before anybody knows that the hosts are installed.
     from mmentropy.compat.mmcv_extension import install_finder
+    from mmentropy.compat.mmcv_hue import turn_hue_backwards
     from mmentropy.compat.mmengine_checkpoint import install_readers
     from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
     from mmentropy.compat.mmengine_messages import leave_out_messages
@@ -19,5 +20,6 @@ def install() -> None:
     restrict_registries()
     install_pretrained()
     decode_no_postscript()
+    turn_hue_backwards()
     install_finder()
     import_mmpretrain()
