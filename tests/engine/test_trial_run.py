@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmpretrain.registry import DATASETS, HOOKS
+from mmpretrain.registry import DATA_SAMPLERS, DATASETS, HOOKS
 from mmpretrain.structures import DataSample
 from ranks import on_ranks
 from small import on_rank, small_config
@@ -34,6 +34,9 @@ class Pairs(Dataset):
         if self.bad:
             views *= float('nan')
         return dict(inputs=list(views), data_samples=DataSample())
+
+
+DATA_SAMPLERS.register_module(name='Batches', module=BatchSampler)
 
 
 @HOOKS.register_module()
@@ -96,7 +99,7 @@ def test_a_try_run(tmp_path):
 def test_batch_samplers(tmp_path):
     cfg = config(tmp_path / 'trial')
     cfg.train_dataloader.pop('batch_size')
-    cfg.train_dataloader.batch_sampler = dict(type=BatchSampler, batch_size=4, drop_last=True)
+    cfg.train_dataloader.batch_sampler = dict(type='Batches', batch_size=4, drop_last=True)
     cfg.auto_scale_lr = dict(base_batch_size=4)
     lines = lines_of(cfg, tmp_path)
     assert '1 process x batch 4 = 4, 10 ' in lines['data']

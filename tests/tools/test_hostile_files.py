@@ -131,8 +131,10 @@ def test_a_work_directory_runs_nothing(monkeypatch, capsys, tmp_path):
     canary, work_dir = tmp_path / 'canary', tmp_path / 'work'
     start(work_dir, '20261122_142736', 10, 30)
     config = next(work_dir.glob('*/vis_data/config.py'))
+    # mmengine 0.10.7 takes a file with an import for a lazy config, whose calls it does not make.
     code = (
-        f'import os\nos.mkdir({str(canary)!r})\ncustom_hooks = [dict(type="EntropyMonitorHook")]\n'
+        f'__import__("os").mkdir({str(canary)!r})\n'
+        'custom_hooks = [dict(type="EntropyMonitorHook")]\n'
     )
     config.write_text(code)
     out = tmp_path / 'report.html'
