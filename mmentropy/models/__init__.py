@@ -16,6 +16,7 @@ from mmentropy.models.matrix_entropy import FroSSLLoss, IVNELoss, MMCRLoss
 from mmentropy.models.matrix_ssl import MatrixSSL, MatrixSSLHead, MatrixSSLLoss
 from mmentropy.models.mec import MEC, MECHead, MECLoss
 from mmentropy.models.minent import MinEnt, MinEntHead, MinEntLoss
+from mmentropy.models.mlp_neck import MLPNeck
 from mmentropy.models.norm import CPUSyncBatchNorm
 from mmentropy.models.simdino import SimDINO, SimDINOLoss
 from mmentropy.models.vicreg import VICRegLoss
