@@ -64,6 +64,17 @@ def ivne(h1, h2):
     return -4.16 * F.cosine_similarity(h1, h2).mean() - (get_vne(h1) + get_vne(h2)) / 2
 
 
+def ivne_multicrop(*views):
+    """jaeill/CVPR23-VNE@c63961b:examples/i-vne+/train_ivne_imagenet100.py (MIT), 2 global views."""
+    sims = [
+        F.cosine_similarity(views[i], views[j]).mean()
+        for i in range(2)
+        for j in range(i + 1, len(views))
+    ]
+    entropies = [get_vne(view) for view in views]
+    return -(4.16 * sum(sims) / len(sims) + sum(entropies) / len(entropies))
+
+
 def frossl(*z_list):
     """OFSkean/FroSSL@e841c57:solo/losses/frossl.py#L75-L125 (MIT)."""
     n, d = z_list[0].shape
@@ -180,6 +191,7 @@ FAMILY = {
     'vicreg': (VICRegLoss(), vicreg, 2),
     'emp_ssl': (EMPSSLLoss(), emp_ssl, 4),
     'ivne': (IVNELoss(), ivne, 2),
+    'ivne_multicrop': (IVNELoss(global_views=2), ivne_multicrop, 4),
     'frossl': (FroSSLLoss(), frossl, 3),
     'mmcr': (MMCRLoss(), mmcr, 3),
     'mmcr_local': (MMCRLoss(local=0.3), lambda *z: mmcr(*z, local=0.3), 3),

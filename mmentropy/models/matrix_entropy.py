@@ -20,15 +20,13 @@ Source:
     ThomasYerxa/mmcr@fafd3a9:mmcr/imagenet/loss_mmcr.py#L18-L45.
 """
 
-from itertools import combinations
-
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mmentropy.checks.arguments import NOT_NEGATIVE, require
+from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, or_none, require
 from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import gather
 from mmentropy.functional.coding import gram
@@ -43,19 +41,24 @@ class IVNELoss(BaseModule):
 
     .. math:: L = -\lambda \, \overline{\cos}(Z, Z') - \frac{1}{2} (S_1(Z) + S_1(Z'))
 
-    The mean over pairs stands for the cosine of more than two views. It is the head of a
-    ``JointEmbedding``.
+    The mean over pairs stands for the cosine of more than two views, over those pairs with a global
+    view, which come first. It is the head of a ``JointEmbedding``.
 
     Args:
         invariance: lambda >= 0; 4.16 in the paper, the log of its batch of 64.
         entropy: Weight >= 0 of the entropy; with 0 the network collapses.
+        global_views: Number >= 1 of global views; None: all are. The authors' code has 2 of 6.
     """
 
-    def __init__(self, invariance: float = 4.16, entropy: float = 1.0) -> None:
+    def __init__(
+        self, invariance: float = 4.16, entropy: float = 1.0, global_views: int | None = None
+    ) -> None:
         super().__init__()
         require(NOT_NEGATIVE, invariance=invariance, entropy=entropy)
+        require(or_none(COUNT), global_views=global_views)
         self.invariance = invariance
         self.entropy = entropy
+        self.global_views = global_views
 
     @in_full_precision
     def forward(self, *views: Tensor) -> dict[str, Tensor]:
@@ -73,7 +76,9 @@ class IVNELoss(BaseModule):
         """
         check_projections(views)
         rows = [unit_rows(z) for z in views]
-        similarity = torch.stack([(a * b).sum(1).mean() for a, b in combinations(rows, 2)]).mean()
+        # The first of a pair comes before the second, so one is global if the first is.
+        pairs = [(a, b) for i, a in enumerate(rows[: self.global_views]) for b in rows[i + 1 :]]
+        similarity = torch.stack([(a * b).sum(1).mean() for a, b in pairs]).mean()
         entropy = torch.stack([matrix_entropy(gram(gather(z)), 1) for z in rows]).mean()
         return dict(
             loss=-self.invariance * similarity - self.entropy * entropy,
