@@ -37,6 +37,7 @@ COLLECTIONS = dict(
         'Minimum Entropy for Self-Supervised Representation Learning',
         'https://doi.org/10.1016/j.patcog.2023.109364',
     ),
+    family=('Entropy objectives', None, None),
     baselines=('Baselines', None, None),
 )
 DATA = dict(
@@ -123,7 +124,8 @@ def with_header(name: str, published: dict, records: list[dict]) -> str:
     if name in published:
         found = published[name]
         hardware = f', on {found["hardware"]}' if 'hardware' in found else ''
-        paper = f'{scores_cell(found)} ({found["source"]}){hardware}.'
+        numbers = scores_cell(found) or 'no number recorded here, its settings are stated'
+        paper = f'{numbers} ({found["source"]}){hardware}.'
     ours, command = 'not run.', f'configs/{name}.py'
     scores = measured(name, records)
     if scores:
@@ -193,7 +195,7 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
                 Commit=ours['commit'],
             )
         ]
-    if name in published:
+    if scores_cell(published.get(name, {})):
         entry['Paper Results'] = published[name]
     return entry
 

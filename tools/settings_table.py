@@ -37,9 +37,15 @@ def share(step: dict) -> float:
 
 
 def of_views(pipeline: list[dict]) -> dict[str, Any]:
-    """What the views of a pipeline are made of, the first two where they differ."""
+    """What the views of a pipeline are made of, the first two where they differ.
+
+    Local views are those that are smaller than the first.
+    """
     multi = next(step for step in pipeline if step['type'] == 'MultiView')
-    views = (list(multi['transforms']) * 2)[:2]
+    counts = multi['num_views']
+    counts = [counts] if isinstance(counts, int) else counts
+    every = [view for view, count in zip(multi['transforms'], counts) for _ in range(count)]
+    views = every[:2]
     found: dict[str, Any] = {}
     crop = steps_named(views[0], 'RandomResizedCrop')[0]
     # torchvision's scale is a share; mmpretrain's is a size, and its share has a default.
@@ -54,10 +60,19 @@ def of_views(pipeline: list[dict]) -> dict[str, Any]:
     for title, name in (('gray', 'Grayscale'), ('blur', 'Blur'), ('solarise', 'Solarize')):
         shares = [sum(map(share, steps_named(view, name))) for view in views]
         found[title] = ' and '.join(f'{value:g}' for value in dict.fromkeys(shares))
-    if len(multi['transforms']) == 3:
-        size = steps_named(multi['transforms'][2], 'RandomResizedCrop')[0]['scale']
-        found['local views'] = f'{multi["num_views"][2]} of {size} pixels'
+    sizes = [crop_size(view) for view in every]
+    local = [size for size in sizes if size < sizes[0]]
+    if len(sizes) - len(local) > 2:
+        found['views'] = len(sizes) - len(local)
+    if local:
+        found['local views'] = f'{len(local)} of {local[0]} pixels'
     return found
+
+
+def crop_size(view: list[dict]) -> int:
+    """Pixels of a view's side; torchvision's crop calls it size, mmpretrain's scale."""
+    crop = steps_named(view, 'RandomResizedCrop')[0]
+    return crop.get('size', crop['scale'])
 
 
 def of_network(model: dict) -> dict[str, Any]:
@@ -77,12 +92,17 @@ def of_network(model: dict) -> dict[str, Any]:
     found['predictor'] = f'2 layers, {predictor["hid_channels"]}' if predictor else 'none'
     momentum = model.get('base_momentum')
     found['EMA'] = f'{1 - momentum:g} to 1' if momentum else 'none'
+    if backbone.get('drop_path_rate'):
+        found['drop path'] = backbone['drop_path_rate']
     return found
 
 
 def of_objective(model: dict, epochs: int, rows: int) -> dict[str, Any]:
-    """The terms of MEC, ER, DINO or SimCLR."""
+    """The terms of MEC, ER, DINO or SimCLR, or all arguments of another loss of ours."""
     found: dict[str, Any] = {}
+    if model['type'] in ('JointEmbedding', 'MatrixSSL', 'SimDINO'):
+        loss = model['head'].get('loss', model['head'])
+        return {f'{key} of the loss': value for key, value in loss.items() if key != 'type'}
     loss = model['head'].get('loss', {})
     mec = model.get('mec', loss)
     if mec.get('type') == 'MECLoss':
@@ -115,6 +135,12 @@ def of_objective(model: dict, epochs: int, rows: int) -> dict[str, Any]:
     return found
 
 
+def end_of_decay(schedulers: list[dict]) -> str:
+    """Where a weight decay goes that moves."""
+    ends = [s['eta_min'] for s in schedulers if s['type'] == 'CosineAnnealingWeightDecay']
+    return f' to {ends[0]:g}' if ends else ''
+
+
 @cache
 def settings(name: str) -> dict[str, Any]:
     """Settings of a recipe by their titles."""
@@ -129,10 +155,16 @@ def settings(name: str) -> dict[str, Any]:
         'optimiser': optimizer['type'],
         'learning rate at 256': f'{optimizer["lr"] * 256 / batch:g}',
         'momentum': optimizer.get('momentum', 'none'),
-        'weight decay': f'{optimizer["weight_decay"]:g}',
+        'weight decay': f'{optimizer["weight_decay"]:g}' + end_of_decay(cfg['param_scheduler']),
         'warm-up': f'{warmups[0]} epochs' if warmups else 'none',
         'schedule': cfg['param_scheduler'][-1]['type'].removesuffix('AnnealingLR').lower(),
     }
+    if 'eta' in optimizer:
+        found['eta'] = optimizer['eta']
+    if 'clip_grad' in cfg['optim_wrapper']:
+        found['largest norm of a gradient'] = cfg['optim_wrapper']['clip_grad']['max_norm']
+    if cfg['optim_wrapper'].get('type') == 'BFloat16OptimWrapper':
+        found['precision'] = 'bfloat16'
     if any('fix_lr' in value for value in keys.values()):
         found['learning rate of the predictor'] = 'fixed'
     rows = cfg['train_dataloader']['batch_size']

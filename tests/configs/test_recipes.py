@@ -17,8 +17,10 @@ import mmentropy  # noqa: F401  It lets mmengine find the forks' configs by the 
 ROOT = REPOSITORY / 'configs'
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob('*.py'))
 CONFIGS = [path for path in FILES if '_base_' not in path.parts]
-METHODS = ('mec', 'er', 'minent', 'baselines')
+METHODS = ('mec', 'er', 'minent', 'family', 'baselines')
 PRETRAINED = [path for path in CONFIGS if path.parts[0] in METHODS]
+# The algorithms whose objective stands in the head.
+FAMILY = ('JointEmbedding', 'SimDINO', 'MatrixSSL')
 
 
 def bases(path: Path) -> list[Path]:
@@ -36,6 +38,13 @@ def chain(path: Path) -> list[Path]:
 @cache
 def load(path: Path) -> dict:
     return Config.fromfile(ROOT / path).to_dict()
+
+
+def objective(model: dict) -> str:
+    """The name of an objective of the family, without ``Loss``; '' for other models."""
+    head = model['head']
+    loss = head.get('loss', head) if model['type'] in FAMILY else {}
+    return loss.get('type', '').removesuffix('Loss')
 
 
 def docstring(path: Path) -> str:
@@ -109,6 +118,9 @@ def test_names_say_the_method():
             prefix = 'mec_'
         elif path.parts[0] == 'baselines':
             prefix = load(path)['model']['type'].lower()
+        elif path.parts[0] == 'family':
+            prefix = f'{objective(load(path)["model"])}_'.lower()
+            prefix = dict(empssl_='emp_ssl_', matrixssl_='matrix_ssl_').get(prefix, prefix)
         assert path.name.startswith(prefix), path
         if not prefix:
             other = ('er_', 'minent_', 'mec_', 'baselines_', 'simclr_', 'byol_', 'dino_')
@@ -132,6 +144,20 @@ WRITTEN = dict(
     DINO={'base_momentum', 'center_momentum'},
     BYOL={'base_momentum'},
     WithMEC={'mec', 'weight'},
+    JointEmbedding={'together'},
+    SimDINO={'base_momentum'},
+    MatrixSSL={'base_momentum'},
+    VICRegLoss={'invariance', 'variance', 'covariance'},
+    EMPSSLLoss={'invariance', 'rate', 'eps'},
+    IVNELoss={'invariance', 'entropy'},
+    FroSSLLoss={'invariance', 'entropy'},
+    MMCRLoss={'local'},
+    CorInfoMaxLoss={'invariance', 'spread', 'momentum', 'eps'},
+    INTLLoss={'whitening', 'iterations', 'trade_off'},
+    LeJEPALoss={'weight', 'directions', 'knots', 'global_views'},
+    SimDINOLoss={'invariance', 'rate', 'eps', 'with_teacher'},
+    MatrixSSLLoss={'uniformity', 'alignment', 'mu', 'taylor_order'},
+    MLPNeck={'num_layers', 'act_cfg'},
     MECLoss={'distortion', 'taylor_order', 'warmup', 'warmup_factor', 'guard'},
     DINOLoss={'temperature', 'target_temperature', 'warmup'},
     MinEntHead={'hid_channels', 'out_channels', 'num_layers'},
@@ -145,6 +171,7 @@ WRITTEN = dict(
     ClusterHook={'interval', 'components'},
     KNNHook={'interval', 'k'},
     LARS={'lr', 'momentum', 'weight_decay', 'eta'},
+    LARC={'lr', 'momentum', 'weight_decay', 'eta', 'nesterov'},
     SGD={'lr', 'momentum', 'weight_decay'},
     Adam={'lr', 'weight_decay'},
     AdamW={'lr', 'weight_decay'},
@@ -187,13 +214,20 @@ def test_recipes_on_the_same_data_agree():
         note('hooks', hooks)
         note('randomness', cfg['randomness'])
         note('environment', cfg['env_cfg'])
-        note(f'statistics of {data}', [cfg['data_preprocessor'][key] for key in ('mean', 'std')])
+        method = objective(cfg['model'])
+        # EMP-SSL has 0.5 for all of them in its code.
+        whose = method if path.stem.startswith('emp_ssl_r18_') else ''
+        statistics = [cfg['data_preprocessor'][key] for key in ('mean', 'std')]
+        note(f'statistics of {data} {whose}'.strip(), statistics)
         note(f'evaluation of {data}', cfg.get('eval_datasets'))
         if 'fast' not in path.stem:
             # On CIFAR-10 MinEnt has the views of its code, CMC those of its paper, which have
             # colour, all others those of SimSiam.
             own = data == 'cifar10' and cfg['model']['type'] in ('MinEnt', 'CMC')
             whose = cfg['model']['type'] if own else ''
+            # The family has the views of its codes, but for Digits, where EMP-SSL has more.
+            if data != 'digits' or method == 'EMPSSL':
+                whose = whose or method
             note(f'views of {data} {whose}'.strip(), cfg['train_dataloader']['dataset'])
         if data in ('digits', 'fashion_mnist'):
             note(f'schedule of {data}', cfg['param_scheduler'])

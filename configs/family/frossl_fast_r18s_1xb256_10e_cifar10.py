@@ -1,0 +1,11 @@
+"""FroSSL on CIFAR-10 with a narrow backbone, 10 epochs, views made in batch.
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/family/frossl_fast_r18s_1xb256_10e_cifar10.py
+"""
+
+_base_ = 'vicreg_fast_r18s_1xb256_10e_cifar10.py'
+model = dict(
+    together=False, head=dict(_delete_=True, type='FroSSLLoss', invariance=1.0, entropy=1.0)
+)

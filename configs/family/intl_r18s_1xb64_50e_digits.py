@@ -1,0 +1,12 @@
+"""INTL on Digits.
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/family/intl_r18s_1xb64_50e_digits.py
+"""
+
+_base_ = 'vicreg_r18s_1xb64_50e_digits.py'
+model = dict(
+    together=False,
+    head=dict(_delete_=True, type='INTLLoss', whitening='channel', iterations=4, trade_off=None),
+)

@@ -1,0 +1,9 @@
+"""MMCR on Digits.
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/family/mmcr_r18s_1xb64_50e_digits.py
+"""
+
+_base_ = 'vicreg_r18s_1xb64_50e_digits.py'
+model = dict(together=True, head=dict(_delete_=True, type='MMCRLoss', local=0.0))
