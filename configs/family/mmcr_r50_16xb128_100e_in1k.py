@@ -6,6 +6,9 @@ network to the means.
 Paper: no number recorded here, its settings are stated (ThomasYerxa/mmcr@fafd3a9).
 Ours: not run.
 Run: bash tools/dist_train.sh configs/family/mmcr_r50_16xb128_100e_in1k.py 16
+Fewer cards: 1 with --accumulate 16 and train_dataloader.batch_size=2048, 4 with --accumulate 4
+    and train_dataloader.batch_size=512, 8 with --accumulate 2 and
+    train_dataloader.batch_size=256.
 """
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'

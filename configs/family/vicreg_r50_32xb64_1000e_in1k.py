@@ -3,6 +3,9 @@
 Paper: 73.2 linear (facebookresearch/vicreg@4e12602 README).
 Ours: not run.
 Run: bash tools/dist_train.sh configs/family/vicreg_r50_32xb64_1000e_in1k.py 32
+Fewer cards: 1 with --accumulate 32 and train_dataloader.batch_size=2048, 4 with --accumulate 8
+    and train_dataloader.batch_size=512, 8 with --accumulate 4 and
+    train_dataloader.batch_size=256.
 """
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'

@@ -19,7 +19,7 @@ class LARC(torch.optim.SGD):
     gradient is, that learning rate without decay.
 
     Args:
-        params: As in ``torch.optim.SGD``.
+        params: Parameters, or groups of them.
         lr: The learning rate that the schedule moves, > 0.
         eta: The trust coefficient > 0.
         eps: Keeps the quotient finite, > 0.
