@@ -6,6 +6,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import sklearn.cluster
 import torch
 from mmengine.config import Config
 from networks import BACKBONE, NECK
@@ -125,26 +126,42 @@ def aminmax(labels):
 GROUPS = torch.arange(60) % 2
 
 
-def clusters_of_groups():
+def clusters_of_groups(width=2, **where):
     """The clusters of two groups that differ far less than images do within each."""
     features = torch.stack([0.1 * GROUPS, 10 * torch.linspace(-1, 1, 60)], dim=1)
+    features = torch.cat([features, torch.randn(60, width - 2)], dim=1)
     hook = ClusterHook(components=2)
     hook.images = [
         dict(inputs=x, data_samples=SimpleNamespace(gt_label=torch.tensor([0]))) for x in features
     ]
     model = SimpleNamespace(
         backbone=torch.nn.Identity(),
-        neck=torch.nn.Linear(2, 2, bias=False),
+        neck=torch.nn.Linear(width, width, bias=False),
         head=SimpleNamespace(prototypes=SimpleNamespace(out_features=2)),
         data_preprocessor=lambda data, training: data,
     )
     torch.nn.init.eye_(model.neck.weight)
-    return hook._clusters(SimpleNamespace(seed=0, epoch=0), model)
+    return hook._clusters(SimpleNamespace(**dict(seed=0, epoch=0) | where), model)
 
 
 def test_clusters_are_those_of_whitened_features():
     labels = clusters_of_groups()
     assert torch.equal(labels, GROUPS) or torch.equal(labels, 1 - GROUPS)
+
+
+def test_clustered_are_directions_of_few_components_by_a_seed_of_the_epoch(monkeypatch):
+    seen = []
+
+    class Recorder(sklearn.cluster.KMeans):
+        def fit_predict(self, rows):
+            seen.append((rows, self.random_state))
+            return super().fit_predict(rows)
+
+    monkeypatch.setattr(sklearn.cluster, 'KMeans', Recorder)
+    clusters_of_groups(width=4, seed=3, epoch=5)
+    ((rows, seed),) = seen
+    assert rows.shape == (60, 2) and seed == 8
+    assert (rows**2).sum(1) == pytest.approx(1)
 
 
 def clusters_of_rank(rank, world):
