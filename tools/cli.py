@@ -16,10 +16,18 @@ from typing import Any, NoReturn
 # The process that started this one. The imports of a tool take long enough for it to end.
 LAUNCHER = os.getppid()
 SECONDS_TO_SAVE = 30
+# The environment variable with the command that runs a tool, if one does.
+COMMAND = 'MMENTROPY_COMMAND'
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports a wrong argument in one line."""
+    """A parser that reports a wrong argument in one line.
+
+    It calls itself ``mmentropy train`` where the command of that name runs a tool.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(dict(prog=os.environ.get(COMMAND)) | options))
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f'error: {message}; {self.prog} -h lists the arguments\n')
@@ -53,14 +61,21 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def config_path(name: str) -> str:
+    """Return the path of a config, which is a file or the name of a recipe, as ``mec/r18s_...``."""
+    recipe = Path(__file__).parent.parent / 'configs' / f'{name.removesuffix(".py")}.py'
+    return str(recipe) if recipe.is_file() and not Path(name).exists() else name
+
+
 def read_config(path: str, **options: Any) -> Any:
-    """Return mmengine's ``Config`` of a file, whatever is wrong with the file in one line.
+    """Return mmengine's ``Config`` of a file or recipe, whatever is wrong in one line.
 
     Raises:
         ImportError, OSError, ValueError: There is no such file, or no config in it.
     """
     from mmengine.config import Config
 
+    path = config_path(path)
     try:
         cfg = Config.fromfile(path, **options)
     except (ImportError, OSError):

@@ -3,7 +3,7 @@
 import argparse
 
 from cfg_options import OPTION, add_cfg_options, merge_cfg_options
-from cli import Parser, errors_in_one_line, read_config
+from cli import Parser, config_path, errors_in_one_line, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,6 +97,7 @@ def read(path: str) -> tuple[dict, dict]:
     Raises:
         ValueError: The config inherits by mmengine's ``read_base()``.
     """
+    path = config_path(path)
     cfg = read_config(path, import_custom_modules=False)
     if path.endswith('.py') and Config._is_lazy_import(path):
         raise ValueError(

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from cli import Parser
 
 ROOT = Path(__file__).resolve().parent.parent
+# In an installed package tools are in mmentropy/.mim/tools.
+PACKAGE = ROOT.parent if ROOT.name == '.mim' else ROOT / 'mmentropy'
 
 
 class Finding(NamedTuple):
@@ -28,7 +30,7 @@ class Finding(NamedTuple):
 
 def load_stack() -> ModuleType:
     """Return ``mmentropy.compat.installed_stack``, also where mmentropy does not import."""
-    path = ROOT / 'mmentropy' / 'compat' / 'installed_stack.py'
+    path = PACKAGE / 'compat' / 'installed_stack.py'
     spec = importlib.util.spec_from_file_location('installed_stack', path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

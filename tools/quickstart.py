@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument('method', nargs='?', default='mec', choices=[*CONFIGS, 'all'])
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'quickstart')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     return parser.parse_args()
 
 

@@ -3,7 +3,15 @@
 import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options, parsed
-from cli import Parser, commit, errors_in_one_line, leave_with_launcher, read_config, traceback_in
+from cli import (
+    Parser,
+    commit,
+    config_path,
+    errors_in_one_line,
+    leave_with_launcher,
+    read_config,
+    traceback_in,
+)
 
 AMP_WRAPPERS = dict(float16='AmpOptimWrapper', bfloat16='BFloat16OptimWrapper')
 
@@ -85,7 +93,7 @@ OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 
 def default_work_dir(config: str) -> str:
     """Return where a run of a config is kept, ``work_dirs/FOLDER/NAME``."""
-    path = Path(config).resolve()
+    path = Path(config_path(config)).resolve()
     return str(Path('work_dirs', path.parent.name, path.stem))
 
 

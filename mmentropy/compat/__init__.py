@@ -7,15 +7,16 @@ def install() -> None:
     from mmentropy.compat.mmcv_extension import install_finder
     from mmentropy.compat.mmcv_hue import turn_hue_backwards
     from mmentropy.compat.mmengine_checkpoint import install_readers
-    from mmentropy.compat.mmengine_config import accept_fork_of_mmseg
+    from mmentropy.compat.mmengine_config import accept_packages
     from mmentropy.compat.mmengine_messages import leave_out_messages
     from mmentropy.compat.mmengine_pretrained import install_pretrained
     from mmentropy.compat.mmengine_registry import restrict_registries
     from mmentropy.compat.mmpretrain_imports import import_mmpretrain
+    from mmentropy.compat.mmpretrain_models import install_models
     from mmentropy.compat.pillow_ghostscript import decode_no_postscript
 
     leave_out_messages()
-    accept_fork_of_mmseg()
+    accept_packages()
     install_readers()
     restrict_registries()
     install_pretrained()
@@ -23,3 +24,4 @@ def install() -> None:
     turn_hue_backwards()
     install_finder()
     import_mmpretrain()
+    install_models()

@@ -1,13 +1,27 @@
-"""Configs that inherit from a fork of mmsegmentation.
+"""Packages that configs may inherit from.
 
-Host: onedl-mmengine 0.10.12, which looks for a distribution 'mmsegmentation' when a config inherits
-from ``mmseg::...``. The fork is named onedl-mmsegmentation; by the name of the module either is
-found. It can go when onedl-mmengine knows the names of its sister packages.
+Host: mmengine 0.10.7 and onedl-mmengine 0.10.12, which know the packages of OpenMMLab by a fixed
+list and refuse others. They also mark what is inherited with the name of the package, and look for
+its types in a registry of that name. The types of mmentropy are in those of mmpretrain, and
+its configs name the scope that they are built in. The list has a distribution 'mmsegmentation' for
+``mmseg::...``, whose fork is named onedl-mmsegmentation; by the name of the module either is found.
+It can go when mmengine looks for the module of a package itself.
 """
 
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+_get_cfg_path = Config._get_cfg_path
 
-def accept_fork_of_mmseg() -> None:
-    """Let configs inherit from ``mmseg::...`` where the fork is installed."""
+
+def accept_packages() -> None:
+    """Let configs inherit from ``mmentropy::...``, and from ``mmseg::...`` of the fork."""
+    MODULE2PACKAGE['mmentropy'] = 'mmentropy'
     MODULE2PACKAGE['mmseg'] = 'mmseg'
+    Config._get_cfg_path = staticmethod(path_and_scope)  # type: ignore[method-assign]
+
+
+def path_and_scope(cfg_path: str, filename: str) -> tuple[str, str | None]:
+    """Return the path of a base config and the scope of its types, None for that of the config."""
+    path, scope = _get_cfg_path(cfg_path, filename)
+    return path, None if scope == 'mmentropy' else scope

@@ -1,0 +1,44 @@
+"""The command ``mmentropy``, and what the hosts find in the package."""
+
+import subprocess
+import sys
+
+import pytest
+from mmengine.config import Config
+from mmengine.hub import get_config, get_model
+from mmpretrain import list_models
+from repository import REPOSITORY
+
+RECIPE = 'mmentropy::mec/r18s_1xb64_50e_digits.py'
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, REPOSITORY / 'mmentropy_command.py', *arguments],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+
+
+def test_names_and_help():
+    assert 'train a config' in command('-h').stdout
+    assert 'mec/r18s_1xb64_50e_digits' in command('configs', 'r18s').stdout.split()
+    assert command('train', '-h').stdout.startswith('usage: mmentropy train ')
+
+
+@pytest.mark.parametrize('arguments', [['nope'], ['configs', 'nope'], ['train', '--processes']])
+def test_mistakes(arguments):
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+
+
+def test_configs_inherit_from_the_package(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(f'_base_ = {RECIPE!r}\n')
+    model = Config.fromfile(path).model
+    assert model.type == 'MEC' and '_scope_' not in model
+    assert get_config(RECIPE).model.type == 'MEC'
+    assert type(get_model(RECIPE)).__name__ == 'MEC'
+    assert 'mec_r18s_1xb64_50e_digits' in list_models('mec*')
