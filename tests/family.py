@@ -45,7 +45,7 @@ def rate(u, eps):
 
 
 def emp_ssl(*views):
-    """ArXiv 2304.03977, eq. 4, with the weights of tsb0601/EMP-SSL@8fc3758:main.py#L42-L46."""
+    """ArXiv 2304.03977, with the weights of tsb0601/EMP-SSL@8fc3758:main.py#L31-L43."""
     u = torch.stack([z / z.norm(dim=1, keepdim=True) for z in views])
     mean = u.mean(0)
     cos = (u * mean).sum(-1) / mean.norm(dim=-1)
@@ -60,7 +60,7 @@ def get_vne(h):
 
 
 def ivne(h1, h2):
-    """ArXiv 2304.01434, section 5.3."""
+    """ArXiv 2304.01434."""
     return -4.16 * F.cosine_similarity(h1, h2).mean() - (get_vne(h1) + get_vne(h2)) / 2
 
 
@@ -76,7 +76,7 @@ def ivne_multicrop(*views):
 
 
 def frossl(*z_list):
-    """OFSkean/FroSSL@e841c57:solo/losses/frossl.py#L75-L125 (MIT)."""
+    """OFSkean/FroSSL@e841c57:solo/losses/frossl.py#L75-L125 (MIT by its setup.py)."""
     n, d = z_list[0].shape
     normalized = [F.normalize(z, p=2, dim=0) for z in z_list]
     average = torch.mean(torch.stack(normalized), dim=0)
@@ -90,7 +90,7 @@ def frossl(*z_list):
 
 
 def mmcr(*views, local=0.0):
-    """ArXiv 2303.03307, eq. 3 and section 3."""
+    """ArXiv 2303.03307."""
     u = torch.stack([F.normalize(z, dim=1) for z in views])
     centroids = u.mean(0)
     loss = -torch.linalg.svdvals(centroids).sum()
@@ -98,7 +98,7 @@ def mmcr(*views, local=0.0):
 
 
 def corinfomax(z1, z2, state=None, l=0.01, eps=1e-8, alpha=250.0):  # noqa: E741
-    """ArXiv 2209.07999, eq. 8 to 10; ``state`` is a list of mean and covariance of each view."""
+    """ArXiv 2209.07999; ``state`` is a list of mean and covariance of each view."""
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     n, d = z1.shape
     state = [(0.0, torch.eye(d, dtype=z1.dtype))] * 2 if state is None else state
@@ -148,7 +148,7 @@ def matrix_ssl(pred, target, lam=1.0, mu=1.0, gamma=1.0, order=4):
 
 
 def sigreg(z, directions):
-    """ArXiv 2511.08544, algorithm 1, over [-3, 3] by the trapezoidal rule."""
+    """ArXiv 2511.08544, over [-3, 3] by the trapezoidal rule."""
     t = torch.linspace(-3, 3, 33, dtype=z.dtype)
     points = z @ directions
     mean = torch.exp(1j * points[..., None] * t).mean(0)
@@ -157,7 +157,7 @@ def sigreg(z, directions):
 
 
 def lejepa(*views, weight=0.05, directions=None):
-    """ArXiv 2511.08544, algorithm 2."""
+    """ArXiv 2511.08544."""
     z = torch.stack(views)
     center = (z[0] + z[1]) / 2
     prediction = torch.stack([F.mse_loss(x, center) for x in z]).mean()
@@ -165,7 +165,7 @@ def lejepa(*views, weight=0.05, directions=None):
 
 
 def intl(*views, trade_off=0.05, iterations=4, channel=True):
-    """ArXiv 2305.16789, eq. 6 to 8, by the eigenvalues of the covariance."""
+    """ArXiv 2305.16789, with powers of matrices."""
 
     def white(x):
         x = x - x.mean(0)

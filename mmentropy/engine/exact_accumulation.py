@@ -59,8 +59,23 @@ class AccumulatesExactly:
 
 
 def accumulate_exactly(model: BaseSelfSupervisor, parts: int) -> None:
-    """Let a built algorithm encode its batches in parts, from now on."""
+    """Let a built algorithm encode its batches in parts, from now on.
+
+    Args:
+        model: A self-supervised algorithm, or one that does so already, whose parts change.
+        parts: >= 1.
+
+    Raises:
+        ValueError: It is something else, or has no neck.
+    """
     kind = type(model)
+    if getattr(model, 'neck', None) is None or not isinstance(model, BaseSelfSupervisor):
+        raise ValueError(
+            'exact accumulation needs a self-supervised algorithm with a neck, got '
+            f'{kind.__name__}: leave ExactAccumulationHook out'
+        )
+    if isinstance(model, AccumulatesExactly):
+        kind = kind.__mro__[2]
     model.__class__ = type(kind.__name__, (AccumulatesExactly, kind), {PARTS: parts})
 
 

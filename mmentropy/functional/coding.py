@@ -230,7 +230,9 @@ class _HalfLogDet(torch.autograd.Function):
         factor, failed = torch.linalg.cholesky_ex(matrix)
         ctx.save_for_backward(factor)
         # The diagonal of a factor that was given up holds anything.
-        return factor.diagonal().log().sum().where(failed == 0, torch.nan)
+        value = factor.diagonal().log().sum().where(failed == 0, torch.nan)
+        # The factorisation reads one triangle only.
+        return value + 0 * matrix.sum()
 
     @staticmethod
     @once_differentiable
@@ -270,9 +272,11 @@ def coding_rate(z: Tensor, eps: float) -> Tensor:
         Gradient flows, once: it cannot be differentiated again.
 
     Source:
-        arXiv 2304.03977, eq. 3; arXiv 2502.10385, eq. 6.
+        arXiv 2304.03977, tsb0601/EMP-SSL@8fc3758:loss.py#L76-L91; arXiv 2502.10385,
+        RobinWu218/SimDINO@8149fc4:simdino/main_dino.py#L535-L559.
     """
     require(POSITIVE, eps=eps)
+    matrix = gram(z)
     n, d = z.shape
-    matrix = gram(z) * (d / (n * eps))
+    matrix = matrix * (d / (n * eps))
     return half_log_det(matrix + torch.eye(len(matrix), dtype=z.dtype, device=z.device))

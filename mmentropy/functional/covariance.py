@@ -3,7 +3,7 @@
 For errors and what is not finite see :mod:`mmentropy.functional`.
 
 Source:
-    arXiv 2105.04906, eq. 1 to 4; facebookresearch/vicreg@4e12602:main_vicreg.py#L194-L219.
+    arXiv 2105.04906; facebookresearch/vicreg@4e12602:main_vicreg.py#L194-L219.
 """
 
 import torch

@@ -7,7 +7,7 @@ says over how many dimensions the batch spreads. For errors and what is not fini
 :mod:`mmentropy.functional`.
 
 Source:
-    arXiv 1211.2459 (matrix-based Renyi entropy).
+    The objectives of :mod:`mmentropy.models.matrix_entropy`, which are three orders of one entropy.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ The integral runs over [-3, 3]; by symmetry it is twice that over [0, 3], and is
 trapezoidal rule. For errors and what is not finite see :mod:`mmentropy.functional`.
 
 Source:
-    arXiv 2511.08544, section 4, written from its formulas.
+    arXiv 2511.08544; nothing is taken from rbalestr-lab/lejepa, whose licence is CC BY-NC.
 """
 
 from typing import Any

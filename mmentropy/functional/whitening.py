@@ -3,7 +3,7 @@
 For errors and what is not finite see :mod:`mmentropy.functional`.
 
 Source:
-    arXiv 2305.16789, eq. 6; winci-ai/INTL@0aa69af:methods/whitening.py#L49-L60.
+    arXiv 2305.16789; winci-ai/INTL@0aa69af:methods/whitening.py#L49-L60.
 """
 
 import torch

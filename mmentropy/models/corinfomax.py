@@ -13,7 +13,7 @@ The rows are projections of unit length, those of all ranks. Of more than two vi
 the mean over their pairs.
 
 Source:
-    arXiv 2209.07999, eq. 8 to 10; serdarozsoy/corinfomax-ssl@c0b917e:cifars-tiny/loss.py#L7-L66.
+    arXiv 2209.07999; serdarozsoy/corinfomax-ssl@c0b917e:cifars-tiny/loss.py#L7-L66.
 """
 
 from itertools import combinations

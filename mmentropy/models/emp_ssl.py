@@ -7,7 +7,7 @@ The rows of Z are projections of unit length, one matrix for each of V crops of 
 rows of their mean are the targets of all crops. R is the coding rate of the rows of all ranks.
 
 Source:
-    arXiv 2304.03977, eq. 4; tsb0601/EMP-SSL@8fc3758:main.py#L76-L102, loss.py#L65-L75.
+    arXiv 2304.03977; tsb0601/EMP-SSL@8fc3758:main.py#L78-L102, #L164, loss.py#L76-L91.
 """
 
 import torch

@@ -9,7 +9,7 @@ unit rows. Statistics are those of the rows of all ranks. Of more than two views
 compared with the first.
 
 Source:
-    arXiv 2305.16789, eq. 8; winci-ai/INTL@0aa69af:methods/intl.py, methods/whitening.py#L49-L60,
+    arXiv 2305.16789; winci-ai/INTL@0aa69af:methods/intl.py, methods/whitening.py#L49-L60,
     methods/base.py.
 """
 
@@ -35,8 +35,8 @@ class INTLLoss(BaseModule):
     r"""The loss of INTL, the head of a ``JointEmbedding``.
 
     Args:
-        whitening: ``'channel'`` makes the rows of a batch uncorrelated, over channels, as in the
-            paper's main experiments; ``'batch'`` makes the channels uncorrelated, over rows.
+        whitening: ``'channel'`` makes the rows of a batch uncorrelated, over channels, the
+            default of the authors' code; ``'batch'`` makes the channels uncorrelated, over rows.
         iterations: Newton iterations >= 1.
         trade_off: beta >= 0. None: the authors' :math:`0.01 (\log_2 K - 3)` for K whitened
             variables, of which there must be at least 8. With 0 the network collapses.

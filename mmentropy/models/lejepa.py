@@ -8,8 +8,7 @@ new ones in each iteration, and is the mean of the statistics of Epps and Pulley
 (:mod:`mmentropy.functional.normality`). Nothing is normalised, and there are no negatives.
 
 Source:
-    arXiv 2511.08544, algorithms 1 and 2, written from them; values compared with
-    rbalestr-lab/lejepa.
+    arXiv 2511.08544; nothing is taken from rbalestr-lab/lejepa, whose licence is CC BY-NC.
 """
 
 import numpy as np

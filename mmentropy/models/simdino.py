@@ -11,7 +11,7 @@ ranks. The authors' default divides the product of a rank's own rows by the numb
 that it depends on the number of GPUs; ours does not.
 
 Source:
-    arXiv 2502.10385, eq. 8; RobinWu218/SimDINO@8149fc4:simdino/main_dino.py#L496-L560,
+    arXiv 2502.10385; RobinWu218/SimDINO@8149fc4:simdino/main_dino.py#L497-L559,
     simdinov2/loss/dino_clstoken_loss.py#L88-L160.
 """
 

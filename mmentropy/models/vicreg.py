@@ -7,7 +7,7 @@ off-diagonal covariances divided by D. Statistics are those of the rows of all r
 two views the loss is the mean over their pairs.
 
 Source:
-    arXiv 2105.04906, eq. 6; facebookresearch/vicreg@4e12602:main_vicreg.py#L194-L219, which
+    arXiv 2105.04906; facebookresearch/vicreg@4e12602:main_vicreg.py#L194-L219, which
     halves the variance term.
 """
 

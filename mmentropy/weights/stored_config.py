@@ -104,7 +104,7 @@ def plain_config(text: str) -> Config:
             # A target that is no plain name raises an AttributeError.
             values.update({t.id: ast.literal_eval(line.value) for t in line.targets})  # type: ignore[attr-defined]
         return Config(values, cfg_text=text)
-    # What is no such text can fail at any place.
+    # A file that is no dumped config can fail at any point.
     except Exception as error:
         raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
 

@@ -18,7 +18,7 @@ from mmentropy.distributed import local_rows
 from mmentropy.engine.exact_accumulation import EncoderInParts, accumulate_exactly
 from mmentropy.engine.monitored_features import TrainingFeatures
 
-# Those whose neck takes what the backbone gives.
+# Algorithms whose neck takes what the backbone gives.
 ALGORITHMS = [*networks.HEADS, 'simclr', 'simsiam', 'byol', 'barlow', 'mocov3', 'with_mec']
 
 
@@ -79,6 +79,26 @@ def test_the_second_pass_repeats_the_first(name, training, monkeypatch):
     monkeypatch.setattr(EncoderInParts, 'encode', EncoderInParts.first)
     assert_equal(found, step(one_pass, views()))
     same(two_passes.state_dict(), one_pass.state_dict())
+
+
+def test_parts_that_change(training):
+    """Once and not twice, where a run has the hook in its config and on its command line."""
+    model, once = built('vicreg'), built('vicreg')
+    for parts in (2, 4):
+        accumulate_exactly(model, parts)
+    accumulate_exactly(once, 4)
+    assert type(model).__mro__[2] is type(once).__mro__[2]
+    assert [m.parts for m in (model, once)] == [4, 4]
+    assert_equal(step(model, views()), step(once, views()))
+
+
+def test_models_without_a_neck():
+    classifier = MODELS.build(
+        dict(type='ImageClassifier', backbone=networks.BACKBONE, neck=networks.NECK)
+    )
+    for model in (classifier, torch.nn.Linear(2, 2)):
+        with pytest.raises(ValueError, match='needs a self-supervised algorithm with a neck'):
+            accumulate_exactly(model, 2)
 
 
 def test_rows_that_do_not_divide(training):
@@ -200,7 +220,7 @@ model = MODELS.build(dict(type='ER', backbone=dict(type='ResNet', depth=18), nec
                           head=dict(type='ERHead', loss=dict(type='ERLoss'))))
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-# What a step takes whatever its batch.
+# The first step takes memory that does not depend on its batch.
 model(list(torch.randn(2, 2, 3, 96, 96)), mode='loss')['loss'].backward()
 if sys.argv[1] != '1':
     accumulate_exactly(model, int(sys.argv[1]))
