@@ -87,7 +87,8 @@ def test_there_are_configs():
 def test_name_and_numbers(path):
     cfg, name = load(path), parsed(path)
     batch, epochs = int(name['batch']), int(name['epochs'])
-    total = batch * int(name['gpus'])
+    # The learning rate is that of a step, which several iterations may share.
+    total = batch * int(name['gpus']) * cfg.optim_wrapper.get('accumulative_counts', 1)
     optimizer = cfg.optim_wrapper.optimizer
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == total

@@ -405,7 +405,7 @@ def test_monitor_and_knn(tmp_path):
         tmp_path,
         'run',
         hook(interval=1),
-        dict(type='KNNHook', train=labelled, test=labelled, k=5, interval=1),
+        dict(type='KNNHook', train=labelled, test=dict(labelled, first=100), k=5, interval=1),
         best=best,
         rule='greater',
     )

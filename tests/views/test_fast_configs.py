@@ -25,8 +25,9 @@ def scope_and_seeds():
 
 
 FAST = sorted(CONFIGS.glob('*/*fast_*.py'))
-# These recipes make views in batch only.
-ALONE = ('minent_fast_r18s_1xb256_10e_cifar10', 'minent_fast_zeroinit_r18s_1xb256_10e_cifar10')
+# These recipes make views in batch only: one budget for all methods.
+ALONE = sorted(path.stem for path in FAST if path.stem.endswith('_fast_r18s_1xb256_10e_cifar10'))
+ALONE += ['minent_fast_zeroinit_r18s_1xb256_10e_cifar10']
 
 
 @pytest.mark.slow
@@ -66,6 +67,18 @@ def test_fast_configs_change_the_loader_only(path):
         'train_cfg',
     ):
         assert fast[key] == slow[key]
+
+
+def test_one_budget_has_the_same_views():
+    """All methods at 10 epochs of CIFAR-10 see images and views alike, but for their number."""
+    assert len(ALONE) == 12
+    configs = [Config.fromfile(path) for path in FAST if path.stem in ALONE]
+    for cfg in configs:
+        views = [step for step in cfg.data_preprocessor.pipeline if step.type == 'MultiView'][0]
+        assert len(views.num_views) == 1
+        views.num_views = None
+        for key in ('data_preprocessor', 'train_dataloader', 'eval_datasets'):
+            assert cfg[key] == configs[0][key], (cfg.filename, key)
 
 
 def test_there_is_a_fast_config_of_every_method_and_data():
