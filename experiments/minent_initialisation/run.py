@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--epochs', type=int, default=5)
     args = parser.parse_args()
+    for folder in (args.data / 'train', args.data / 'test'):
+        if not folder.is_dir():
+            parser.error(f'--data: no folder {folder} of class folders')
     for seed in args.seeds:
         for initialisation in RECIPES:
             wanted = (initialisation, seed, args.epochs)

@@ -108,6 +108,19 @@ def test_rows_that_do_not_divide(training):
     assert_equal(step(model, views(3, rows=13)), step(whole, views(3, rows=13)))
 
 
+def test_no_network_sees_more_than_a_part(training):
+    """The target network neither, whose activations would be those of the whole batch."""
+    model = built('mec')
+    accumulate_exactly(model, 4)
+    seen = {}
+    for name, backbone in dict(online=model.backbone, target=model.target_net.module[0]).items():
+        rows = seen.setdefault(name, [])
+        backbone.conv1.register_forward_pre_hook(lambda m, args, rows=rows: rows.append(len(*args)))
+    step(model, views())
+    # Both views of both passes, and both views of the target.
+    assert seen == dict(online=[4] * 16, target=[4] * 8)
+
+
 @pytest.mark.parametrize('name', ['swav', 'mae'])
 def test_an_algorithm_that_keeps_features(name, training):
     model = built(name)

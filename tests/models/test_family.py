@@ -40,6 +40,14 @@ def test_value_and_gradient(name, shape, monkeypatch):
         torch.testing.assert_close(grad, other, rtol=1e-10, atol=1e-10)
 
 
+def test_the_teacher_of_simdino_gets_no_gradient():
+    views = drawn(5, 12, 6)
+    for name in ('simdino', 'simdino_with_teacher'):
+        loss = pair_of(name, 6)[0](*views)['loss']
+        grads = torch.autograd.grad(loss, views, allow_unused=True)
+        assert [grad is None for grad in grads] == [False, False, False, True, True]
+
+
 def values_on_a_rank(rank, world):
     """Loss and gradient of this rank's rows, of all losses."""
     found = {}

@@ -1,0 +1,67 @@
+"""Entropies of a spectrum: closed forms, identities of the family, and gradients."""
+
+import math
+
+import pytest
+import torch
+
+from mmentropy.functional.coding import coding_length, coding_rate, gram, matrix_log_taylor
+from mmentropy.functional.diagnostics import effective_rank
+from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm
+
+SHAPES = [(12, 7), (7, 12)]
+
+
+def rows(shape):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_gram_has_the_gradient_of_both_factors(shape):
+    """Where what follows is not symmetric, too."""
+    z = rows(shape)
+    smaller = z @ z.T if shape[0] < shape[1] else z.T @ z
+    torch.testing.assert_close(gram(z), smaller)
+    weight = torch.arange(49, dtype=torch.float64).view(7, 7)
+    (grad,) = torch.autograd.grad((gram(z) * weight).sum(), z)
+    torch.testing.assert_close(grad, *torch.autograd.grad((smaller * weight).sum(), z))
+
+
+@pytest.mark.parametrize('order', [0.5, 1, 2, 3])
+def test_entropy_in_closed_form(order):
+    """The log of the rank where eigenvalues are equal, and 0 of rank one and of zeros."""
+    isotropic = torch.diag(torch.tensor([3.0, 3.0, 3.0, 0.0, 0.0], dtype=torch.float64))
+    assert float(matrix_entropy(isotropic, order)) == pytest.approx(math.log(3))
+    for matrix in (torch.ones(4, 4), torch.zeros(4, 4)):
+        assert float(matrix_entropy(matrix, order)) == pytest.approx(0, abs=1e-6)
+
+
+def test_eigenvalues_of_zero_have_no_gradient():
+    matrix = torch.diag(torch.tensor([4.0, 0.0, 0.0])).requires_grad_()
+    (grad,) = torch.autograd.grad(nuclear_norm(matrix), matrix)
+    torch.testing.assert_close(grad, torch.diag(torch.tensor([0.25, 0.0, 0.0])))
+
+
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_identities(shape):
+    """Orders of one entropy, and two names of one rate."""
+    z = rows(shape)
+    g, values = gram(z), torch.linalg.svdvals(z)
+    length = values.square().sum().sqrt()
+    torch.testing.assert_close(nuclear_norm(g), values.sum())
+    torch.testing.assert_close(length * (matrix_entropy(g, 0.5) / 2).exp(), values.sum())
+    frobenius = torch.linalg.matrix_norm(g / g.trace())
+    torch.testing.assert_close(matrix_entropy(g, 2), -2 * frobenius.log())
+    # RankMe is the exponential of the entropy of singular values, which those of G^(1/2) are.
+    root = torch.linalg.svd(z).S.diag()
+    torch.testing.assert_close(matrix_entropy(root, 1).exp(), effective_rank(z))
+    n, d = shape
+    torch.testing.assert_close(coding_length(z, 0.2 / d) / (n + d), coding_rate(z, 0.2))
+
+
+def test_series_of_the_logarithm():
+    c = rows((6, 6)) / 30
+    exact = torch.linalg.eig(torch.eye(6) + c)
+    log = (exact.eigenvectors * exact.eigenvalues.log()) @ torch.linalg.inv(exact.eigenvectors)
+    torch.testing.assert_close(matrix_log_taylor(c, 30), log.real, rtol=1e-9, atol=1e-12)
