@@ -139,7 +139,7 @@ class _KernelSums(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         z, kernel, sums = ctx.saved_tensors
         weights = (kernel - sums[:, None]).exp_().mul_(ctx.kappa * grad[:, None])
-        return weights @ z + weights.T @ z, None
+        return (weights @ z).addmm_(weights.T, z), None
 
 
 def sphere_entropy(
