@@ -66,8 +66,9 @@ MOST = {name: math.log(256) for name in METHODS} | dict(
 # The figure compares these methods, which the claim of the paper is about.
 CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
 # Batches and EMA coefficients at which the stability of BYOL and DINO is looked at.
-BATCHES = (256, 128, 32, 16)
-MOMENTA = (0.996, 0.9, 0.8, 0.5)
+# The ends of both ranges come first.
+BATCHES = (256, 16, 128, 32)
+MOMENTA = (0.996, 0.5, 0.9, 0.8)
 STABLE = ('byol', 'byol_er', 'dino', 'dino_er')
 RESULTS = HERE / 'results.json'
 
@@ -282,13 +283,14 @@ def main() -> None:
             [dict(method=m, seed=s, epochs=args.epochs) for s in args.seeds for m in methods]
         )
     elif args.what == 'stability':
-        changes = [dict(batch=b) for b in BATCHES] + [dict(ema=e) for e in MOMENTA]
+        pairs = zip(BATCHES, MOMENTA)
+        changes = [change for b, e in pairs for change in (dict(batch=b), dict(ema=e))]
         methods = args.methods or STABLE
         train_missing(
             [
                 dict(method=m, seed=s, epochs=args.epochs, **c)
-                for s in args.seeds
                 for c in changes
+                for s in args.seeds
                 for m in methods
             ]
         )
