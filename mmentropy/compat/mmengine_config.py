@@ -5,13 +5,18 @@ list and refuse others. They also mark what is inherited with the name of the pa
 its types in a registry of that name. The types of mmentropy are in those of mmpretrain, and
 its configs name the scope that they are built in. The list has a distribution 'mmsegmentation' for
 ``mmseg::...``, whose fork is named onedl-mmsegmentation; by the name of the module either is found.
+mmengine reads every metafile of a package to find one config in it, which takes longer than all the
+rest of reading a config; a process does it once for each config.
 It can go when mmengine looks for the module of a package itself.
 """
+
+from functools import cache
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 _get_cfg_path = Config._get_cfg_path
+_get_packaged_path = cache(_get_cfg_path)
 
 
 def accept_packages() -> None:
@@ -23,5 +28,7 @@ def accept_packages() -> None:
 
 def path_and_scope(cfg_path: str, filename: str) -> tuple[str, str | None]:
     """Return the path of a base config and the scope of its types, None for that of the config."""
-    path, scope = _get_cfg_path(cfg_path, filename)
+    if '::' not in cfg_path:
+        return _get_cfg_path(cfg_path, filename)
+    path, scope = _get_packaged_path(cfg_path, '')
     return path, None if scope == 'mmentropy' else scope
