@@ -11,5 +11,6 @@ fi
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check --quiet .
 "$PYTHON" -m mypy
-# Idle workers take over tests that wait behind a long one.
-exec "$PYTHON" -m pytest -q -n 2 --dist worksteal "$@"
+# Idle workers take over tests that wait behind a long one. A third worker uses the cores while the
+# tests of the others wait for processes.
+exec "$PYTHON" -m pytest -q -n 3 --dist worksteal "$@"

@@ -81,10 +81,10 @@ class Choice:
     notes: list[str]
 
     def score(self, metric: str) -> float:
-        """The metric, turned so that larger is better; -inf if it is unknown."""
-        if metric not in self.metrics:
+        """The metric, turned so that larger is better; -inf if it is unknown or not finite."""
+        value = self.metrics.get(metric, math.nan)
+        if not math.isfinite(value):
             return -math.inf
-        value = self.metrics[metric]
         # About 1 transferred best in the paper of alpha-ReQ; uniformity falls as rows spread.
         return {'alpha_req': -abs(value - 1), 'uniformity': -value}.get(metric, value)
 
@@ -108,7 +108,7 @@ def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
             "custom_hooks=[dict(type='EntropyMonitorHook')]"
         )
     saved = run.checkpoints()
-    knn = dict(run.points('knn/top1'))
+    knn = {at: value for at, value in run.points('knn/top1') if math.isfinite(value)}
 
     def at_step(step: int) -> Choice:
         file = min(saved, key=lambda file: abs(saved[file] - step), default='')
@@ -137,14 +137,22 @@ def nearest(steps: Iterable[int], step: int) -> int:
 
 
 def accuracies(file: Path) -> dict[str, float]:
-    """What tools/evaluate.py wrote; {} if there is no such file."""
+    """What tools/evaluate.py wrote; {} if there is no such file.
+
+    Raises:
+        ValueError: it holds something else, such as an accuracy that is not finite.
+    """
     if not file.is_file():
         return {}
     try:
         row = json.loads(file.read_text()).get('checkpoint', {})
-        return {name: float(value) for name, value in row.items()}
+        found = {name: float(value) for name, value in row.items()}
     except (ValueError, TypeError, AttributeError):
         raise ValueError(f'{file} is not what tools/evaluate.py --out writes') from None
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise ValueError(f'{file}: {name} is {value}, evaluate the checkpoint again')
+    return found
 
 
 def settings(run: Run, part: str) -> dict[str, str]:
@@ -212,7 +220,9 @@ def correlations(choices: list[Choice]) -> list[dict]:
     found = []
     for accuracy in sorted({key for choice in choices for key in choice.accuracy}):
         for metric in METRICS:
-            known = [c for c in choices if metric in c.metrics and accuracy in c.accuracy]
+            known = [
+                c for c in choices if math.isfinite(c.score(metric)) and accuracy in c.accuracy
+            ]
             x, y = [c.score(metric) for c in known], [c.accuracy[accuracy] for c in known]
             if len(known) > 2 and len(set(x)) > 1 and len(set(y)) > 1:
                 tau, rho = kendalltau(x, y), spearmanr(x, y)
@@ -260,12 +270,25 @@ def read_choices(args: argparse.Namespace) -> list[Choice]:
     if not choices:
         raise ValueError(f'none of {len(args.work_dirs)} work directories can be ranked')
     unread = [f'{choice.name}: {note}' for choice in choices for note in choice.notes]
-    for note in unread + check_comparable(choices):
+    unknown = [
+        f'{choice.name}: {args.by} is not finite at iteration {choice.step}, ranked last'
+        for choice in choices
+        if not math.isfinite(choice.metrics.get(args.by, 0))
+    ]
+    for note in unread + unknown + check_comparable(choices):
         print(f'note: {note}', file=sys.stderr)
     if len({Path(choice.name).name for choice in choices}) == len(choices):
         for choice in choices:
             choice.name = Path(choice.name).name
     return sorted(choices, key=lambda choice: choice.score(args.by), reverse=True)
+
+
+def as_json(choice: Choice) -> dict:
+    """A choice as JSON can say it: a metric that is not finite is null."""
+    metrics = {
+        key: value if math.isfinite(value) else None for key, value in choice.metrics.items()
+    }
+    return asdict(choice) | dict(metrics=metrics)
 
 
 def main() -> None:
@@ -280,7 +303,7 @@ def main() -> None:
     if healthy and len(sound) < len(choices):
         print(correlations_table('runs without alarms', healthy))
     if args.json:
-        found = dict(by=args.by, part=args.part, runs=[asdict(choice) for choice in choices])
+        found = dict(by=args.by, part=args.part, runs=[as_json(choice) for choice in choices])
         found |= dict(correlations=everything, correlations_without_alarms=healthy)
         args.json.write_text(json.dumps(found, indent=2) + '\n')
 

@@ -64,7 +64,7 @@ def check_ignored(cfg: Config) -> None:
 def check_places(top: dict) -> None:
     """Refuse hooks outside of ``default_hooks`` and settings of mmcv 1."""
     used = [value for name in (*SECTIONS, *PLAIN) for value in dicts_in(top.get(name))]
-    hooks = {name: f'default_hooks.{name}' for name in {*HOOKS, *OUR_HOOKS} - {*SECTIONS}}
+    hooks = {name: f'default_hooks.{name}' for name in (*HOOKS, *OUR_HOOKS)}
     for name, place in (FORMER | hooks).items():
         value = top.get(name)
         # A variable of the file may have the same name.

@@ -7,7 +7,7 @@ def install() -> None:
     from mmentropy.compat.mmcv_extension import install_finder
     from mmentropy.compat.mmcv_hue import turn_hue_backwards
     from mmentropy.compat.mmengine_checkpoint import install_readers
-    from mmentropy.compat.mmengine_config import accept_packages
+    from mmentropy.compat.mmengine_config import accept_packages, format_once
     from mmentropy.compat.mmengine_messages import leave_out_messages
     from mmentropy.compat.mmengine_pretrained import install_pretrained
     from mmentropy.compat.mmengine_registry import restrict_registries
@@ -17,6 +17,7 @@ def install() -> None:
 
     leave_out_messages()
     accept_packages()
+    format_once()
     install_readers()
     restrict_registries()
     install_pretrained()

@@ -22,6 +22,7 @@ EARLY = dict(type='EarlyStoppingHook', monitor='val_loss')
         (dict(checkpoint=dict(interval=3)), 'checkpoint: .* default_hooks.checkpoint'),
         (dict(draws=dict(type='ExactResumeHook', a=1)), 'draws: .* default_hooks.draws'),
         (dict(lr_config=dict(policy='step')), 'lr_config: .* param_scheduler'),
+        (dict(fp16=True), 'fp16: .* optim_wrapper.type'),
         (dict(resume_from='epoch_1.pth'), 'resume_from: .* load_from'),
         (WITH_VALIDATION, 'val_cfg: MEC predicts nothing'),
         (dict(custom_hooks=[EARLY]), r'custom_hooks\[0\]: EarlyStoppingHook waits'),
@@ -33,12 +34,26 @@ EARLY = dict(type='EarlyStoppingHook', monitor='val_loss')
             dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=8)),
             'default_hooks.checkpoint.by_epoch: training counts iterations',
         ),
+        # Without a type, by_epoch says what is counted.
+        (
+            dict(train_cfg=dict(by_epoch=False, max_iters=8)),
+            'default_hooks.checkpoint.by_epoch: training counts iterations',
+        ),
+        (
+            dict(
+                train_cfg=dict(by_epoch=False, max_iters=8),
+                default_hooks=dict(checkpoint=None),
+                param_scheduler=[dict(type='LinearLR', by_epoch=False), dict(type='LinearLR')],
+            ),
+            r'param_scheduler\[1\].by_epoch: training counts iterations',
+        ),
     ],
 )
 def test_what_would_be_ignored_is_refused(change, path, tmp_path):
     cfg = config(tmp_path / 'run')
     check_ignored(cfg)
-    cfg.update(change)
+    for key, value in change.items():
+        cfg[key] = value
     with pytest.raises(ValueError, match=f'^{path}'):
         check_ignored(cfg)
 
@@ -50,12 +65,33 @@ def test_what_would_be_ignored_is_refused(change, path, tmp_path):
         dict(checkpoint='https://a.file'),
         dict(runner_type='Runner'),
         dict(train_cfg=dict(by_epoch=True, max_epochs=1), param_scheduler=[dict(type='LinearLR')]),
+        # By default, epochs are counted.
+        dict(train_cfg=dict(max_epochs=1), param_scheduler=[dict(type='LinearLR')]),
+        dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=1), default_hooks=dict(logger={})),
+        # A section that is called like a hook of the Runner.
+        dict(param_scheduler=dict(type='LinearLR', by_epoch=True)),
     ],
 )
 def test_what_is_read_is_taken(change, tmp_path):
     cfg = config(tmp_path / 'run')
-    cfg.update(change)
+    for key, value in change.items():
+        cfg[key] = value
     cfg.optimizer = cfg.optim_wrapper.optimizer
+    check_ignored(cfg)
+
+
+def test_variables_that_are_called_like_a_hook(tmp_path):
+    """They are read where a section has the same dict, however deep."""
+    cfg = config(tmp_path / 'run')
+    cfg.numbers = dict(type='NonFiniteHook', patience=7)
+    with pytest.raises(ValueError, match='^numbers: .* default_hooks.numbers$'):
+        check_ignored(cfg)
+    cfg.default_hooks.numbers = dict(type='NonFiniteHook', patience=7)
+    check_ignored(cfg)
+    cfg.default_hooks.numbers = None
+    cfg.custom_hooks = [dict(type='NonFiniteHook', patience=7)]
+    check_ignored(cfg)
+    cfg.timer = [3]
     check_ignored(cfg)
 
 

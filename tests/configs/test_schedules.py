@@ -165,6 +165,7 @@ class RecordBoth(Hook):
         'baselines/simsiam_r18s_1xb64_50e_digits',
         'baselines/simsiam_r18s_1xb128_6e_fashion_mnist',
         'baselines/simsiam_r18_1xb512_200e_cifar10',
+        'baselines/simsiam_fast_r18s_1xb256_10e_cifar10',
         'mec/mec_simsiam_r18_1xb512_200e_cifar10',
     ],
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import sys
 
 import pytest
@@ -111,6 +112,38 @@ def test_ranks_by_the_metric(tmp_path, monkeypatch, capsys):
     assert names(written) == ['c', 'a', 'b']
     _, _, written = call(monkeypatch, capsys, *dirs, '--by', 'uniformity')
     assert names(written) == ['b', 'c', 'a']
+
+
+def test_what_is_not_finite_ranks_last(tmp_path, monkeypatch, capsys):
+    """It would rank anywhere, since no number is above or below it."""
+    dirs = [
+        run(tmp_path / name, *curve(rankme), results=dict(linear=accuracy))
+        for name, rankme, accuracy in (
+            ('a', math.nan, 9.0),
+            ('b', 3.0, 1.0),
+            ('c', 8.0, 2.0),
+            ('d', math.inf, 9.0),
+            ('e', 5.0, 1.5),
+        )
+    ]
+    lines, err, written = call(monkeypatch, capsys, *dirs)
+    assert names(written) == ['c', 'e', 'b', 'a', 'd']
+    assert [row['metrics']['rankme'] for row in written['runs']] == [8.0, 5.0, 3.0, None, None]
+    assert [line.split()[2] for line in lines[5:7]] == ['nan', 'inf']
+    assert [line.split(': ', 2)[2] for line in err.splitlines()] == [
+        'rankme is not finite at iteration 10, ranked last'
+    ] * 2
+    (row,) = written['correlations']
+    assert (row['runs'], row['spearman']) == (3, pytest.approx(1))
+    # The best measurement is a finite one, at a finite accuracy.
+    odd = [*curve(3.0, math.nan, 7.0, 9.0), {'knn/top1': math.nan, 'step': 2}]
+    _, _, written = call(monkeypatch, capsys, run(tmp_path / 'f', *odd), '--best')
+    (row,) = written['runs']
+    assert (row['step'], row['accuracy']) == (40, dict(knn=10.0))
+    folder = run(tmp_path / 'g', *curve(3.0), results=dict(linear=math.nan))
+    with pytest.raises(ValueError, match='none of 1'):
+        call(monkeypatch, capsys, folder)
+    assert 'results.json: linear is nan, evaluate' in capsys.readouterr().err
 
 
 def test_which_checkpoint(tmp_path, monkeypatch, capsys):

@@ -113,7 +113,7 @@ def test_two_processes_follow_one(tmp_path):
     for command in (['bash', 'tools/dist_evaluate.sh'], [sys.executable, 'tools/evaluate.py']):
         processes = ['2'] if 'bash' in command else []
         out = tmp_path / 'scores.json'
-        protocols = ['--protocols', 'knn,knn5,linear_wd', '--out', out]
+        protocols = ['--protocols', 'knn,linear', '--out', out]
         printed = run(*command, one_dir / 'epoch_2.pth', *processes, *protocols)
         # Ranks that did not find each other would print a table each.
         assert printed.count('\ncheckpoint ') == 1
@@ -181,17 +181,32 @@ def test_check_plans_and_leaves_nothing(tmp_path):
     done = digits('--check', '--work-dir', work_dir, '--resume')
     assert 'training: 2 epochs = 8 iterations, 0 of them left' in done.stdout
     assert 'time: ' not in done.stdout
-    done = digits('--check', '--resume', tmp_path / 'absent.pth')
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f'error: checkpoint {tmp_path}/absent.pth does not exist'
-    )
-    done = digits('--work-dir', work_dir, '--check', train_dataloader__batch_size=65)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        'error: train_dataloader gives no batch: it has 64 images, fewer '
-        'than its batch_size, 65, and drop_last=True'
-    )
+
+
+@pytest.mark.slow
+def test_check_fails_in_one_line(tmp_path, monkeypatch):
+    large = dict(train_dataloader__batch_size=65)
+    for options, changes, message in [
+        (
+            ['--resume', f'{tmp_path}/absent.pth'],
+            {},
+            f'checkpoint {tmp_path}/absent.pth does not exist',
+        ),
+        (
+            [],
+            large,
+            'train_dataloader gives no batch: it has 64 images, fewer '
+            'than its batch_size, 65, and drop_last=True',
+        ),
+    ]:
+        options = ['--check', '--work-dir', f'{tmp_path}/run', *options]
+        arguments = command(['train.py', DIGITS], *options, **changes)
+        monkeypatch.setattr(sys, 'argv', arguments)
+        monkeypatch.chdir(ROOT)
+        with pytest.raises(SystemExit) as stopped:
+            tool.main()
+        assert stopped.value.code == f'error: {message}'
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

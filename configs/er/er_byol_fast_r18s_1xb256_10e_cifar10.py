@@ -1,0 +1,17 @@
+"""BYOL+ER on CIFAR-10 with a narrow backbone, 10 epochs, views made in batch.
+
+Model parts are those of the recipe for Digits, but for hidden layers of 512.
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/er/er_byol_fast_r18s_1xb256_10e_cifar10.py
+"""
+
+_base_ = '../baselines/simclr_fast_r18s_1xb256_10e_cifar10.py'
+predictor = dict(_base_.model.neck, in_channels=128, with_avg_pool=False)
+loss = dict(type='ERLoss', support='sphere', kappa=10.0, estimator='plug_in', gather=False)
+model = dict(
+    type='ER',
+    base_momentum=0.05,  # EMA 0.95 to 1
+    head=dict(_delete_=True, type='ERHead', predictor=predictor, loss=loss),
+)

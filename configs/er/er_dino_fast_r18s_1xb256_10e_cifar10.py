@@ -1,0 +1,18 @@
+"""DINO+ER on CIFAR-10 with a narrow backbone, 10 epochs, views made in batch.
+
+It has no centring. Model parts are those of the recipe for Digits, but for hidden layers of 512.
+
+Paper: not reported.
+Ours: not run.
+Run: python tools/train.py configs/er/er_dino_fast_r18s_1xb256_10e_cifar10.py
+"""
+
+_base_ = '../baselines/simclr_fast_r18s_1xb256_10e_cifar10.py'
+last = dict(with_last_bn=True, with_last_bn_affine=False, with_last_bias=False)
+proto = dict(type='PrototypeNeck', in_channels=128, num_prototypes=128)
+neck = dict(_delete_=True, **proto, projector=dict(_base_.model.neck, **last))
+temperatures = dict(temperature=0.1, target_temperature=0.04)
+loss = dict(type='ERLoss', support='simplex', **temperatures, estimator='plug_in', gather=False)
+head = dict(_delete_=True, type='ERHead', loss=loss)
+# EMA 0.95 to 1, no centring
+model = dict(type='DINO', base_momentum=0.05, center_momentum=None, neck=neck, head=head)
