@@ -489,8 +489,8 @@ def load_lines(checkpoint: Path, out: Path) -> dict[str, str]:
 
     Where a library has no such network, the line says why.
     """
-    entry = dict(type='PretrainedBackbone', checkpoint=str(checkpoint))
-    lines = dict(mmdet=f'backbone=dict(..., init_cfg={entry})')
+    entry = f"dict(type='PretrainedBackbone', checkpoint={str(checkpoint)!r})"
+    lines = dict(mmdet=f'model = dict(backbone=dict(init_cfg={entry}))')
     for target in ('timm', 'torchvision'):
         try:
             file = out / f'backbone_{target}.pth'
