@@ -495,8 +495,8 @@ def load_lines(checkpoint: Path, out: Path) -> dict[str, str]:
         try:
             file = out / f'backbone_{target}.pth'
             lines[target] = export_backbone(checkpoint, target, file)
-        except ValueError as error:
-            lines[target] = f'no: {error}'
+        except ValueError:
+            lines[target] = 'has no such network; it has resnet18, resnet34 and resnet50 of colours'
     return lines
 
 
