@@ -14,6 +14,7 @@ from typing import NoReturn
 # Sub-commands: the file of the tool, and what it does.
 TOOLS = dict(
     train=('train.py', 'train a config'),
+    pretrain=('pretrain.py', 'train on a folder of images, with settings chosen for them'),
     evaluate=('evaluate.py', 'score the backbone of a checkpoint: kNN, linear probe, ...'),
     embed=('embed.py', 'features of a folder of images without labels'),
     neighbours=('neighbours.py', 'nearest images and near-duplicates of embedded images'),

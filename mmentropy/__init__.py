@@ -1,8 +1,12 @@
 """Self-supervised learning by entropy for the OpenMMLab stack.
 
 Importing the package registers MEC, ER and MinEnt with their heads, losses, data sets and hooks in
-mmpretrain's registries, and changes the hosts as :mod:`mmentropy.compat` says.
+mmpretrain's registries, and changes the hosts as :mod:`mmentropy.compat` says. Three functions do
+what the commands of their names do: :func:`pretrain`, :func:`embed` and :func:`evaluate`.
 """
+
+from importlib import import_module
+from typing import Any
 
 from mmentropy.compat.installed_stack import check_stack
 
@@ -16,4 +20,17 @@ compat.install()
 
 from mmentropy import datasets, engine, models, views, weights  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'models', 'views', 'weights']
+# The functions of the commands, and the module of each, which is imported at its first use.
+FUNCTIONS = dict(
+    pretrain='mmentropy.pretraining',
+    embed='mmentropy.measuring',
+    evaluate='mmentropy.measuring',
+)
+
+__all__ = ['__version__', 'datasets', 'engine', 'models', 'views', 'weights', *FUNCTIONS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in FUNCTIONS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(FUNCTIONS[name]), name)

@@ -5,7 +5,6 @@ python tools/embed.py CHECKPOINT FOLDER --out features.npz --thumbnails 32
 
 import argparse
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 from cli import checkpoint_parser, errors_in_one_line, leave_with_launcher, read_config
@@ -37,10 +36,8 @@ if __name__ == '__main__':
 import torch
 from mmengine.dist import init_dist, is_main_process
 
-from mmentropy.evaluation.embed_folder import embed_folder
-from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
+from mmentropy.evaluation.embed_folder import embed_checkpoint
 from mmentropy.evaluation.progress import show_progress
-from mmentropy.weights.stored_config import chosen_config
 
 
 def main() -> None:
@@ -52,22 +49,18 @@ def main() -> None:
             init_dist('pytorch')
         else:  # mmengine's init_dist needs a GPU
             torch.distributed.init_process_group('gloo')
-    with ExitStack() as stack:
-        if Path(args.checkpoint).suffix or Path(args.checkpoint).exists():
-            own = read_config(args.config) if args.config else None
-            cfg = stack.enter_context(chosen_config(args.checkpoint, own, args.trust))
-            encoder = checkpoint_encoder(args.checkpoint, cfg, args.branch, args.size)
-        else:
-            encoder = named_encoder(args.checkpoint, args.size)
-        encoder.backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
-        bad = embed_folder(
-            encoder,
-            args.folder,
-            args.out,
-            args.batch_size,
-            args.workers,
-            args.thumbnails,
-        )
+    bad = embed_checkpoint(
+        args.checkpoint,
+        args.folder,
+        args.out,
+        read_config(args.config) if args.config else None,
+        args.branch,
+        args.size,
+        args.trust,
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        thumbnails=args.thumbnails,
+    )
     if is_main_process():
         report_bad(bad, Path(args.out))
         print(f'wrote {args.out} ({Path(args.out).stat().st_size / 1e6:.1f} MB)')

@@ -7,7 +7,7 @@ import argparse
 
 from cli import checkpoint_parser, errors_in_one_line, read_config
 
-TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'huggingface')
+TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'huggingface', 'onnx')
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,7 +16,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         required=True,
-        help='*.pth, or *.safetensors for torchvision and timm; for huggingface a folder',
+        help='*.pth, or *.safetensors for torchvision and timm; for huggingface a folder; *.onnx',
+    )
+    parser.add_argument(
+        '--size', type=int, help='of --to onnx: side of the images; default: as trained'
     )
     parser.add_argument('--metrics', help='JSON to store along, e.g. of tools/evaluate.py')
     return parser.parse_args()
@@ -30,6 +33,8 @@ import json
 from pathlib import Path
 
 import mmentropy  # noqa: F401, registers the norm layers
+from mmentropy.evaluation.file_encoder import checkpoint_encoder
+from mmentropy.evaluation.onnx_file import export_onnx
 from mmentropy.weights.export import export_backbone
 from mmentropy.weights.stored_config import chosen_config
 
@@ -43,7 +48,12 @@ def main() -> None:
         except ValueError as error:
             raise ValueError(f'--metrics: {args.metrics} is no JSON: {error}') from error
     own = read_config(args.config) if args.config else None
+    if args.to != 'onnx' and args.size:
+        raise ValueError('--size is of --to onnx only')
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
+        if args.to == 'onnx':
+            encoder = checkpoint_encoder(args.checkpoint, cfg, args.branch, args.size)
+            return print(export_onnx(encoder, args.out, args.checkpoint))
         print(export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch, metrics))
 
 

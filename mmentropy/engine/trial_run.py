@@ -40,23 +40,32 @@ def try_run(runner: Runner, folder: Path) -> list[str]:
         Exception: The error with which training would end at once.
         OSError: There is no room for the checkpoints.
     """
-    trial = TrialHook()
-    runner.register_hook(trial)
-    runner.register_hook(RestartHook(trial))
-    savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-    as_configured = [copy(hook) for hook in savers]
-    for hook in savers:
-        hook.interval, hook.save_last = -1, False
-    try:
-        runner.train()
-    except _Enough:
-        runner.call_hook('after_train')
+    as_configured = [copy(hook) for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    trial = run_trial(runner)
     return [
         *data_lines(runner),
         *time_lines(runner, trial),
         *network_lines(runner),
         *checkpoint_lines(runner, folder, as_configured),
     ]
+
+
+def run_trial(runner: Runner) -> 'TrialHook':
+    """Begin to train, save nothing, stop after a few iterations, and return their times.
+
+    The argument and errors are those of :func:`try_run`.
+    """
+    trial = TrialHook()
+    runner.register_hook(trial)
+    runner.register_hook(RestartHook(trial))
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            hook.interval, hook.save_last = -1, False
+    try:
+        runner.train()
+    except _Enough:
+        runner.call_hook('after_train')
+    return trial
 
 
 class _Enough(Exception):
@@ -97,6 +106,15 @@ class TrialHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         # Other hooks would evaluate now.
         raise _Enough
+
+    def seconds(self, workers: int) -> tuple[float, float, float]:
+        """Return the seconds of loading a batch, of a step, and of an iteration of both.
+
+        Loader processes, ``workers`` of them, work while the network trains.
+        """
+        # The first iteration starts loader processes and chooses algorithms.
+        loading, step = (min(times[1:] or times) for times in (self.loading, self.steps))
+        return loading, step, max(step, loading / workers) if workers else step + loading
 
     def lap(self) -> float:
         """Return the seconds since it was last called."""
@@ -144,11 +162,8 @@ def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
     rest = f', {left:,} of them left' if trial.start else ''
     lines = [f'training: {epochs}{loop.max_iters:,} iterations{rest}']
     if trial.steps:
-        # The first iteration starts loader processes and chooses algorithms.
-        loading, step = (min(times[1:] or times) for times in (trial.loading, trial.steps))
-        # Loader processes work while the network trains.
         workers = runner.train_dataloader.num_workers
-        each = max(step, loading / workers) if workers else step + loading
+        loading, step, each = trial.seconds(workers)
         lines.append(
             f'time: {step:.3g} s a step, {loading:.3g} s waiting for a batch ({workers} loader '
             f'processes): about {timedelta(seconds=round(each * left))} without measuring'

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import barrier, get_rank, get_world_size
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -19,8 +20,9 @@ from mmentropy.datasets import ImageFolder
 from mmentropy.datasets.loader_processes import list_loader
 from mmentropy.datasets.unreadable_images import reason
 from mmentropy.evaluation.embedding_file import Parts, write_npz, write_parquet
-from mmentropy.evaluation.file_encoder import FileEncoder
+from mmentropy.evaluation.file_encoder import FileEncoder, checkpoint_encoder, named_encoder
 from mmentropy.evaluation.progress import progress
+from mmentropy.weights.stored_config import chosen_config
 
 WRITERS = {'.npz': write_npz, '.parquet': write_parquet}
 
@@ -59,6 +61,38 @@ def thumbnail(pixels: torch.Tensor, encoder: FileEncoder, side: int) -> np.ndarr
     img = img[::-1] if encoder.bgr and len(pixels) == 3 else img
     rgb = Image.fromarray(np.ascontiguousarray(img.transpose(1, 2, 0)).astype(np.uint8))
     return np.asarray(rgb.resize((side, side), Image.Resampling.BOX))
+
+
+def embed_checkpoint(
+    checkpoint: str | os.PathLike,
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    cfg: Config | None = None,
+    branch: str = 'student',
+    size: int | None = None,
+    trust: bool = False,
+    **options: Any,
+) -> list[tuple[str, str]]:
+    """Write the features of all images in a folder by a checkpoint, on a GPU if there is one.
+
+    Args:
+        checkpoint: a file, or the name of a model of mmpretrain, whose weights are downloaded.
+        folder: see :func:`embed_folder`, also for ``out``, ``options`` and the return value.
+        cfg: default: the config stored in the checkpoint.
+        branch: see :func:`checkpoint_encoder`, also for ``size``.
+        trust: see :func:`chosen_config`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError, ImportError: see the functions named.
+    """
+    with ExitStack() as stack:
+        if Path(checkpoint).suffix or Path(checkpoint).exists():
+            chosen = stack.enter_context(chosen_config(checkpoint, cfg, trust))
+            encoder = checkpoint_encoder(checkpoint, chosen, branch, size)
+        else:
+            encoder = named_encoder(str(checkpoint), size)
+        encoder.backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
+        return embed_folder(encoder, os.fspath(folder), out, **options)
 
 
 def embed_folder(

@@ -1,0 +1,105 @@
+"""The commands ``embed`` and ``evaluate`` as functions, for notebooks and programs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from mmentropy.evaluation import eval_datasets, evaluate_checkpoint
+from mmentropy.evaluation.embed_folder import embed_checkpoint
+from mmentropy.weights.stored_config import chosen_config
+
+PathLike = str | os.PathLike
+
+
+class Embedded(NamedTuple):
+    """Features (N, D) float32 of N images, their paths (N,) below the folder, and what has no row.
+
+    ``unreadable`` are path and reason of each file that could not be read.
+    """
+
+    features: np.ndarray
+    paths: np.ndarray
+    unreadable: list[tuple[str, str]]
+
+
+def embed(
+    checkpoint: PathLike,
+    folder: PathLike,
+    out: PathLike = 'features.npz',
+    size: int | None = None,
+    thumbnails: int = 0,
+    batch_size: int = 256,
+    workers: int = 0,
+) -> Embedded:
+    """Return the features of all images in a folder and below, which are also written to a file.
+
+    Args:
+        checkpoint: a file, or the name of a model of mmpretrain, whose weights are downloaded.
+        folder: of images, flat or nested.
+        out: an .npz, see :func:`mmentropy.evaluation.embed_folder.embed_folder`.
+        size: side to which images are resized and cropped; default: as the checkpoint was trained.
+        thumbnails: their side in pixels; 0 writes none.
+        batch_size: images of a step.
+        workers: loader processes.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: see :func:`.embed_checkpoint`, or ``out``
+            is no .npz.
+    """
+    if Path(out).suffix != '.npz':
+        raise ValueError(f'out: must end in .npz, got {out}')
+    unreadable = embed_checkpoint(
+        checkpoint,
+        folder,
+        out,
+        size=size,
+        thumbnails=thumbnails,
+        batch_size=batch_size,
+        num_workers=workers,
+    )
+    with np.load(out) as found:
+        return Embedded(found['features'], found['paths'], unreadable)
+
+
+def evaluate(
+    checkpoint: PathLike,
+    protocols: Sequence[str] = ('knn', 'linear'),
+    data: PathLike | None = None,
+    random: bool = False,
+    pixels: bool = False,
+    branch: str = 'student',
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Return the scores of a checkpoint's backbone in percent, ``{row: {protocol: percent}}``.
+
+    Args:
+        checkpoint: a file with its config, as training writes it.
+        protocols: names of :data:`mmentropy.evaluation.protocols.PROTOCOLS`.
+        data: a config whose labelled data sets to take; default: those of the checkpoint's config.
+        random: also the same backbone, freshly initialised.
+        pixels: also raw pixels.
+        branch: 'student' or 'teacher', the EMA target of BYOL-like models.
+        seed: of the fresh initialisation and of the protocols.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: see :func:`.evaluate_checkpoint`.
+    """
+    named = eval_datasets(Config.fromfile(data)) if data else None
+    with chosen_config(checkpoint) as cfg:
+        if named:
+            cfg.eval_datasets = dict(zip(('train', 'test'), named))
+        return evaluate_checkpoint(
+            checkpoint,
+            cfg,
+            protocols,
+            branch,
+            random,
+            pixels,
+            device='cuda' if torch.cuda.is_available() else 'cpu',
+            seed=seed,
+        )

@@ -1,0 +1,131 @@
+"""Rules by which a run on a folder of images is set, and such runs."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import mmentropy
+from mmentropy import pretraining
+from mmentropy.pretraining import (
+    choose_batch,
+    choose_classes,
+    choose_color_type,
+    choose_epochs,
+    choose_held_out,
+    choose_lr,
+    choose_side,
+    schedule,
+)
+
+
+def save_photos(folder, count, sides=(32, 32), seed=0):
+    """Save colour PNGs of noise, whose sides are drawn between two numbers."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        size = rng.integers(sides[0], sides[1] + 1, 2)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / f'{i:03}.png')
+
+
+@pytest.mark.parametrize(
+    ('kinds', 'color_type'),
+    [
+        ({(3, 'uint8'): 5}, 'color'),
+        ({(1, 'uint8'): 5}, 'color'),
+        ({(4, 'uint8'): 5, (3, 'uint8'): 1}, 'color'),
+        ({(1, 'uint16'): 5}, 'unchanged'),
+        ({(8, 'uint8'): 5}, 'unchanged'),
+        ({(1, 'uint16'): 5, (3, 'uint8'): 1}, 'color'),
+        ({}, 'color'),
+    ],
+)
+def test_what_is_loaded_as_colours(kinds, color_type):
+    assert choose_color_type(Counter(kinds)) == color_type
+
+
+@pytest.mark.parametrize(
+    ('files', 'classes'),
+    [
+        (['cat/a.jpg', 'dog/b.jpg'], ('cat', 'dog')),
+        (['cat/a.jpg', 'cat/b.jpg'], ()),
+        (['cat/a.jpg', 'dog/b.jpg', 'c.jpg'], ()),
+        (['train/cat/a.jpg', 'Val/dog/b.jpg'], ()),
+        (['a.jpg', 'b.jpg'], ()),
+    ],
+)
+def test_folders_of_classes(files, classes):
+    assert choose_classes(files) == classes
+
+
+def test_a_tenth_of_each_class_is_held_out():
+    files = [f'{name}/{i:04}.jpg' for name in ('a', 'b') for i in range(50)]
+    held = choose_held_out(files, ('a', 'b'))
+    assert Counter(file[0] for file in held) == dict(a=5, b=5)
+    assert choose_held_out(files, ()) == []
+    assert choose_held_out(files[40:60], ('a', 'b')) == []
+    many = [f'{name}/{i:05}.jpg' for name in ('a', 'b') for i in range(30_000)]
+    assert len(choose_held_out(many, ('a', 'b'))) == 2000
+
+
+def test_side_of_views():
+    assert [choose_side(s, True) for s in (8, 32, 63, 64, 100, 4000)] == [32, 32, 32, 64, 96, 224]
+    assert choose_side(4000, False) == 64
+
+
+def test_batch_is_half_of_the_images_at_most():
+    assert [choose_batch(n, False) for n in (8, 40, 128, 10**6)] == [4, 16, 64, 64]
+    assert choose_batch(10**6, True) == 256
+
+
+def test_epochs_fit_the_time():
+    # 10 iterations of a second fit 27 times into 0.9 of five minutes.
+    assert choose_epochs(640, 64, 1.0, 5.0) == 27
+    assert choose_epochs(640, 64, 100.0, 5.0) == 1
+    assert choose_epochs(640, 64, 1e-6, 5.0) == 300
+
+
+def test_learning_rate_follows_the_batch():
+    assert choose_lr(dict(type='SGD', lr=0.5), 16) == 0.125
+    assert choose_lr(dict(type='Adam', lr=0.002), 16) == 0.001
+
+
+def test_short_runs_have_no_warmup():
+    assert [part['type'] for part in schedule(9)] == ['CosineAnnealingLR']
+    linear, cosine = schedule(30)
+    assert linear['end'] == cosine['begin'] == 3
+
+
+def test_mistakes(tmp_path):
+    save_photos(tmp_path / 'three', 3)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='3 images in .*need 8 at least'):
+        mmentropy.pretrain(tmp_path / 'three')
+    with pytest.raises(FileNotFoundError, match='no images in'):
+        mmentropy.pretrain(tmp_path / 'empty')
+    with pytest.raises(ValueError, match="no 'vicrag'; did you mean 'vicreg'"):
+        mmentropy.pretrain(tmp_path / 'three', method='vicrag')
+    (tmp_path / 'out' / 'run').mkdir(parents=True)
+    with pytest.raises(ValueError, match='has a run already'):
+        mmentropy.pretrain(tmp_path / 'three', out=tmp_path / 'out')
+    with pytest.raises(AttributeError, match='no attribute'):
+        mmentropy.pretrian  # noqa: B018
+
+
+def test_unreadable_images_are_named(tmp_path):
+    save_photos(tmp_path / 'photos', 20)
+    for i in range(6):
+        (tmp_path / 'photos' / f'bad{i}.png').write_bytes(b'none')
+    with pytest.raises(ValueError, match='6 of 26 images cannot be read: .*bad0'):
+        pretraining.look(tmp_path / 'photos')
+
+
+def test_16_bits_keep_their_depth(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        tifffile.imwrite(tmp_path / f'{i}.tif', rng.integers(0, 4000, (40, 50), np.uint16))
+    found = pretraining.look(tmp_path)
+    assert (found.color_type, found.depth, len(found.mean)) == ('unchanged', 'uint16', 1)
+    assert 1900 < found.mean[0] < 2100 and found.side == 40
