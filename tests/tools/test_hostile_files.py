@@ -6,8 +6,10 @@ import sys
 import zipfile
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
+from crafted_pickle import CRAFTED, crafted
 from harmful_pickle import Harmful
 from hostile_configs import MODULE, hostile, plain, text_of
 from logged_runs import start
@@ -76,6 +78,83 @@ def test_a_pickle_runs_nothing(run, tmp_path):
     for command in commands(tmp_path / 'a.pth', tmp_path):
         assert 'refused: it holds' in run(*command)
     assert not (tmp_path / 'canary').exists()
+
+
+def classifier(path):
+    """Write the config of a classifier and of what it is tested on."""
+    config = plain()
+    model = dict(
+        type='ImageClassifier',
+        backbone=config['model']['backbone'],
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=32),
+    )
+    loader = dict(
+        batch_size=8,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=config['eval_datasets']['test'],
+    )
+    tested = dict(test_cfg={}, test_dataloader=loader, test_evaluator=dict(type='Accuracy'))
+    path.write_text(text_of(dict(default_scope='mmpretrain', model=model, **tested)))
+    return path
+
+
+@pytest.fixture(params=CRAFTED)
+def armed(request, tmp_path):
+    """Return a checkpoint that runs a command where it is unpickled, and the command's canary."""
+    canary = tmp_path / 'canary'
+    plain_file = checkpoint(tmp_path / 'plain.pth', plain())
+    path = crafted(plain_file, tmp_path / 'epoch_1.pth', request.param, f'touch {canary}')
+    with suppress(TypeError):
+        torch.load(path, weights_only=False)
+    assert canary.exists()
+    canary.unlink()
+    return path, canary
+
+
+@pytest.mark.slow
+def test_a_crafted_pickle_runs_nothing(armed, run, tmp_path):
+    path, canary = armed
+    probe = classifier(tmp_path / 'probe.py')
+    train = ('train.py', 'configs/mec/r18s_1xb64_50e_digits.py', '--work-dir', tmp_path / 'run')
+    weights = 'model.backbone.init_cfg.'
+    for command in [
+        *commands(path, tmp_path),
+        (*train, '--resume', path),
+        (*train, '--resume', path, '--check'),
+        (*train, '--cfg-options', f'load_from={path}'),
+        (*train, '--cfg-options', f'{weights}type=Pretrained', f'{weights}checkpoint={path}'),
+        ('test.py', probe, path, '--work-dir', tmp_path / 'tested'),
+    ]:
+        assert 'refused: it holds' in run(*command), command
+        assert not canary.exists(), command
+    assert 'holds no features' in run('neighbours.py', path, '-k', 1, '--duplicates', 1)
+    assert not canary.exists()
+
+
+@pytest.mark.slow
+def test_a_crafted_pickle_in_a_work_directory_runs_nothing(armed, capsys, monkeypatch, tmp_path):
+    path, canary = armed
+    work_dir = tmp_path / 'run'
+    start(work_dir, '20261122_142736', 10, 30)
+    next(work_dir.glob('*/vis_data/config.py')).write_text(text_of(plain()))
+    path.rename(work_dir / path.name)
+    monkeypatch.setattr(sys, 'argv', ['report.py', str(work_dir)])
+    runpy.run_path('tools/report.py', run_name='__main__')
+    assert 'refused: it holds' in capsys.readouterr().err
+    monkeypatch.setattr(sys, 'argv', ['select_runs.py', str(work_dir)])
+    with suppress(SystemExit):
+        runpy.run_path('tools/select_runs.py', run_name='__main__')
+    assert not canary.exists()
+
+
+def test_a_pickle_among_features_runs_nothing(run, tmp_path):
+    canary, path = tmp_path / 'canary', tmp_path / 'features.npz'
+    harmful = np.array([Harmful(canary)], object)
+    np.savez(path, features=harmful, paths=harmful, folder=harmful)
+    assert str(path) in run('neighbours.py', path, '-k', 1, '--duplicates', 1)
+    assert not canary.exists()
+    np.load(path, allow_pickle=True)['features']
+    assert canary.exists()
 
 
 def test_a_stored_config_makes_no_huge_network(run, tmp_path):

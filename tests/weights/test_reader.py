@@ -3,7 +3,6 @@
 import codecs
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import zipfile
@@ -12,6 +11,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from crafted_pickle import CRAFTED, crafted, named, rewritten, with_entry
 from harmful_pickle import Harmful
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
@@ -19,63 +19,6 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmentropy  # noqa: F401, puts the reader in mmengine's place
 from mmentropy.weights.reader import load, read_checkpoint
-
-# -- A pickle, instruction by instruction ------------------------------------
-
-
-def text(value):
-    data = value.encode()
-    return b'X' + struct.pack('<I', len(data)) + data
-
-
-def named(module, name):
-    return f'c{module}\n{name}\n'.encode()
-
-
-def attribute(owner, name):
-    return named('builtins', 'getattr') + owner + text(name) + b'\x86R'
-
-
-def filled(owner, state):
-    """Make a new object of a class and update its ``__dict__`` by a state."""
-    return owner + b')\x81' + state + b'b'
-
-
-def attack(module, name, function, command):
-    """Walk from a class to ``os.system``, which becomes ``__setstate__``."""
-    owner = named(module, name)
-    namespace = attribute(attribute(owner, function), '__globals__')
-    warnings = attribute(filled(owner, namespace), 'warnings')
-    modules = attribute(attribute(warnings, 'sys'), 'modules')
-    system = attribute(attribute(filled(owner, modules), 'os'), 'system')
-    victim = filled(owner, b'}' + text('__setstate__') + system + b's')
-    return victim + text(command) + b'b'
-
-
-ATTACKS = dict(
-    history=('mmengine.logging.history_buffer', 'HistoryBuffer', '__init__'),
-    one_cycle=(
-        'mmengine.optim.scheduler.param_scheduler',
-        'OneCycleParamScheduler',
-        '_annealing_cos',
-    ),
-)
-
-
-def rewritten(source, target, change):
-    """Copy a torch file, its pickle passed through ``change``."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w') as new:
-        for item in old.infolist():
-            data = old.read(item)
-            if item.filename.endswith('data.pkl'):
-                data = change(data)
-            new.writestr(item, data)
-    return target
-
-
-def with_entry(source, target, value):
-    """Copy a torch file, whose dict gets one more entry."""
-    return str(rewritten(source, target, lambda data: data[:-1] + text('more') + value + b's.'))
 
 
 @pytest.fixture(scope='module')
@@ -100,12 +43,12 @@ def test_harmful_pickle_is_refused_and_not_run(tmp_path):
     assert marker.exists()
 
 
-@pytest.mark.parametrize('kind', ATTACKS)
+@pytest.mark.parametrize('kind', CRAFTED)
 @pytest.mark.parametrize('read', [read_checkpoint, CheckpointLoader.load_checkpoint])
 def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
     """Both ran their command with the real ``getattr`` and real classes."""
     canary = tmp_path / 'was_run'
-    path = with_entry(plain, tmp_path / 'crafted.pth', attack(*ATTACKS[kind], f'touch {canary}'))
+    path = str(crafted(plain, tmp_path / 'crafted.pth', kind, f'touch {canary}'))
     with pytest.raises(ValueError, match='refused: it holds') as error:
         read(path)
     assert not canary.exists()
@@ -115,9 +58,7 @@ def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
 @pytest.mark.slow
 def test_a_crafted_checkpoint_runs_nothing_at_resume(plain, tmp_path):
     canary = tmp_path / 'was_run'
-    path = with_entry(
-        plain, tmp_path / 'crafted.pth', attack(*ATTACKS['one_cycle'], f'touch {canary}')
-    )
+    path = str(crafted(plain, tmp_path / 'crafted.pth', 'one_cycle', f'touch {canary}'))
     process = subprocess.run(
         [
             sys.executable,
