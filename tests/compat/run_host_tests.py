@@ -4,8 +4,8 @@
     python tests/compat/run_host_tests.py mmcv CHECKOUT
     python tests/compat/run_host_tests.py mmdet CHECKOUT [arguments of pytest]
 
-CHECKOUT is a clone whose code and tests are used in place of the installed package, such as
-onedl-mmcv 2.3.6 and onedl-mmdetection 3.5.1. mmcv has most tests for a GPU only: here all of the
+CHECKOUT is a clone whose code and tests are used in place of the installed package; what came of it
+is in docs/detectors.md. mmcv has most tests for a GPU only: here all of the
 operators that are served run on the CPU. Every failure is printed with its reason, and the exit
 status is 1 if one of them is not in :data:`KNOWN`. mmcv takes a minute or two, mmdet four.
 """
@@ -29,18 +29,21 @@ MMDET = ('necks', 'layers', 'dense_heads', 'roi_heads', 'seg_heads', 'detectors'
 KNOWN = {
     r'test_line_nms\[0.5-5-4\]|test_line_nms\[1-5-4\]': 'a lane is compared with itself in mmcv',
     r'test_line_nms_real_data': 'the data are not in the repository',
-    r'test_(md|deform)conv_half': 'autocast on a CPU gives bfloat16, which numpy has not',
-    r'test_heuristic_fusion_head': 'no operator is called there',
-    r'urlopen error': 'pretrained weights are downloaded',
+    r'conv_half.*BFloat16': 'autocast on a CPU gives bfloat16, which numpy has not',
+    r'conv_half.*Half': 'the autocast of mmcv 2.1 is for a GPU only',
+    r'test_heuristic_fusion_head': 'the values are right, in int32 where int64 is expected',
+    r'could not be downloaded': 'pretrained weights are downloaded',
     r'transformers is not installed': 'pip install transformers',
-    r'test_carafe_naive_gradcheck': 'mmcv asks for is_musa, which only tensors on MUSA have',
+    r'test_carafe_naive_gradcheck.*(is_musa|AssertionError)': 'mmcv asserts that it is on a GPU',
 }
 
 
 def on_cpu(checkout: Path, folder: Path) -> list[str]:
     """Copy mmcv's tests to ``folder`` with the CPU in place of the GPU; return those to run."""
     shutil.copytree(checkout / 'tests', folder / 'tests')
-    files = [folder / f'tests/test_ops/test_{name}.py' for name in MMCV]
+    found = [folder / f'tests/test_ops/test_{name}.py' for name in MMCV]
+    # mmcv 2.1 has no lanes.
+    files = [file for file in found if file.exists()]
     for file in files:
         text = file.read_text('utf-8')
         text = re.sub(r"(['\"])cuda(:0)?\1", r'\1cpu\1', text).replace('.cuda()', '.cpu()')
