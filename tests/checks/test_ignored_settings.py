@@ -17,7 +17,7 @@ EARLY = dict(type='EarlyStoppingHook', monitor='val_loss')
     [
         (dict(runner_type='FlexibleRunner'), 'runner_type: '),
         (dict(strategy=dict(type='FSDPStrategy')), 'strategy: '),
-        (dict(data_preprocessor=dict(mean=[0.0], std=[0.0])), 'data_preprocessor.std: '),
+        (dict(data_preprocessor=dict(mean=[0.0, 0.0], std=[1.0, 0.0])), 'data_preprocessor.std: '),
         (dict(default_hooks=None), 'default_hooks: None'),
         (dict(checkpoint=dict(interval=3)), 'checkpoint: .* default_hooks.checkpoint'),
         (dict(draws=dict(type='ExactResumeHook', a=1)), 'draws: .* default_hooks.draws'),
@@ -91,6 +91,9 @@ def test_variables_that_are_called_like_a_hook(tmp_path):
     cfg.default_hooks.numbers = None
     cfg.custom_hooks = [dict(type='NonFiniteHook', patience=7)]
     check_ignored(cfg)
+    cfg.custom_hooks = []
+    cfg.eval_datasets = dict(train=cfg.numbers, test=dict(type='Digits'))
+    check_ignored(cfg)
     cfg.timer = [3]
     check_ignored(cfg)
 
@@ -108,13 +111,17 @@ def test_a_variable_is_not_changed_after_its_use(tmp_path):
     with pytest.raises(ValueError, match='--cfg-options max_epochs .* set train_cfg.max_epochs$'):
         check_variables(cfg, dict(max_epochs=3))
     check_variables(cfg, {'train_cfg.max_epochs': 3})
+    check_variables(cfg, dict(max_epochs=cfg.max_epochs))
     variant = tmp_path / 'variant.py'
     variant.write_text(f"_base_ = '{base}'\nbatch_size = 32\n")
     with pytest.raises(ValueError, match='variant.py: batch_size .*train_dataloader.batch_size'):
         check_variables(Config.fromfile(variant))
     variant.write_text(
-        f"_base_ = '{base}'\nbatch_size = 32\ntrain_dataloader = dict(batch_size=batch_size)\n"
+        f"_base_ = '{base}'\nbatch_size = 32\ntrain_dataloader = dict(batch_size=2 * batch_size)\n"
     )
+    check_variables(Config.fromfile(variant))
+    # A config that mmengine wrote keeps the variables of its files.
+    variant.write_text('batch_size = 32\ntrain_dataloader = dict(batch_size=64)\n')
     check_variables(Config.fromfile(variant))
     variant.write_text(f"_base_ = '{base}'\noptimizer = dict(lr=1.0)\n")
     with pytest.raises(ValueError, match='optimizer changes .* set optim_wrapper.optimizer$'):
