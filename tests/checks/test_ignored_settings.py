@@ -94,6 +94,9 @@ def test_variables_that_are_called_like_a_hook(tmp_path):
     cfg.custom_hooks = []
     cfg.eval_datasets = dict(train=cfg.numbers, test=dict(type='Digits'))
     check_ignored(cfg)
+    cfg.timer = dict(backend='gloo')
+    cfg.env_cfg = dict(dist_cfg=cfg.timer)
+    check_ignored(cfg)
     cfg.timer = [3]
     check_ignored(cfg)
 

@@ -1,9 +1,11 @@
 """Several iterations that share a step of the optimiser are said and reckoned with."""
 
 import pytest
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from safe_runs import accumulating, config, log_of, train
 
+from mmentropy.engine import accumulation
 from mmentropy.engine.accumulation import scale_lr_by_step
 from mmentropy.engine.trial_run import try_run
 
@@ -36,3 +38,12 @@ def test_the_learning_rate_follows_the_images_of_a_step(count, tmp_path):
     scale_lr_by_step(runner)
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(0.05 * count)]
+
+
+def test_several_optimisers_step_every_iteration(tmp_path, monkeypatch):
+    runner = Runner.from_cfg(config(tmp_path / 'run'))
+    runner.optim_wrapper = OptimWrapperDict()
+    assert accumulation.iterations_per_step(runner) == 1
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    monkeypatch.setattr(accumulation, 'get_world_size', lambda: 3)
+    assert accumulation.batch_of(runner) == 3 * 4

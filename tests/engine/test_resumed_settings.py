@@ -4,9 +4,10 @@ import pytest
 from mmengine.runner import Runner
 from safe_runs import config, log_of
 
+from mmentropy.engine import resumed_settings
 from mmentropy.engine.initial_weights import check_initial_weights
 from mmentropy.engine.resume import choose_checkpoint
-from mmentropy.engine.resumed_settings import settle_settings
+from mmentropy.engine.resumed_settings import move_on, restore_by_config, settle_settings
 
 
 def run(folder, choice=None, resume=False, epochs=2, lr=0.05, decay=0.0, order=4, end=None):
@@ -96,3 +97,80 @@ def test_another_network_is_refused(trained):
     choose_checkpoint(cfg)
     with pytest.raises(ValueError, match=r'of another network, in which backbone.conv1'):
         check_initial_weights(Runner.from_cfg(cfg))
+
+
+def changed(folder, **changes):
+    """A config with other values at dotted paths."""
+    cfg = config(folder)
+    cfg.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
+    return cfg
+
+
+@pytest.fixture
+def settled(tmp_path, monkeypatch):
+    """Return a function that settles a config with a stored one, without a training."""
+
+    def settle(stored, cfg, choice=None):
+        content = dict(meta=dict(cfg=stored.pretty_text))
+        monkeypatch.setattr(resumed_settings, 'handed_over', lambda path: content)
+        cfg.update(resume=True, load_from='epoch_1.pth')
+        return settle_settings(cfg, choice)
+
+    return settle
+
+
+def test_what_changes_no_training_is_no_difference(settled, tmp_path):
+    stored = changed(tmp_path, auto_scale_lr=dict(base_batch_size=8, enable=False))
+    hook = settled(stored, changed(tmp_path, train_dataloader__num_workers=3), 'config')
+    assert (hook.notice, hook.by_config) == ('', False)
+
+
+def test_a_batch_is_restored_where_the_learning_rate_follows_it(settled, tmp_path):
+    for enable in (True, False):
+        scale = dict(base_batch_size=8, enable=enable)
+        stored = changed(tmp_path, auto_scale_lr=scale)
+        cfg = changed(tmp_path, auto_scale_lr=scale, train_dataloader__batch_size=2)
+        if enable:
+            with pytest.raises(ValueError, match='other settings, train_dataloader.batch_size = 2'):
+                settled(stored, cfg)
+        else:
+            assert 'train_dataloader.batch_size = 2' in settled(stored, cfg).notice
+
+
+@pytest.mark.parametrize('choice', [None, 'config', 'checkpoint'])
+def test_another_optimiser_is_refused(settled, tmp_path, choice):
+    cfg = changed(tmp_path, optim_wrapper__optimizer__type='LARS')
+    with pytest.raises(ValueError, match='the state of another optimiser, optim_wrapper.optimizer'):
+        settled(config(tmp_path), cfg, choice)
+
+
+def test_the_config_says_what_the_checkpoint_decides(settled, tmp_path):
+    schedule = [dict(type='LinearLR'), dict(type='LinearLR', by_epoch=False)]
+    stored = changed(tmp_path, param_scheduler=schedule)
+    cfg = changed(tmp_path, train_cfg__max_epochs=9, param_scheduler=schedule)
+    cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2)
+    assert not settled(stored, cfg, 'checkpoint').by_config
+    assert 'paramwise_cfg' not in cfg.optim_wrapper
+    # The second ends with the iterations, which the config does not count.
+    assert [item.get('end') for item in cfg.param_scheduler] == [3, None]
+
+
+def test_settings_change_and_parameters_stay(tmp_path):
+    runner = Runner.from_cfg(config(tmp_path / 'run'))
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    schedule = [dict(type='MultiStepLR', milestones=[2], gamma=0.1)]
+    runner.param_schedulers = runner.build_param_scheduler(schedule)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    state = runner.optim_wrapper.state_dict()
+    state['param_groups'][0]['lr'] = 7.0
+    content = dict(optimizer=state, meta=dict(iter=4))
+    restore_by_config(runner, content)
+    (group,) = state['param_groups']
+    assert group['lr'] == 0.05 and all(isinstance(place, int) for place in group['params'])
+    # Four iterations are an epoch.
+    assert content['param_schedulers'][0]['last_step'] == 1
+    move_on(runner, 4)
+    assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(0.005)]
+    state['param_groups'].append(group)
+    with pytest.raises(ValueError, match='the same groups of parameters'):
+        restore_by_config(runner, content)

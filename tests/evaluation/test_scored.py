@@ -78,6 +78,11 @@ def test_data_sets_that_score_something(said):
     check_scored(Listed('abcd', [0, 1, 0, 1]), Listed('ef', [0, 1]))
     check_scored(Listed('ab', [[0, 1], [1]]), Listed('cd', [[0], [0]]))
     check_scored([], Listed('ab', [0, 0]))
+    # What says nothing of its image may be another one.
+    unknown = Listed('ab', [0, 1])
+    for row in unknown.rows:
+        del row['img_path']
+    check_scored(unknown, unknown)
     assert not said
 
 
@@ -99,6 +104,11 @@ def test_arrays_are_images_too():
     with pytest.raises(ValueError, match=r'k must be in 1\.\.40'):
         build_knn_data(digits('train'), digits('test'), 41)
     assert [*map(len, build_knn_data(digits('train'), digits('test'), 20))] == [40, 40]
+
+
+def test_a_collapse_is_up_to_rounding():
+    x = torch.ones(40, 3) + 1e-4 * torch.randn(40, 3)
+    assert features.collapsed(x) and not features.collapsed(x + torch.arange(40.0)[:, None])
 
 
 @pytest.mark.parametrize('same', [True, False])
