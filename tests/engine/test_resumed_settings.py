@@ -4,7 +4,7 @@ import pytest
 from mmengine.runner import Runner
 from safe_runs import config, log_of
 
-from mmentropy.engine import resumed_settings
+from mmentropy.engine import initial_weights, resumed_settings
 from mmentropy.engine.initial_weights import check_initial_weights
 from mmentropy.engine.resume import choose_checkpoint
 from mmentropy.engine.resumed_settings import move_on, restore_by_config, settle_settings
@@ -97,6 +97,15 @@ def test_another_network_is_refused(trained):
     choose_checkpoint(cfg)
     with pytest.raises(ValueError, match=r'of another network, in which backbone.conv1'):
         check_initial_weights(Runner.from_cfg(cfg))
+
+
+def test_the_same_network_within_a_wrapper_is_not_another(tmp_path, monkeypatch):
+    cfg = config(tmp_path / 'run')
+    cfg.update(resume=True, load_from='epoch_1.pth')
+    runner = Runner.from_cfg(cfg)
+    state = {f'module.{key}': value for key, value in runner.model.state_dict().items()}
+    monkeypatch.setattr(initial_weights, 'handed_over', lambda path: dict(state_dict=state))
+    check_initial_weights(runner)
 
 
 def changed(folder, **changes):
