@@ -10,7 +10,7 @@ from typing import Any
 
 from mmentropy.compat.installed_stack import check_stack
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 check_stack()
 

@@ -20,6 +20,8 @@ import yaml
 from cli import Parser
 from mmengine.config import Config
 
+from mmentropy.weights.zoo import zoo
+
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTIONS = dict(
     mec=(
@@ -181,6 +183,9 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
         'Metadata': hyper_parameters(name),
         'Results': None,
     }
+    weights = zoo().get(entry['Name'])
+    if weights:
+        entry |= {'Weights': f'configs/{weights["file"]}', 'Weights SHA256': weights['sha256']}
     ours = measured(name, records)
     if ours:
         entry['Metadata']['Training Resources'] = '2 CPU cores'

@@ -11,6 +11,8 @@ from typing import Any
 from mmengine.config import Config
 from mmpretrain.apis.model import ModelHub
 
+from mmentropy.weights.zoo import zoo, zoo_file
+
 _register_mmpretrain_models = ModelHub._register_mmpretrain_models
 _get = ModelHub.get
 _FOLDER = Path(__file__).parent.parent / '.mim'
@@ -32,9 +34,14 @@ def register_all() -> None:
 
 
 def get(model_name: str) -> Any:
-    """Return what the index says of a model, with a config that says how its images are made."""
+    """Return what the index says of a model, with a config that says how its images are made.
+
+    Weights that come with this package are checked.
+    """
     found = _get(model_name)
     add_transforms(found.config)
+    if found.name in zoo():
+        found.weights = str(zoo_file(found.name))
     return found
 
 

@@ -5,6 +5,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
+from mmentropy.weights.zoo import PREFIX, zoo_file
 
 
 # It is registered in mmengine's root registry, so that every OpenMMLab scope finds it.
@@ -14,6 +15,7 @@ class PretrainedBackbone:
 
     ``backbone=dict(..., init_cfg=dict(type='PretrainedBackbone', checkpoint='epoch_100.pth'))``; in
     a list of initialisers it comes last.
+    ``checkpoint='zoo://NAME'`` takes weights that come with the package, see :mod:`.zoo`.
     Unlike mmengine's 'Pretrained' it refuses a checkpoint that does not fit: when the weights are
     initialised it raises the errors of :func:`mmentropy.weights.backbone.load_backbone`, which
     explains the arguments, and a ValueError if no checkpoint is named.
@@ -33,6 +35,8 @@ class PretrainedBackbone:
                 f'PretrainedBackbone of {type(module).__name__} has no checkpoint: '
                 'add --cfg-options model.backbone.init_cfg.checkpoint=PATH'
             )
+        if str(self.checkpoint).startswith(PREFIX):
+            self.checkpoint = zoo_file(str(self.checkpoint))
         # mmengine initialises the submodules after this call. Do it now, for keys that the
         # checkpoint lacks, and keep it from doing it again.
         for child in module.children():
@@ -43,6 +47,6 @@ class PretrainedBackbone:
         load_backbone(module, self.checkpoint, self.branch, self.min_match)
         # The type 'Pretrained' tells backbones that their weights are not to be touched: otherwise
         # ResNet sets the last gammas to 0, and ViTs start over.
-        module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint)
+        module.init_cfg = dict(type='Pretrained', checkpoint=str(self.checkpoint))
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'PretrainedBackbone: {self.checkpoint}')
