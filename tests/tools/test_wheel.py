@@ -22,11 +22,12 @@ from mmpretrain.registry import DATASETS
 
 @DATASETS.register_module()
 class Squares(CustomDataset):
-    def __init__(self, **kwargs):
+    def __init__(self, seed, **kwargs):
+        self.seed = seed
         super().__init__(data_root='.', **kwargs)
 
     def load_data_list(self):
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(self.seed)
         images = rng.integers(0, 256, (32, 8, 8), np.uint8)
         return [dict(img=img, img_shape=(8, 8), gt_label=i % 2) for i, img in enumerate(images)]
 """
@@ -39,10 +40,10 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(_delete_=True, type='Squares', pipeline=pipeline),
+    dataset=dict(_delete_=True, type='Squares', seed=0, pipeline=pipeline),
 )
-test = dict(_delete_=True, type='Squares', pipeline=_base_.eval_pipeline)
-eval_datasets = dict(train=test, test=test)
+squares = dict(_delete_=True, type='Squares', pipeline=_base_.eval_pipeline)
+eval_datasets = dict(train=dict(squares, seed=0), test=dict(squares, seed=1))
 param_scheduler = []
 train_cfg = dict(max_epochs=2)
 custom_hooks = []
