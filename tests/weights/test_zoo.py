@@ -1,0 +1,49 @@
+"""Weights that come with the package."""
+
+import pytest
+import torch
+from mmpretrain.apis import get_model
+from mmpretrain.registry import MODELS
+
+import mmentropy
+from mmentropy.weights import zoo
+from mmentropy.weights.pretrained_backbone import PretrainedBackbone
+from mmentropy.weights.zoo import zoo_file
+
+NAMES = sorted(zoo.zoo())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_listed_scores_are_those_of_the_file(name):
+    found = mmentropy.evaluate(zoo_file(name))['checkpoint']
+    listed = zoo.zoo()[name]
+    for protocol in ('knn', 'linear'):
+        # One of the 500 test digits is 0.2.
+        assert found[protocol] == pytest.approx(listed[protocol], abs=0.201)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_both_ways_to_load(name):
+    model = get_model(name, pretrained=True)
+    backbone = MODELS.build(model._config.model.backbone)
+    PretrainedBackbone(f'zoo://{name}')(backbone)
+    for key, value in torch.load(zoo_file(name), weights_only=True)['state_dict'].items():
+        assert torch.equal(model.state_dict()[key].half(), value.half())
+        assert torch.equal(
+            backbone.state_dict()[key.removeprefix('backbone.')].half(), value.half()
+        )
+
+
+def test_other_files_are_refused(tmp_path, monkeypatch):
+    path = zoo_file(NAMES[0])
+    entry = zoo.zoo()[NAMES[0]]
+    monkeypatch.setattr(zoo, 'zoo', lambda: {'mine': dict(entry, file='mine.pth')})
+    monkeypatch.setattr(zoo, 'CONFIGS', tmp_path)
+    with pytest.raises(FileNotFoundError, match='no weights zoo://minee; there are mine'):
+        zoo_file('zoo://minee')
+    with pytest.raises(FileNotFoundError, match='mine.pth is missing'):
+        zoo_file('mine')
+    (tmp_path / 'mine.pth').write_bytes(path.read_bytes() + b'0')
+    with pytest.raises(ValueError, match='is not the file that was released'):
+        zoo_file('mine')
