@@ -20,8 +20,6 @@ import yaml
 from cli import Parser
 from mmengine.config import Config
 
-from mmentropy.weights.zoo import zoo
-
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTIONS = dict(
     mec=(
@@ -183,7 +181,7 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
         'Metadata': hyper_parameters(name),
         'Results': None,
     }
-    weights = zoo().get(entry['Name'])
+    weights = yaml.safe_load((ROOT / 'configs/zoo.yml').read_text()).get(entry['Name'])
     if weights:
         entry |= {'Weights': f'configs/{weights["file"]}', 'Weights SHA256': weights['sha256']}
     ours = measured(name, records)

@@ -35,6 +35,7 @@ READERS = {
     'select_runs.py': ['FILE'],
     'test.py': ['FILE', 'a.pth'],
     'train.py': ['FILE'],
+    'zoo_file.py': ['FILE', 'name'],
 }
 # These do something without an argument, so they are asked for something that there is not.
 WITHOUT_ARGUMENTS = {'doctor.py', 'model_index.py', 'quickstart.py'}
@@ -138,7 +139,7 @@ def test_packages_that_are_not_there(error, message):
 
 
 def test_help_names_what_there_is(monkeypatch, capsys):
-    assert (export.TARGETS, propagate.LAYERS) == (TARGETS, LAYERS)
+    assert (export.TARGETS, propagate.LAYERS) == ((*TARGETS, 'onnx'), LAYERS)
     monkeypatch.setattr(sys, 'argv', ['evaluate.py', '-h'])
     with pytest.raises(SystemExit):
         evaluate.parse_args()
