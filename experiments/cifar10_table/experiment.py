@@ -1,0 +1,264 @@
+"""All methods at one budget on CIFAR-10, with learning rates by held-out training images."""
+
+import math
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+
+import cifar10
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NAME = '{}fast_r18s_1xb256_10e_cifar10'
+# The methods and the folder and prefix of their recipes.
+METHODS = {
+    'SimSiam': 'baselines/simsiam_',
+    'BYOL': 'baselines/byol_',
+    'SimCLR': 'baselines/simclr_',
+    'MoCo v3': 'baselines/mocov3_',
+    'Barlow Twins': 'baselines/barlowtwins_',
+    'SwAV': 'baselines/swav_',
+    'DINO': 'baselines/dino_',
+    'MEC': 'mec/',
+    'SimCLR+ER': 'er/er_simclr_',
+    'BYOL+ER': 'er/er_byol_',
+    'DINO+ER': 'er/er_dino_',
+    'MinEnt': 'minent/minent_',
+    'VICReg': 'family/vicreg_',
+    'EMP-SSL': 'family/emp_ssl_',
+    'I-VNE+': 'family/ivne_',
+    'FroSSL': 'family/frossl_',
+    'MMCR': 'family/mmcr_',
+    'CorInfoMax': 'family/corinfomax_',
+    'INTL': 'family/intl_',
+    'LeJEPA': 'family/lejepa_',
+    'SimDINO': 'family/simdino_',
+    'Matrix-SSL': 'family/matrix_ssl_',
+}
+RECIPES = {method: f'configs/{NAME.format(start)}.py' for method, start in METHODS.items()}
+# The frame, and what the rows of evaluate.py for it are called.
+SUPERVISED = 'supervised'
+RECIPES[SUPERVISED] = 'experiments/cifar10_table/supervised.py'
+FRAME = {'random': 'random backbone', 'pixels': 'raw pixels'}
+# Which method is compared with which, by the claims of the papers.
+PAIRS = {
+    'MEC': 'SimSiam',
+    'SimCLR+ER': 'SimCLR',
+    'BYOL+ER': 'BYOL',
+    'DINO+ER': 'DINO',
+    'MinEnt': 'SimCLR',
+    'SimDINO': 'DINO',
+}
+# Factors on the learning rate of the recipe; each is tried with one seed.
+RATES = {'1/3': 1 / 3, '1': 1.0, '3': 3.0}
+SEARCH_EPOCHS, EPOCHS = 3, 10
+SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
+
+
+@cache
+def recipe(method: str) -> Config:
+    """The config of a method."""
+    return Config.fromfile(ROOT / RECIPES[method])
+
+
+def changes(method: str, rate: str, epochs: int, held_out: bool) -> dict:
+    """The changes of a method's recipe."""
+    lr = recipe(method).optim_wrapper.optimizer.lr * RATES[rate]
+    found = cifar10.data(held_out)
+    hooks = [dict(hook) for hook in recipe(method).custom_hooks if hook.type == 'SimSiamHook']
+    for hook in hooks:
+        # The predictor of SimSiam has the learning rate of the others, without schedule.
+        hook['lr'] = lr
+    fast = cifar10.FAST
+    if method == SUPERVISED:
+        # It has labels, which the views made in batch leave out, and so makes a view at a time.
+        steps = [*recipe(method).labelled_view, dict(type='PackInputs')]
+        found['train_dataloader.dataset'] = with_pipeline(
+            found['train_dataloader.dataset'], [*cifar10.LOAD, *map(dict, steps)]
+        )
+        fast = fast[1:]
+    return found | {
+        'optim_wrapper.type': 'BFloat16OptimWrapper',
+        'optim_wrapper.optimizer.lr': lr,
+        'train_cfg.max_epochs': epochs,
+        'custom_hooks': [*hooks, *fast],
+    }
+
+
+def with_pipeline(dataset: dict, steps: list[dict]) -> dict:
+    """A data set, or the one that it is a fold of, with another pipeline."""
+    if 'dataset' in dataset:
+        return dict(dataset, dataset=with_pipeline(dataset['dataset'], steps))
+    return dict(dataset, pipeline=steps)
+
+
+def run(method: str, stage: str, rate: str, seed: int, evaluate: list[str]) -> dict:
+    """A run of the search or of the table."""
+    epochs = SEARCH_EPOCHS if stage == 'search' else EPOCHS
+    return dict(
+        label=dict(method=method, stage=stage, rate=rate, epochs=epochs),
+        recipe=RECIPES[method],
+        changes=changes(method, rate, epochs, stage == 'search'),
+        seed=seed,
+        evaluate=evaluate,
+    )
+
+
+def final(method: str, rate: str | None, seed: int) -> dict:
+    """A run of the table, which waits while its learning rate is not known."""
+    if rate is None:
+        label = dict(method=method, stage='table', epochs=EPOCHS)
+        return dict(label=label, seed=seed)
+    evaluate = ['--protocols', 'knn,linear']
+    if method == SUPERVISED:
+        evaluate += ['--random', '--seed', str(seed)]
+        # Raw pixels know no seed.
+        evaluate += ['--pixels'] if seed == 0 else []
+    return run(method, 'table', rate, seed, evaluate)
+
+
+def runs(records: list[dict], seeds: int) -> list[dict]:
+    """The search of all methods, and then the table, a seed of all methods after the other."""
+    search = [
+        run(method, 'search', rate, 0, ['--protocols', 'knn'])
+        for method in RECIPES
+        for rate in RATES
+    ]
+    rates = {method: best_rate(records, method) for method in RECIPES}
+    return search + [final(m, rates[m], seed) for seed in range(seeds) for m in RECIPES]
+
+
+def smoke(run: dict) -> dict | None:
+    """Two batches of one method and of the frame."""
+    if run['label']['method'] not in ('SimSiam', SUPERVISED):
+        return None
+    return {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 16}
+
+
+def held_out(records: list[dict], method: str) -> dict[str, float]:
+    """The accuracy on held-out training images by the factor; a run that diverged has -1."""
+    found = [r for r in records if r['method'] == method and r['stage'] == 'search']
+    return {r['rate']: r['scores']['checkpoint']['knn'] if 'scores' in r else -1.0 for r in found}
+
+
+def best_rate(records: list[dict], method: str) -> str | None:
+    """The factor with the best accuracy; None while some are not tried."""
+    found = held_out(records, method)
+    return max(RATES, key=lambda rate: found[rate]) if found.keys() == RATES.keys() else None
+
+
+def rows(records: list[dict]) -> dict[str, list[dict]]:
+    """The records of the table by row; those of the frame are made of one run's evaluation."""
+    table = sorted((r for r in records if r['stage'] == 'table'), key=lambda r: r['seed'])
+    found = {m: [r for r in table if r['method'] == m and 'scores' in r] for m in RECIPES}
+    for key, name in FRAME.items():
+        framed = [r for r in found[SUPERVISED] if key in r['scores']]
+        found[name] = [dict(r, scores=dict(checkpoint=r['scores'][key])) for r in framed]
+        for r in found[name]:
+            r['minutes'] = 0.0
+    return {name: found for name, found in found.items() if found}
+
+
+def accuracies(records: list[dict], score: str) -> dict[int, float]:
+    """The accuracy of a row by seed."""
+    return {r['seed']: r['scores']['checkpoint'][score] for r in records}
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation, which one value has not."""
+    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
+
+
+def compared(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, int] | None:
+    """Mean, standard error and number of differences, first less second, of seeds in common.
+
+    They are paired: runs of one seed see the images in the same order. None if there are fewer than
+    two.
+    """
+    seeds = first.keys() & second.keys()
+    if len(seeds) < 2:
+        return None
+    differences = [first[seed] - second[seed] for seed in seeds]
+    return mean(differences), stdev(differences) / math.sqrt(len(seeds)), len(seeds)
+
+
+def verdict(first: dict[int, float], second: dict[int, float]) -> str:
+    """A difference with its standard error; one below twice of that is a draw."""
+    found = compared(first, second)
+    if found is None:
+        return 'not enough seeds'
+    difference, error, _ = found
+    told = f'{difference:+.1f} ± {error:.1f}'
+    return f'draw ({told})' if abs(difference) < 2 * error else told
+
+
+def table(records: list[dict]) -> str:
+    """Accuracies, minutes and seeds by row, the best kNN first."""
+    found = rows(records)
+    if not found:
+        return 'No run of the table is done.'
+    order = sorted(found, key=lambda m: -mean(accuracies(found[m], 'knn').values()))
+    learned = [m for m in order if m in METHODS]
+    lines = [
+        f'| | {" | ".join(SCORES.values())} | kNN less the best | rate | minutes | seeds |',
+        '|---|' + '---|' * (len(SCORES) + 4),
+    ]
+    for name in order:
+        mine = {score: accuracies(found[name], score) for score in SCORES}
+        cells = [spread([*values.values()]) for values in mine.values()]
+        less = ''
+        if name in learned:
+            best = accuracies(found[learned[0]], 'knn')
+            less = 'the best' if name == learned[0] else verdict(mine['knn'], best)
+        framed = name in FRAME.values()
+        rate = '' if framed else f'x {found[name][0]["rate"]}'
+        minutes = '' if framed else f'{mean(r["minutes"] for r in found[name]):.0f}'
+        lines.append(
+            f'| {name} | {" | ".join(cells)} | {less} | {rate} | {minutes} | {len(found[name])} |'
+        )
+    return '\n'.join(lines)
+
+
+def pairs(records: list[dict]) -> str:
+    """The differences that papers claim, with their verdicts."""
+    found = rows(records)
+    done = {a: b for a, b in PAIRS.items() if a in found and b in found}
+    if not done:
+        return 'No pair is done.'
+    lines = ['| | kNN | linear | seeds |', '|---|---|---|---|']
+    for first, second in done.items():
+        both = {s: [accuracies(found[m], s) for m in (first, second)] for s in SCORES}
+        cells = [verdict(*values) for values in both.values()]
+        count = len(both['knn'][0].keys() & both['knn'][1].keys())
+        lines.append(f'| {first} less {second} | {" | ".join(cells)} | {count} |')
+    return '\n'.join(lines)
+
+
+def search(records: list[dict]) -> str:
+    """Accuracies on held-out training images by method and factor."""
+    lines = [
+        f"| kNN, % | recipe's rate | {' | '.join(f'x {rate}' for rate in RATES)} |",
+        '|---|---|' + '---|' * len(RATES),
+    ]
+    for method in RECIPES:
+        found = held_out(records, method)
+        if not found:
+            continue
+        best = best_rate(records, method)
+        cells = [told(found.get(rate), rate == best) for rate in RATES]
+        lr = recipe(method).optim_wrapper.optimizer.lr
+        lines.append(f'| {method} | {lr:g} | {" | ".join(cells)} |')
+    return '\n'.join(lines) if len(lines) > 2 else 'No run of the search is done.'
+
+
+def told(accuracy: float | None, best: bool) -> str:
+    """A cell of the search."""
+    if accuracy is None:
+        return 'not run'
+    text = f'{accuracy:.1f}' if accuracy >= 0 else 'diverged'
+    return f'**{text}**' if best else text
+
+
+def page(records: list[dict]) -> dict[str, str]:
+    """The generated parts of the README."""
+    return dict(table=table(records), pairs=pairs(records), search=search(records))

@@ -1,0 +1,395 @@
+"""Run what an experiment lacks, and write its results and its page.
+
+python experiments/run.py cifar10_table --data data/cifar10_jpeg --seeds 3 --cores 2
+python experiments/run.py cifar10_table --smoke
+
+Stopped by Ctrl-C, SIGTERM or a crash it goes on where it was when it is called again. ``--smoke``
+does everything with a few images in a temporary folder, and keeps nothing.
+
+An experiment is a folder with README.md and experiment.py, which has
+
+- ``runs(records, seeds)``: all runs as dicts. ``label`` says what a run is and has its ``epochs``,
+  ``seed`` is its seed, ``recipe`` a file of this repository, ``changes`` the values that differ
+  from it by their dotted names, in which {data} stands for the folder of images, ``evaluate`` the
+  arguments of tools/evaluate.py if it is evaluated. A run without ``changes`` waits for results of
+  others.
+- ``page(records)``: the generated parts of README.md by the names of their marks.
+- ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
+- where needed ``measured(folder)``, further fields of the record of a run from its work directory,
+  and ``draw(records, folder)``, which draws the figures of the page into a folder.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import ModuleType
+
+# Runs share the machine by processes. torch reads this when it is imported.
+os.environ['OMP_NUM_THREADS'] = '1'
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / 'experiments')]
+# What every run imports is imported once, by the process that the runs are forked from.
+SERVER = multiprocessing.get_context('forkserver')
+SERVER.set_forkserver_preload(['mmentropy', 'mmentropy.engine.hooks', 'mmentropy.evaluation'])
+INTERRUPTED_STATUS = 75
+# What the runner itself writes does not make a commit dirty.
+WRITTEN = [f':!experiments/*/{name}' for name in ('results.json', 'README.md', '*.png')]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where an experiment has its page and results, its work directories and its images."""
+
+    page: Path
+    work: Path
+    data: Path | None
+
+
+@dataclass
+class Job:
+    """A run that is running."""
+
+    run: dict
+    key: str
+    folder: Path
+    commit: str
+    process: multiprocessing.Process
+
+
+def load(name: str) -> ModuleType:
+    """The module of an experiment."""
+    path = ROOT / 'experiments' / name / 'experiment.py'
+    spec = importlib.util.spec_from_file_location(f'{name}_experiment', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def resolved(run: dict):
+    """The config of a run, in which {data} still stands for the folder of images."""
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(ROOT / run['recipe'])
+    cfg.merge_from_dict(run['changes'])
+    return cfg
+
+
+def key_of(run: dict) -> str:
+    """What the results of a run are found by: a hash of its resolved config and its seed."""
+    told = [resolved(run).to_dict(), run['seed'], run.get('evaluate')]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_labelled(record: dict, run: dict) -> bool:
+    """Whether a record has the label and the seed of a run; None is a field that is absent."""
+    told = dict(run['label'], seed=run['seed'])
+    return all(record.get(name) == value for name, value in told.items())
+
+
+def is_done(run: dict, records: list[dict]) -> bool:
+    """Whether there is a record of a run.
+
+    Records from before there were keys count by their label.
+    """
+    found = [record for record in records if is_labelled(record, run)]
+    if not found or 'changes' not in run:
+        return bool(found)
+    return any('key' not in r for r in found) or key_of(run) in {r['key'] for r in found}
+
+
+def read_records(places: Places) -> list[dict]:
+    """The runs that are done."""
+    path = places.page / 'results.json'
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is the old or the new one, whatever happens."""
+    from mmentropy.weights.files import put_whole
+
+    put_whole(text.encode(), path)
+
+
+def between_marks(text: str, name: str, new: str) -> str:
+    """The text with what stands between the marks of a name replaced."""
+    begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
+    before, rest = text.split(begin)
+    return f'{before}{begin}\n\n{new}\n\n{end}{rest.split(end)[1]}'
+
+
+def page(text: str, experiment: ModuleType, records: list[dict]) -> str:
+    """The README of an experiment with its generated parts made anew."""
+    for name, part in experiment.page(records).items():
+        text = between_marks(text, name, part)
+    return text
+
+
+def write_pages(experiment: ModuleType, places: Places) -> None:
+    """Write the README and the figures from the records."""
+    records = read_records(places)
+    readme = places.page / 'README.md'
+    write_whole(readme, page(readme.read_text(), experiment, records))
+    if records and hasattr(experiment, 'draw'):
+        experiment.draw(records, places.page)
+
+
+def commit() -> str:
+    """The commit of this repository, with '-dirty' if more was changed than results."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', *WRITTEN)
+    return git('rev-parse', '--short=10', 'HEAD') + ('-dirty' if changed else '')
+
+
+def tool(name: str, *arguments: object) -> None:
+    """Run a tool of this repository in this process."""
+    path = ROOT / 'tools' / name
+    sys.argv = [str(part) for part in (path, *arguments)]
+    runpy.run_path(str(path), run_name='__main__')
+
+
+def work(folder: Path, seed: int, evaluate: list[str] | None) -> None:
+    """Train and evaluate in this process; a run that was stopped goes on."""
+    log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.path.insert(0, str(ROOT / 'tools'))
+    from cli import leave_with_launcher
+
+    leave_with_launcher()
+    start = time.monotonic()
+    try:
+        tool('train.py', folder / 'recipe.py', '--work-dir', folder, '--resume', '--seed', seed)
+    except FloatingPointError as error:
+        write_whole(folder / 'diverged', str(error))
+        return
+    finally:
+        minutes = minutes_of(folder) + (time.monotonic() - start) / 60
+        write_whole(folder / 'minutes', str(minutes))
+    if evaluate is not None:
+        checkpoint = (folder / 'last_checkpoint').read_text().strip()
+        tool('evaluate.py', checkpoint, '--out', folder / 'scores.json', *evaluate)
+
+
+def minutes_of(folder: Path) -> float:
+    """Minutes of training so far, over all calls."""
+    path = folder / 'minutes'
+    return float(path.read_text()) if path.exists() else 0.0
+
+
+def start(run: dict, places: Places) -> Job:
+    """Begin a run, or go on with it, in a process of its own."""
+    key = key_of(run)
+    words = [str(value) for value in run['label'].values() if value is not None]
+    name = '_'.join([*words, f'seed{run["seed"]}', key]).replace(' ', '-').replace('/', '-')
+    folder = places.work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    text = resolved(run).pretty_text.replace('{data}', str(places.data))
+    write_whole(folder / 'recipe.py', text)
+    process = SERVER.Process(target=work, args=(folder, run['seed'], run.get('evaluate')))
+    process.start()
+    return Job(run, key, folder, commit(), process)
+
+
+def machine() -> str:
+    """The machine, as in the benchmarks."""
+    sys.path.append(str(ROOT / 'benchmarks'))
+    from speed.machine import machine as described
+
+    return described()
+
+
+def record_of(job: Job, experiment: ModuleType) -> dict:
+    """What results.json keeps of a run that has ended."""
+    record = {name: value for name, value in job.run['label'].items() if value is not None}
+    record |= dict(config=job.run['recipe'], changes=job.run['changes'], seed=job.run['seed'])
+    record |= dict(key=job.key, commit=job.commit, machine=machine())
+    record['minutes'] = round(minutes_of(job.folder), 2)
+    diverged, scores = job.folder / 'diverged', job.folder / 'scores.json'
+    if diverged.exists():
+        return dict(record, diverged=diverged.read_text())
+    if scores.exists():
+        record['scores'] = json.loads(scores.read_text())
+    return record | getattr(experiment, 'measured', lambda folder: {})(job.folder)
+
+
+def keep(record: dict, places: Places) -> None:
+    """Add a record to results.json, a line each."""
+    records = [*read_records(places), record]
+    text = '[\n' + ',\n'.join(map(json.dumps, records)) + '\n]\n'
+    write_whole(places.page / 'results.json', text)
+
+
+def summary(record: dict) -> str:
+    """What a run came to, in a line."""
+    label = [record.get(name) for name in ('method', 'stage', 'rate', 'seed')]
+    scores = record.get('scores', {}).get('checkpoint', {})
+    told = [f'{name} {value:.2f}' for name, value in scores.items()]
+    if 'diverged' in record:
+        told = ['diverged']
+    name = ' '.join(str(part) for part in label if part is not None)
+    return ', '.join([f'{name}: {record["minutes"]:.1f} min', *told])
+
+
+def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
+    """Keep the record of a run whose process has ended; return whether it ended well."""
+    job.process.join()
+    if job.process.exitcode:
+        lines = (job.folder / 'log.txt').read_text().splitlines() or ['no output']
+        print(f'error: {job.folder}/log.txt: {lines[-1]}', file=sys.stderr, flush=True)
+        return False
+    record = record_of(job, experiment)
+    keep(record, places)
+    write_pages(experiment, places)
+    shutil.rmtree(job.folder)
+    print(summary(record), flush=True)
+    return True
+
+
+class Progress:
+    """The time that is left, by the time that an epoch has taken since this call."""
+
+    def __init__(self, cores: int) -> None:
+        self.cores = cores
+        self.start = time.monotonic()
+        self.epochs = 0
+
+    def add(self, run: dict) -> None:
+        """Count a run that has ended."""
+        self.epochs += run['label']['epochs']
+
+    def line(self, todo: list[dict], done: int) -> str:
+        """What is done and how long the rest will take, from the first ended run on."""
+        text = f'{done} of {done + len(todo)} runs are done'
+        if not self.epochs:
+            return text
+        left = sum(run['label']['epochs'] for run in todo)
+        minutes = (time.monotonic() - self.start) / 60 / self.epochs * left
+        return f'{text}, about {int(minutes) // 60} h {int(minutes) % 60:02} min are left'
+
+
+def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> int:
+    """Run what results.json lacks, ``cores`` runs at a time; return how many failed."""
+    jobs: list[Job] = []
+    failed: list[dict] = []
+    progress = Progress(cores)
+    try:
+        while True:
+            records = read_records(places)
+            runs = experiment.runs(records, seeds)
+            todo = [run for run in runs if not is_done(run, records) and run not in failed]
+            running = [job.run for job in jobs]
+            ready = [run for run in todo if 'changes' in run and run not in running]
+            print(progress.line(todo, len(runs) - len(todo) - len(failed)), flush=True)
+            for run in ready[: cores - len(jobs)]:
+                jobs.append(start(run, places))
+            if not jobs:
+                return len(failed)
+            ended = wait([job.process.sentinel for job in jobs])
+            for job in [job for job in jobs if job.process.sentinel in ended]:
+                jobs.remove(job)
+                if settle(job, experiment, places):
+                    progress.add(job.run)
+                else:
+                    failed.append(job.run)
+    finally:
+        for job in jobs:
+            job.process.terminate()
+        for job in jobs:
+            job.process.join()
+
+
+def tiny_images(folder: Path) -> None:
+    """Write class folders of a few JPEGs for a smoke test."""
+    import numpy as np
+    from PIL import Image
+
+    draws = np.random.default_rng(0)
+    for split, count in (('train', 20), ('test', 5)):
+        for name in ('a', 'b'):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = draws.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f'{i:02}.jpg')
+
+
+def smoke(experiment: ModuleType, readme: Path, cores: int) -> int:
+    """Run everything once, small, in a temporary folder; return how many runs failed."""
+    short = ModuleType('smoke')
+    vars(short).update(vars(experiment))
+
+    def runs(records: list[dict], seeds: int) -> list[dict]:
+        found = [(run, experiment.smoke(run)) for run in experiment.runs(records, seeds)]
+        return [
+            run | ({'changes': run['changes'] | less} if 'changes' in run else {})
+            for run, less in found
+            if less is not None
+        ]
+
+    short.runs = runs
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(readme, folder)
+        tiny_images(folder / 'data')
+        return run_all(short, Places(folder, folder / 'work', folder / 'data'), 1, cores)
+
+
+def parse_args() -> argparse.Namespace:
+    names = sorted(path.parent.name for path in (ROOT / 'experiments').glob('*/experiment.py'))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('name', choices=names)
+    parser.add_argument('--smoke', action='store_true', help='all of it small; nothing is kept')
+    parser.add_argument('--seeds', type=int, default=3, help='how many, from 0 on')
+    parser.add_argument('--cores', type=int, default=2, help='runs at a time, a thread each')
+    parser.add_argument('--data', type=Path, help='images in train/CLASS/ and test/CLASS/')
+    args = parser.parse_args()
+    for split in ('train', 'test') if args.data else ():
+        if not (args.data / split).is_dir():
+            parser.error(f'--data: no folder {args.data / split} of class folders')
+    return args
+
+
+def needs_data(experiment: ModuleType) -> bool:
+    """Whether a run of the experiment reads a folder of images."""
+    return any('{data}' in str(run.get('changes')) for run in experiment.runs([], 1))
+
+
+def main() -> int:
+    args = parse_args()
+    # SIGTERM, too, is a KeyboardInterrupt.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    experiment = load(args.name)
+    folder = ROOT / 'experiments' / args.name
+    try:
+        if args.smoke:
+            return smoke(experiment, folder / 'README.md', args.cores) > 0
+        if args.data is None and needs_data(experiment):
+            sys.exit('error: this experiment needs --data, a folder with train/ and test/')
+        work_dirs = ROOT / 'work_dirs/experiments' / args.name
+        places = Places(folder, work_dirs, args.data and args.data.resolve())
+        write_pages(experiment, places)
+        return run_all(experiment, places, args.seeds, args.cores) > 0
+    except KeyboardInterrupt:
+        print('stopped; the same command goes on', file=sys.stderr)
+        return INTERRUPTED_STATUS
+
+
+if __name__ == '__main__':
+    sys.exit(main())
