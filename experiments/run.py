@@ -15,8 +15,8 @@ An experiment is a folder with README.md and experiment.py, which has
   others.
 - ``page(records)``: the generated parts of README.md by the names of their marks.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
-- where needed ``measured(folder)``, further fields of the record of a run from its work directory,
-  and ``draw(records, folder)``, which draws the figures of the page into a folder.
+- where needed ``measured(run, folder)``, further fields of the record of a run from its work
+  directory, and ``draw(records, folder)``, which draws the figures of the page into a folder.
 """
 
 import argparse
@@ -227,7 +227,7 @@ def record_of(job: Job, experiment: ModuleType) -> dict:
         return dict(record, diverged=diverged.read_text())
     if scores.exists():
         record['scores'] = json.loads(scores.read_text())
-    return record | getattr(experiment, 'measured', lambda folder: {})(job.folder)
+    return record | getattr(experiment, 'measured', lambda *_: {})(job.run, job.folder)
 
 
 def keep(record: dict, places: Places) -> None:
@@ -237,14 +237,14 @@ def keep(record: dict, places: Places) -> None:
     write_whole(places.page / 'results.json', text)
 
 
-def summary(record: dict) -> str:
+def summary(run: dict, record: dict) -> str:
     """What a run came to, in a line."""
-    label = [record.get(name) for name in ('method', 'stage', 'rate', 'seed')]
+    words = [str(value) for value in run['label'].values() if value is not None]
     scores = record.get('scores', {}).get('checkpoint', {})
     told = [f'{name} {value:.2f}' for name, value in scores.items()]
     if 'diverged' in record:
         told = ['diverged']
-    name = ' '.join(str(part) for part in label if part is not None)
+    name = ', '.join([*words, f'seed {run["seed"]}'])
     return ', '.join([f'{name}: {record["minutes"]:.1f} min', *told])
 
 
@@ -259,7 +259,7 @@ def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
     keep(record, places)
     write_pages(experiment, places)
     shutil.rmtree(job.folder)
-    print(summary(record), flush=True)
+    print(summary(job.run, record), flush=True)
     return True
 
 

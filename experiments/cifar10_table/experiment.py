@@ -189,7 +189,7 @@ def verdict(first: dict[int, float], second: dict[int, float]) -> str:
         return 'not enough seeds'
     difference, error, _ = found
     told = f'{difference:+.1f} ± {error:.1f}'
-    return f'draw ({told})' if abs(difference) < 2 * error else told
+    return f'draw ({told})' if abs(difference) <= 2 * error else told
 
 
 def table(records: list[dict]) -> str:

@@ -1,11 +1,8 @@
 """The experiment about the two terms of the ER bound, and its page."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 
+import experiment_modules
 import pytest
 from repository import REPOSITORY
 
@@ -13,13 +10,13 @@ FOLDER = REPOSITORY / 'experiments/er_bound'
 
 
 @pytest.fixture(scope='module')
-def run():
-    spec = importlib.util.spec_from_file_location('er_bound', FOLDER / 'run.py')
-    module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
-    return module
+def runner():
+    return experiment_modules.runner()
+
+
+@pytest.fixture(scope='module')
+def run(runner):
+    return runner.load('er_bound')
 
 
 def records():
@@ -38,11 +35,6 @@ def record(method, epochs=20, support='sphere', shift=0.0, **changes):
         **values,
         **changes,
     )
-
-
-def test_page_has_the_tables_of_the_results(run):
-    text = (FOLDER / 'README.md').read_text()
-    assert run.page(text, records()) == text
 
 
 def test_results_say_how_they_were_made():
@@ -92,32 +84,29 @@ def test_stability_is_a_row_for_each_setting(run):
     assert all(line.count('not run') == 3 and '90.0 (' in line for line in lines)
 
 
-def test_settings_change_what_they_name(run, tmp_path):
-    plain = run.config('byol', 3, str(tmp_path), 50, {})
-    cfg = run.config('byol', 3, str(tmp_path), 20, dict(batch=16))
-    assert cfg.train_dataloader.batch_size == 16 and cfg.randomness.seed == 3
+def test_settings_change_what_they_name(runner, run):
+    plain = runner.resolved(dict(run.run('byol', 3), changes={}))
+    cfg = runner.resolved(run.run('byol', 3, batch=16))
+    assert cfg.train_dataloader.batch_size == 16 and cfg.train_cfg.max_epochs == 20
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(plain.optim_wrapper.optimizer.lr / 4)
     assert [s.get('end', s.get('begin')) for s in cfg.param_scheduler] == [2, 2]
     assert [s.get('end', s.get('begin')) for s in plain.param_scheduler] == [5, 5]
-    cfg = run.config('dino_er', 0, str(tmp_path), 50, dict(ema=0.8))
+    # An epoch of 1,297 images.
+    assert cfg.custom_hooks[-1].interval == 81
+    cfg = runner.resolved(run.run('dino_er', 0, ema=0.8))
     assert cfg.model.base_momentum == pytest.approx(0.2)
 
 
-@pytest.mark.slow
-def test_smoke():
-    """One method of each kind trains, and its terms are logged."""
-    done = subprocess.run(
-        [sys.executable, FOLDER / 'run.py', '--smoke', '--methods', 'cmc', 'deepcluster'],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1'),
+def test_curves_of_a_resumed_run_have_each_iteration_once(run):
+    line = {'monitor/projector/entropy': 1.0, 'monitor/projector/reconstruction': 2.0, 'step': 20}
+    accuracy = {'knn/top1': 50.0, 'step': 20}
+    lines = [line, accuracy, {'loss': 0.0, 'step': 21}, line | {'step': 40}]
+    found = run.curves([*lines, line | {'monitor/projector/entropy': 3.0}, accuracy], 'sphere')
+    assert found == dict(
+        iteration=[20, 40], entropy=[3.0, 1.0], reconstruction=[2.0, 2.0], knn=[50.0]
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line for line in done.stdout.splitlines() if 'bound' in line]
-    assert [line.split()[0] for line in lines] == ['cmc', 'deepcluster']
-    assert all('at the end, kNN' in line for line in lines)
 
 
 def test_figure_is_drawn(run, tmp_path):
-    run.draw(records(), tmp_path / 'figure.png')
+    run.draw(records(), tmp_path)
     assert (tmp_path / 'figure.png').stat().st_size > 10_000

@@ -1,0 +1,242 @@
+"""Curves of the two terms of the ER bound while methods train that do not name it as their aim."""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from mmentropy.functional.diagnostics import point_entropy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# The methods, their recipes, and where each has the variable that its bound is about.
+METHODS = dict(
+    simclr=('baselines/simclr_r18s_1xb64_50e_digits', 'sphere'),
+    moco=('baselines/moco_r18s_1xb64_50e_digits', 'sphere'),
+    cmc=('baselines/cmc_r18s_1xb64_50e_digits', 'sphere'),
+    swav=('baselines/swav_r18s_1xb64_50e_digits', 'simplex'),
+    deepcluster=('baselines/deepcluster_r18s_1xb64_50e_digits', 'simplex'),
+    byol=('baselines/byol_r18s_1xb64_50e_digits', 'sphere'),
+    dino=('baselines/dino_r18s_1xb64_50e_digits', 'simplex'),
+    byol_er=('er/er_byol_r18s_1xb64_50e_digits', 'sphere'),
+    dino_er=('er/er_dino_r18s_1xb64_50e_digits', 'simplex'),
+)
+TITLES = dict(
+    simclr='SimCLR',
+    moco='MoCo',
+    cmc='CMC, two bands',
+    swav='SwAV',
+    deepcluster='DeepCluster',
+    byol='BYOL',
+    dino='DINO',
+    byol_er='BYOL+ER',
+    dino_er='DINO+ER',
+)
+# The width of the projections, on the sphere.
+WIDTH = 128
+# The bound cannot exceed the log of the number of held-out images, or of prototypes.
+MOST = {name: math.log(256) for name in METHODS} | dict(
+    swav=math.log(64), deepcluster=math.log(64), dino=math.log(128)
+)
+# The figure compares these methods, which the claim of the paper is about.
+CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
+# Batches and EMA coefficients at which the stability of BYOL and DINO is looked at: the ends of the
+# ranges of the paper, as far as Digits allows.
+BATCHES = (256, 16)
+MOMENTA = (0.996, 0.5)
+STABLE = ('byol', 'byol_er', 'dino', 'dino_er')
+# Digits has so many training images.
+IMAGES = 1297
+EPOCHS = 20
+
+
+@cache
+def recipe(method: str) -> Config:
+    """The config of a method."""
+    return Config.fromfile(ROOT / f'configs/{METHODS[method][0]}.py')
+
+
+def changes(method: str, batch: int | None = None, ema: float | None = None) -> dict:
+    """The monitor, once an epoch, the schedule of a shorter training, and a setting."""
+    cfg = recipe(method)
+    rows = batch or cfg.batch_size
+    warmup, _ = cfg.param_scheduler
+    # The first tenth warms up, as in the recipe.
+    end = max(1, EPOCHS * warmup.end // cfg.max_epochs)
+    monitor = dict(type='EntropyMonitorHook', interval=IMAGES // rows)
+    found = {
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'train_dataloader.batch_size': rows,
+        'train_cfg.max_epochs': EPOCHS,
+        'param_scheduler.0.end': end,
+        'param_scheduler.1.begin': end,
+        'custom_hooks': [*map(dict, cfg.custom_hooks), monitor],
+        'optim_wrapper.optimizer.lr': cfg.optim_wrapper.optimizer.lr * rows / cfg.batch_size,
+    }
+    return found | ({} if ema is None else {'model.base_momentum': 1 - ema})
+
+
+def run(method: str, seed: int, batch: int | None = None, ema: float | None = None) -> dict:
+    """A run of a method, or of its stability at a batch or with an EMA coefficient."""
+    return dict(
+        label=dict(method=method, batch=batch, ema=ema, epochs=EPOCHS),
+        recipe=f'configs/{METHODS[method][0]}.py',
+        changes=changes(method, batch, ema),
+        seed=seed,
+    )
+
+
+def runs(records: list[dict], seeds: int) -> list[dict]:
+    """The methods that are claimed about, and then the stability of BYOL and DINO."""
+    settings = [dict(batch=b) for b in BATCHES] + [dict(ema=e) for e in MOMENTA]
+    claimed = [run(m, seed) for seed in range(seeds) for m in CLAIMED]
+    return claimed + [
+        run(m, seed, **setting) for setting in settings for seed in range(seeds) for m in STABLE
+    ]
+
+
+def smoke(run: dict) -> dict | None:
+    """One method of each kind for two epochs of few images."""
+    if setting(run['label']) not in (('cmc', None, None), ('deepcluster', None, None)):
+        return None
+    *hooks, monitor = run['changes']['custom_hooks']
+    return {
+        'train_cfg.max_epochs': 2,
+        'train_dataloader.dataset.indices': 256,
+        'eval_datasets.train.indices': 256,
+        'param_scheduler.0.end': 1,
+        'param_scheduler.1.begin': 1,
+        'custom_hooks': [*hooks, dict(monitor, interval=4)],
+    }
+
+
+def setting(record: dict) -> tuple:
+    """The method of a record and what was changed."""
+    return tuple(record.get(name) for name in ('method', 'batch', 'ema'))
+
+
+def curves(lines: list[dict], support: str) -> dict:
+    """Iterations, both terms and kNN of a run from the lines of its scalars."""
+    prefix = 'monitor/projector/' + ('simplex_' if support == 'simplex' else '')
+    names = dict(entropy=f'{prefix}entropy', reconstruction=f'{prefix}reconstruction')
+    # A run that was resumed may have measured an iteration twice.
+    measured = {line['step']: line for line in lines if names['entropy'] in line}.values()
+    found = {key: [round(line[name], 4) for line in measured] for key, name in names.items()}
+    accuracies = {line['step']: line['knn/top1'] for line in lines if 'knn/top1' in line}
+    iterations = [line['step'] for line in measured]
+    return dict(iteration=iterations, **found, knn=[*accuracies.values()])
+
+
+def measured(run: dict, folder: Path) -> dict:
+    """The curves of a run."""
+    files = sorted(folder.glob('*/vis_data/scalars.json'))
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    support = METHODS[run['label']['method']][1]
+    return dict(support=support, **curves(lines, support))
+
+
+def claimed_runs(records: list[dict]) -> dict[str, list[dict]]:
+    """The runs of each method that is claimed about, if there are any.
+
+    They are those of the longest training that all methods have, or else the longest of each.
+    """
+    plain = [r for r in records if r.get('batch') is None and r.get('ema') is None]
+    runs = {m: [r for r in plain if r['method'] == m] for m in CLAIMED}
+    lengths = {m: {r['epochs'] for r in found} for m, found in runs.items() if found}
+    common = set.intersection(*lengths.values()) if lengths else set()
+    return {
+        m: [r for r in runs[m] if r['epochs'] == max(common or own)] for m, own in lengths.items()
+    }
+
+
+def above_a_point(record: dict, name: str) -> Tensor:
+    """Values of a term over time; on the sphere above those of a batch of one point."""
+    zero = point_entropy(WIDTH) if record['support'] == 'sphere' else 0.0
+    return torch.tensor(record[name], dtype=torch.float64) - zero
+
+
+def table(records: list[dict]) -> str:
+    """The terms after the first epoch and at the end, means over seeds, as a table."""
+    lines = [
+        '| | support | entropy | reconstruction error | bound | at most | kNN, % | epochs, seeds |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    for method, runs in claimed_runs(records).items():
+        means = {
+            name: torch.stack([above_a_point(run, name) for run in runs]).mean(0)
+            for name in ('entropy', 'reconstruction')
+        }
+        means['bound'] = means['entropy'] - means['reconstruction']
+        cells = [f'{float(x[0]):.2f} to {float(x[-1]):.2f}' for x in means.values()]
+        accuracy = sum(run['knn'][-1] for run in runs) / len(runs)
+        lines.append(
+            f'| {TITLES[method]} | {runs[0]["support"]} | {" | ".join(cells)} '
+            f'| {MOST[method]:.2f} | {accuracy:.1f} | {runs[0]["epochs"]}, {len(runs)} |'
+        )
+    return '\n'.join(lines)
+
+
+def stability_table(records: list[dict]) -> str:
+    """Accuracy of kNN and entropy at the end by method and setting, means over seeds."""
+    runs = [r for r in records if 'batch' in r or 'ema' in r]
+    settings = list(dict.fromkeys((r.get('batch'), r.get('ema')) for r in runs))
+    lines = [
+        f'| kNN, % (entropy) | {" | ".join(TITLES[m] for m in STABLE)} |',
+        '|---|' + '---|' * len(STABLE),
+    ]
+    for batch, ema in sorted(settings, key=lambda s: (s[0] is None, -(s[0] or s[1]))):
+        cells = []
+        for method in STABLE:
+            found = [r for r in runs if setting(r) == (method, batch, ema)]
+            cell = 'not run'
+            if found:
+                accuracy = sum(r['knn'][-1] for r in found) / len(found)
+                entropy = sum(float(above_a_point(r, 'entropy')[-1]) for r in found) / len(found)
+                cell = f'{accuracy:.1f} ({entropy:.2f})'
+            cells.append(cell)
+        title = f'batch {batch}' if ema is None else f'EMA {ema}'
+        lines.append(f'| {title} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def draw(records: list[dict], folder: Path) -> None:
+    """Draw both terms and the bound over training, on the sphere and on the simplex."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, 2, figsize=(9, 8), sharex=True)
+    for method, runs in claimed_runs(records).items():
+        column = int(runs[0]['support'] == 'simplex')
+        terms = [
+            torch.stack([above_a_point(r, name) for r in runs])
+            for name in ('entropy', 'reconstruction')
+        ]
+        x = torch.tensor(runs[0]['iteration'])
+        style = '--' if method in ('byol', 'dino') else '-'
+        for axis, values in zip(axes[:, column], [*terms, terms[0] - terms[1]]):
+            (line,) = axis.plot(x, values.mean(0), style, label=TITLES[method])
+            axis.fill_between(
+                x, values.amin(0), values.amax(0), color=line.get_color(), alpha=0.2, linewidth=0
+            )
+    for row, name in enumerate(('entropy', 'reconstruction error', 'bound')):
+        axes[row, 0].set_ylabel(f'{name}, nats')
+    axes[0, 0].set_title('on the sphere, above one point')
+    axes[0, 1].set_title('on the simplex')
+    for axis in axes[2]:
+        axis.set_xlabel('iteration')
+    for axis in axes[0]:
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(folder / 'figure.png', dpi=80, metadata=dict(Software=None))
+    pyplot.close(figure)
+
+
+def page(records: list[dict]) -> dict[str, str]:
+    """The generated parts of the README."""
+    return dict(bound=table(records), stability=stability_table(records))

@@ -1,0 +1,101 @@
+"""The table of all methods on CIFAR-10: its runs, and what its page says about results."""
+
+import statistics
+
+import experiment_modules
+import pytest
+
+
+@pytest.fixture(scope='module')
+def runner():
+    return experiment_modules.runner()
+
+
+@pytest.fixture(scope='module')
+def table(runner):
+    return runner.load('cifar10_table')
+
+
+def record(method, stage, seed=0, rate='1', knn=50.0, linear=60.0, **more):
+    scores = dict(checkpoint=dict(knn=knn, linear=linear), **more)
+    return dict(method=method, stage=stage, rate=rate, seed=seed, minutes=20.0, scores=scores)
+
+
+def searched(table, best='3'):
+    return [
+        record(method, 'search', rate=rate, knn=60.0 if rate == best else 50.0)
+        for method in table.RECIPES
+        for rate in table.RATES
+    ]
+
+
+def test_the_search_never_sees_a_test_image(runner, table):
+    cfg = runner.resolved(table.run('MEC', 'search', '3', 0, []))
+    assert '{data}/test' not in cfg.pretty_text
+    trained, bank = cfg.train_dataloader.dataset, cfg.eval_datasets.train
+    queries = cfg.eval_datasets.test
+    # The same fold, of which the queries are the part that is left out.
+    assert [d.test_mode for d in (trained, bank, queries)] == [False, False, True]
+    assert len({(d.num_splits, d.seed, d.dataset.data_root) for d in (trained, bank, queries)}) == 1
+    final = runner.resolved(table.run('MEC', 'table', '3', 0, []))
+    assert final.eval_datasets.test.data_root == '{data}/test'
+    assert final.train_dataloader.dataset.data_root == '{data}/train'
+
+
+def test_all_methods_have_one_search_and_one_budget(table):
+    runs = table.runs(searched(table), 2)
+    for stage, epochs, count in (('search', 3, 3), ('table', 10, 2)):
+        found = [run for run in runs if run['label']['stage'] == stage]
+        assert len(found) == count * len(table.RECIPES)
+        assert {run['changes']['train_cfg.max_epochs'] for run in found} == {epochs}
+    # The best of the search is three times the rate of the recipe.
+    rates = {run['changes']['optim_wrapper.optimizer.lr'] for run in runs[-2:]}
+    assert rates == {table.recipe(m).optim_wrapper.optimizer.lr * 3 for m in [*table.RECIPES][-2:]}
+
+
+def test_the_predictor_of_simsiam_follows_the_search(runner, table):
+    cfg = runner.resolved(table.run('SimSiam', 'table', '3', 0, []))
+    assert cfg.custom_hooks[0].type == 'SimSiamHook'
+    assert cfg.custom_hooks[0].lr == cfg.optim_wrapper.optimizer.lr == pytest.approx(6e-3)
+
+
+def test_a_run_of_the_table_waits_for_its_search(table):
+    some = [r for r in searched(table) if (r['method'], r['rate']) != ('MEC', '3')]
+    waiting = [run for run in table.runs(some, 1) if 'changes' not in run]
+    assert [run['label']['method'] for run in waiting] == ['MEC']
+
+
+def test_a_run_that_diverged_is_never_the_best(table):
+    runs = [record('MEC', 'search', rate=rate, knn=1.0) for rate in ('1/3', '1')]
+    bad = dict(method='MEC', stage='search', rate='3', seed=0, minutes=1.0, diverged='NaN')
+    assert table.best_rate([*runs, bad], 'MEC') == '1/3'
+    assert '| MEC | 0.002 | **1.0** | 1.0 | diverged |' in table.search([*runs, bad])
+
+
+def test_means_and_deviations_are_those_of_the_records(table):
+    values = [50.0, 51.0, 55.0]
+    runs = [record('MEC', 'table', seed, knn=v) for seed, v in enumerate(values)]
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    assert f'| MEC | {mean:.1f} ± {deviation:.1f} | 60.0 ± 0.0 | the best |' in table.table(runs)
+
+
+def test_a_difference_below_twice_its_error_is_a_draw(table):
+    first = {0: 50.0, 1: 51.0, 2: 52.0}
+    # Differences of -1, 0 and 1: their error is 1 / sqrt(3).
+    assert table.verdict(first, {0: 51.0, 1: 51.0, 2: 51.0}) == 'draw (+0.0 ± 0.6)'
+    assert table.verdict(first, {0: 48.0, 1: 48.0, 2: 48.0}) == '+3.0 ± 0.6'
+    assert table.compared({0: 1.0, 1: 5.0}, {1: 3.0, 2: 0.0}) is None
+    assert table.verdict({0: 50.0}, {0: 10.0}) == 'not enough seeds'
+
+
+def test_page_says_how_many_seeds_there_are(table):
+    runs = [record('MEC', 'table', seed) for seed in range(3)]
+    runs += [record('SimSiam', 'table', seed, knn=40.0 + seed) for seed in range(2)]
+    frame = dict(knn=30.0, linear=35.0)
+    runs.append(record('supervised', 'table', knn=70.0, random=frame, pixels=frame))
+    lines = table.table(runs).splitlines()
+    seeds = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in lines[2:]}
+    assert seeds == {
+        'supervised': '1', 'MEC': '3', 'SimSiam': '2', 'random backbone': '1', 'raw pixels': '1'
+    }  # fmt: skip
+    assert '| MEC less SimSiam | +9.5 ± 0.5 | draw (+0.0 ± 0.0) | 2 |' in table.pairs(runs)

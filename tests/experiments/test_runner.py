@@ -1,0 +1,194 @@
+"""The runner of experiments: what it repeats, what it keeps, and that all experiments run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import experiment_modules
+import pytest
+import torch
+from repository import REPOSITORY
+
+NAMES = sorted(path.parent.name for path in REPOSITORY.glob('experiments/*/experiment.py'))
+RECIPE = 'configs/mec/r18s_1xb64_50e_digits.py'
+
+
+@pytest.fixture(scope='module')
+def runner():
+    return experiment_modules.runner()
+
+
+@pytest.fixture
+def places(runner, tmp_path):
+    (tmp_path / 'README.md').write_text('<!-- seeds: begin -->\n<!-- seeds: end -->\n')
+    return runner.Places(tmp_path, tmp_path / 'work', None)
+
+
+def a_run(seed=0, **changes):
+    return dict(label=dict(method='MEC', epochs=2), recipe=RECIPE, changes=changes, seed=seed)
+
+
+def experiment(runs):
+    def page(records):
+        return dict(seeds=' '.join(str(r['seed']) for r in records))
+
+    return SimpleNamespace(runs=runs, page=page)
+
+
+@pytest.fixture
+def worked(runner, monkeypatch):
+    """The runs whose work was begun, each of which does nothing."""
+    begun = []
+
+    def start(run, places):
+        folder = places.work / str(run['seed'])
+        folder.mkdir(parents=True)
+        begun.append(run)
+        status = 1 if run['changes'].get('fails') else 0
+        (folder / 'log.txt').write_text('error: no room')
+        process = subprocess.Popen(['sh', '-c', f'exit {status}'])
+        ends = SimpleNamespace(
+            sentinel=os.pidfd_open(process.pid),
+            join=process.wait,
+            exitcode=status,
+            terminate=process.terminate,
+        )
+        return runner.Job(run, runner.key_of(run | dict(changes={})), folder, 'abc', ends)
+
+    monkeypatch.setattr(runner, 'start', start)
+    monkeypatch.setattr(runner, 'machine', lambda: 'a machine')
+    return begun
+
+
+def test_key_is_of_the_resolved_config_and_the_seed(runner):
+    key = runner.key_of(a_run())
+    assert key == runner.key_of(a_run())
+    # The recipe has 50 epochs already.
+    assert key == runner.key_of(a_run(**{'train_cfg.max_epochs': 50}))
+    others = [a_run(1), a_run(**{'train_cfg.max_epochs': 51}), dict(a_run(), evaluate=[])]
+    assert len({key, *map(runner.key_of, others)}) == 4
+
+
+def test_a_run_is_done_by_its_key_or_without_one_by_its_label(runner):
+    run = a_run()
+    labelled = dict(method='MEC', epochs=2, seed=0)
+    assert runner.is_done(run, [dict(labelled, key=runner.key_of(run))])
+    assert not runner.is_done(run, [dict(labelled, key='of another config')])
+    assert runner.is_done(run, [labelled])
+    assert not runner.is_done(a_run(1), [labelled])
+    stable = dict(run, label=dict(method='MEC', epochs=2, batch=None))
+    assert runner.is_done(stable, [labelled])
+    assert not runner.is_done(stable, [dict(labelled, batch=16)])
+
+
+def test_what_is_done_is_not_repeated(runner, places, worked):
+    runs = experiment(lambda records, seeds: [a_run(seed) for seed in range(seeds)])
+    assert runner.run_all(runs, places, 2, 1) == 0
+    assert [run['seed'] for run in worked] == [0, 1]
+    # A call with another seed runs that one.
+    assert runner.run_all(runs, places, 3, 2) == 0
+    assert [run['seed'] for run in worked] == [0, 1, 2]
+    records = json.loads((places.page / 'results.json').read_text())
+    assert [r['seed'] for r in records] == [0, 1, 2]
+    told = {'method', 'epochs', 'config', 'changes', 'seed', 'key', 'commit', 'machine', 'minutes'}
+    assert told == records[0].keys()
+    assert '0 1 2' in (places.page / 'README.md').read_text()
+    assert not any(places.work.iterdir())
+
+
+def test_a_run_waits_for_the_results_that_decide_it(runner, places, worked):
+    def runs(records, seeds):
+        later = a_run(1) if records else dict(label=dict(method='MEC', epochs=2), seed=1)
+        return [a_run(0), later]
+
+    assert runner.run_all(experiment(runs), places, 1, 2) == 0
+    assert [run['seed'] for run in worked] == [0, 1]
+
+
+def test_a_run_that_fails_is_kept_and_said(runner, places, worked, capsys):
+    runs = experiment(lambda records, seeds: [a_run(0, fails=True), a_run(1)])
+    assert runner.run_all(runs, places, 1, 1) == 1
+    assert [r['seed'] for r in runner.read_records(places)] == [1]
+    assert capsys.readouterr().err.endswith('log.txt: error: no room\n')
+    assert [path.name for path in places.work.iterdir()] == ['0']
+
+
+def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
+    def stopped(sentinels):
+        raise KeyboardInterrupt
+
+    ended = []
+    start = runner.start
+
+    def noted(run, places):
+        job = start(run, places)
+        job.process.terminate = lambda: ended.append(job.key)
+        return job
+
+    monkeypatch.setattr(runner, 'start', noted)
+    monkeypatch.setattr(runner, 'wait', stopped)
+    runs = experiment(lambda records, seeds: [a_run(seed) for seed in range(3)])
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_all(runs, places, 1, 2)
+    assert len(ended) == 2 and runner.read_records(places) == []
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_page_is_that_of_the_results(runner, name):
+    folder = REPOSITORY / 'experiments' / name
+    text = (folder / 'README.md').read_text()
+    records = runner.read_records(runner.Places(folder, folder, None))
+    assert runner.page(text, runner.load(name), records) == text
+    for record in records:
+        assert record['commit'] and record['machine'] and record['minutes'] >= 0
+        assert (REPOSITORY / record['config']).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_smoke(name):
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / 'experiments/run.py', name, '--smoke', '--cores', '1'],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1'),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    last = done.stdout.splitlines()[-1].split(',')[0].split()
+    assert int(last[0]) == int(last[2]) >= 2, done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on(runner, tmp_path):
+    """The work of a run is stopped after an iteration, and ends where an unbroken one does."""
+    scores = {}
+    short = {'train_cfg.max_epochs': 6, 'train_dataloader.dataset.indices': 256}
+    less = {'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False}
+    run = dict(a_run(**short, **less), evaluate=['--protocols', 'knn'])
+    for name in ('whole', 'broken'):
+        places = runner.Places(tmp_path, tmp_path / name, None)
+        job = runner.start(run, places)
+        if name == 'broken':
+            stop_once(job)
+            assert job.process.exitcode == runner.INTERRUPTED_STATUS
+            assert list(job.folder.glob('interrupted_*.pth'))
+            job = runner.start(run, places)
+        job.process.join()
+        assert job.process.exitcode == 0, (job.folder / 'log.txt').read_text()[-2000:]
+        last = Path((job.folder / 'last_checkpoint').read_text())
+        scores[name] = torch.load(last, weights_only=False)['state_dict']
+        assert json.loads((job.folder / 'scores.json').read_text())['checkpoint']['knn'] > 0
+    assert all(torch.equal(value, scores['broken'][k]) for k, value in scores['whole'].items())
+
+
+def stop_once(job):
+    """Stop a job when it has begun to train."""
+    log = job.folder / 'log.txt'
+    while not log.exists() or 'Checkpoints will be saved' not in log.read_text():
+        time.sleep(0.05)
+    job.process.terminate()
+    job.process.join()
