@@ -43,8 +43,7 @@ MOST = {name: math.log(256) for name in METHODS} | dict(
 )
 # The figure compares these methods, which the claim of the paper is about.
 CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
-# Batches and EMA coefficients at which the stability of BYOL and DINO is looked at: the ends of the
-# ranges of the paper, as far as Digits allows.
+# Batches and EMA coefficients at which the stability of BYOL and DINO is looked at.
 BATCHES = (256, 16)
 MOMENTA = (0.996, 0.5)
 STABLE = ('byol', 'byol_er', 'dino', 'dino_er')
