@@ -38,19 +38,18 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """The smaller product of a matrix with itself; its gradient takes one product, not two."""
+    """Products of the rows of a matrix; their gradient takes one product of matrices, not two."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:
         ctx.save_for_backward(z)
-        return z @ z.T if z.size(0) <= z.size(1) else z.T @ z
+        return z @ z.T
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
-        grad = grad + grad.T
-        return grad @ z if z.size(0) <= z.size(1) else z @ grad
+        return (grad + grad.T) @ z
 
 
 def gram(z: Tensor) -> Tensor:
@@ -65,7 +64,20 @@ def gram(z: Tensor) -> Tensor:
         Symmetric matrix of side min(N, D). Gradient flows, once: it cannot be differentiated again.
     """
     check_matrix('z', z)
-    return _Gram.apply(z)
+    return _Gram.apply(z if z.size(0) <= z.size(1) else z.T)
+
+
+def second_moment(z: Tensor) -> Tensor:
+    r""":math:`Z^\top Z`, whichever side is smaller, with the cheaper gradient of :func:`gram`.
+
+    Args:
+        z: (N, D).
+
+    Returns:
+        (D, D). Gradient flows, once: it cannot be differentiated again.
+    """
+    check_matrix('z', z)
+    return _Gram.apply(z.T)
 
 
 class _LogDetTaylor(torch.autograd.Function):
@@ -223,12 +235,15 @@ def coding_length(z: Tensor, distortion: float) -> Tensor:
 
 
 class _HalfLogDet(torch.autograd.Function):
-    """Half of log det of a symmetric matrix by Cholesky; its gradient is half of the inverse."""
+    """Half of log det(c A + s I) by Cholesky; its gradient is c / 2 times the inverse."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        factor, failed = torch.linalg.cholesky_ex(matrix)
+    def forward(ctx: Any, matrix: Tensor, scale: float, shift: float) -> Tensor:
+        shifted = matrix * scale
+        shifted.diagonal().add_(shift)
+        factor, failed = torch.linalg.cholesky_ex(shifted)
         ctx.save_for_backward(factor)
+        ctx.scale = scale
         # The diagonal of a factor that was given up holds anything.
         value = factor.diagonal().log().sum().where(failed == 0, torch.nan)
         # The factorisation reads one triangle only.
@@ -236,23 +251,27 @@ class _HalfLogDet(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (factor,) = ctx.saved_tensors
-        return grad / 2 * torch.cholesky_inverse(factor)
+        return torch.cholesky_inverse(factor).mul_(grad * ctx.scale / 2), None, None
 
 
-def half_log_det(matrix: Tensor) -> Tensor:
-    r""":math:`\frac{1}{2} \log\det A` by Cholesky factorisation. Nothing waits for the device.
+def half_log_det(matrix: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
+    r""":math:`\frac{1}{2} \log\det(c A + s I)` by Cholesky factorisation.
+
+    Nothing waits for the device.
 
     Args:
-        matrix: (K, K), symmetric and positive definite.
+        matrix: A, (K, K), symmetric.
+        scale: c.
+        shift: s; c A + s I is positive definite.
 
     Returns:
         Scalar; NaN if the matrix is not positive definite. Gradient flows, once: it cannot be
         differentiated again.
     """
     check_square('matrix', matrix)
-    return _HalfLogDet.apply(matrix)
+    return _HalfLogDet.apply(matrix, scale, shift)
 
 
 def coding_rate(z: Tensor, eps: float) -> Tensor:
@@ -278,5 +297,4 @@ def coding_rate(z: Tensor, eps: float) -> Tensor:
     require(POSITIVE, eps=eps)
     matrix = gram(z)
     n, d = z.shape
-    matrix = matrix * (d / (n * eps))
-    return half_log_det(matrix + torch.eye(len(matrix), dtype=z.dtype, device=z.device))
+    return half_log_det(matrix, scale=d / (n * eps), shift=1.0)

@@ -42,9 +42,9 @@ def covariance_penalty(z: Tensor) -> Tensor:
     """
     _check_rows(z)
     z = z - z.mean(dim=0)
-    covariance = gram(z) / (len(z) - 1)
+    covariances = torch.linalg.vector_norm(gram(z)) / (len(z) - 1)
     variances = z.square().sum(dim=0) / (len(z) - 1)
-    return (covariance.square().sum() - variances.square().sum()) / z.size(1)
+    return (covariances.square() - variances.square().sum()) / z.size(1)
 
 
 def _check_rows(z: Tensor) -> None:

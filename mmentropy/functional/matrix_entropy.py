@@ -71,7 +71,7 @@ def matrix_entropy(gram: Tensor, order: float = 1.0) -> Tensor:
     if order == 1:
         return _SpectralSum.apply(rho, lambda p: (torch.special.entr(p), -1 - p.log()))
     if order == 2:
-        moment = rho.square().sum()
+        moment = torch.linalg.vector_norm(rho).square()
     else:
         moment = _SpectralSum.apply(rho, lambda p: (p**order, order * p ** (order - 1)))
     # A matrix of zeros has no density.

@@ -29,24 +29,25 @@ ORDER = Rule('a number in [0, 2**62]', lambda x: is_number(x) and 0 <= x <= 2**6
 MIN_LENGTH = 1e-12
 
 
-class _UnitRows(torch.autograd.Function):
+class _Unit(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
         # The squares of huge or tiny entries would leave float32.
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+        norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=torch.float64)
         norm = norm.clamp_min(MIN_LENGTH).to(x.dtype)
         unit = x / norm
         ctx.save_for_backward(unit, norm)
+        ctx.dim = dim
         return unit
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         unit, norm = ctx.saved_tensors
-        along = torch.linalg.vecdot(grad, unit).unsqueeze(1)
+        along = torch.linalg.vecdot(grad, unit, dim=ctx.dim).unsqueeze(ctx.dim)
         # The shortest rows were divided by a constant.
         along = along * (norm > MIN_LENGTH)
-        return torch.addcmul(grad, unit, along, value=-1).div_(norm)
+        return torch.addcmul(grad, unit, along, value=-1).div_(norm), None
 
 
 def unit_rows(x: Tensor) -> Tensor:
@@ -63,7 +64,20 @@ def unit_rows(x: Tensor) -> Tensor:
         differentiated again.
     """
     check_matrix('x', x)
-    return _UnitRows.apply(x)
+    return _Unit.apply(x, 1)
+
+
+def unit_columns(x: Tensor) -> Tensor:
+    """Columns divided by their Euclidean norm; see :func:`unit_rows`.
+
+    Args:
+        x: (N, D).
+
+    Returns:
+        (N, D), columns of length 1, of zeros where ``x`` has them. Gradient flows, once.
+    """
+    check_matrix('x', x)
+    return _Unit.apply(x, 0)
 
 
 def log_bessel_i(order: float, x: float) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, require
 from mmentropy.checks.tensors import check_matrix
+from mmentropy.functional.coding import gram
 
 
 def iterative_whitening(x: Tensor, iterations: int = 4) -> Tensor:
@@ -34,11 +35,14 @@ def iterative_whitening(x: Tensor, iterations: int = 4) -> Tensor:
     if len(x) < 2:
         raise ValueError('a covariance needs at least 2 samples, got 1')
     x = x - x.mean(dim=0)
-    sigma = x.T @ x / (len(x) - 1)
+    # Either product of x with itself serves: P is a series in it, and X f(X^T X) = f(X X^T) X.
+    sigma = gram(x) / (len(x) - 1)
     trace = sigma.trace().clamp_min(torch.finfo(x.dtype).tiny)
     sigma = sigma / trace
-    projection = torch.eye(len(sigma), dtype=x.dtype, device=x.device)
-    for _ in range(iterations):
+    eye = torch.eye(len(sigma), dtype=x.dtype, device=x.device)
+    projection = 1.5 * eye - 0.5 * sigma
+    for _ in range(iterations - 1):
         cubed = projection @ projection @ projection
         projection = torch.addmm(projection, cubed, sigma, beta=1.5, alpha=-0.5)
-    return x @ projection * trace.rsqrt()
+    white = projection @ x if len(x) <= x.size(1) else x @ projection
+    return white * trace.rsqrt()

@@ -28,7 +28,7 @@ from torch import Tensor
 from mmentropy.checks.arguments import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE, SEVERAL, require
 from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import all_sum
-from mmentropy.functional.coding import half_log_det
+from mmentropy.functional.coding import half_log_det, second_moment
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import in_full_precision
 
@@ -112,11 +112,9 @@ class CorInfoMaxLoss(BaseModule):
         """Log determinant of R + eps I, divided by D, after a view with rows (N, D) of float64."""
         n, d = len(z) * get_world_size(), z.size(1)
         mean = self.mean[view].lerp(all_sum(z.sum(dim=0)) / n, 1 - self.momentum)
-        centred = z - mean
-        batch = all_sum(centred.T @ centred) / n
+        batch = all_sum(second_moment(z - mean)) / n
         covariance = self.covariance[view].lerp(batch, 1 - self.momentum)
         if self.training:
             self.mean[view] = mean.detach()
             self.covariance[view] = covariance.detach()
-        eye = torch.eye(d, dtype=z.dtype, device=z.device)
-        return 2 / d * half_log_det(covariance + self.eps * eye)
+        return 2 / d * half_log_det(covariance, shift=self.eps)

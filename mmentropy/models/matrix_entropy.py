@@ -31,7 +31,7 @@ from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import gather
 from mmentropy.functional.coding import gram
 from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm
-from mmentropy.functional.sphere import unit_rows
+from mmentropy.functional.sphere import unit_columns, unit_rows
 from mmentropy.models.base import in_full_precision
 
 
@@ -123,10 +123,9 @@ class FroSSLLoss(BaseModule):
             ValueError: Fewer than two views, or shapes differ.
         """
         check_projections(views)
-        # A column of unit length is a row of the transpose.
-        columns = [unit_rows(gather(z).T) for z in views]
+        columns = [unit_columns(gather(z)) for z in views]
         mean = torch.stack(columns).mean(dim=0)
-        weight = len(views) * len(mean)
+        weight = len(views) * mean.size(1)
         invariance = weight * torch.stack([F.mse_loss(x, mean) for x in columns]).mean()
         entropy = torch.stack([matrix_entropy(gram(x), 2) for x in columns]).mean()
         return dict(
