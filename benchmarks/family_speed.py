@@ -3,9 +3,9 @@
 AUTHORS=work_dirs/authors python benchmarks/family_speed.py    # see family/contestants.py
 python benchmarks/family_speed.py --objectives vicreg mmcr --sizes 256x256
 
-Two views, forward and backward, float32, one thread. All take turns within one process; the ratio is
-the median over turns of theirs to ours. Memory is the peak above inputs and gradients, in a process
-of its own. The numbers go to benchmarks/family/results.json, the table to the terminal.
+Two views, forward and backward, float32, one thread. All take turns within one process; the ratio
+is the median over turns of theirs to ours. Memory is the peak above inputs and gradients, in a
+process of its own. The numbers go to benchmarks/family/results.json, the table to the terminal.
 """
 
 import argparse

@@ -14,7 +14,6 @@ import __future__
 import ast
 import math
 import os
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,7 +75,6 @@ def definitions(path: str, *names: str, **given: Any) -> SimpleNamespace:
     tree = ast.parse((AUTHORS / path).read_text())
     tree.body = [node for node in tree.body if getattr(node, 'name', None) in names]
     scope = dict(torch=torch, nn=nn, F=F, np=np, math=math, dist=torch.distributed) | given
-    scope |= dict(Tensor=Tensor, Tuple=typing.Tuple)
     # Annotations are not evaluated.
     flags = __future__.annotations.compiler_flag
     exec(compile(tree, path, 'exec', flags), scope)
@@ -234,9 +232,7 @@ def solo_vicreg(width: int) -> Loss:
 
 def stable_vicreg(width: int) -> Loss:
     losses = 'stable-pretraining/stable_pretraining/losses'
-    parts = definitions(
-        f'{losses}/utils.py', 'VCRegLoss', 'off_diagonal', all_gather=OneRank.apply
-    )
+    parts = definitions(f'{losses}/utils.py', 'VCRegLoss', 'off_diagonal', all_gather=OneRank.apply)
     path = f'{losses}/joint_embedding.py'
     return definitions(path, 'VICRegLoss', VCRegLoss=parts.VCRegLoss).VICRegLoss()
 
@@ -312,9 +308,7 @@ THEIRS: dict[str, dict[str, Make]] = dict(
     mmcr=dict(authors=authors_mmcr, lightly=lightly_mmcr),
     corinfomax=dict(authors=authors_corinfomax),
     intl=dict(authors=authors_intl),
-    lejepa=dict(
-        authors=authors_lejepa, lightly=lightly_lejepa, stable_pretraining=stable_lejepa
-    ),
+    lejepa=dict(authors=authors_lejepa, lightly=lightly_lejepa, stable_pretraining=stable_lejepa),
     simdino=dict(authors=authors_simdino),
     matrix_ssl=dict(authors=authors_matrix_ssl),
 )

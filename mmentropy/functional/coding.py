@@ -151,11 +151,13 @@ def matrix_log_taylor(c: Tensor, order: int = 4) -> Tensor:
     """
     check_square('c', c)
     require(COUNT, order=order)
+    if order == 1:
+        return c
     eye = torch.eye(len(c), dtype=c.dtype, device=c.device)
     # Horner's scheme: the innermost factor comes first.
-    factor = eye / order
-    for k in range(order - 1, 0, -1):
-        factor = eye / k - c @ factor
+    factor = eye / (order - 1) - c / order
+    for k in range(order - 2, 0, -1):
+        factor = torch.addmm(eye, c, factor, beta=1 / k, alpha=-1)
     return c @ factor
 
 

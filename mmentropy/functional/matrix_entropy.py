@@ -48,6 +48,29 @@ class _SpectralSum(torch.autograd.Function):
         return grad * (vectors * slope) @ vectors.T, None
 
 
+class _CollisionEntropy(torch.autograd.Function):
+    """The entropy of order 2, 2 log tr G - log |G|_F^2; its gradient keeps one matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, gram: Tensor) -> Tensor:
+        trace = gram.trace()
+        trace = trace.where(trace != 0, 1.0)
+        rho = gram / trace
+        moment = torch.linalg.vector_norm(rho).square()
+        # A matrix of zeros has no density.
+        moment = moment.where(moment != 0, 1.0)
+        ctx.save_for_backward(rho, moment, trace)
+        return -moment.log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        rho, moment, trace = ctx.saved_tensors
+        slope = rho * (-2 / moment)
+        slope.diagonal().add_(2)
+        return slope.mul_(grad / trace)
+
+
 def matrix_entropy(gram: Tensor, order: float = 1.0) -> Tensor:
     r"""Renyi entropy of a Gram matrix, divided by its trace.
 
@@ -66,16 +89,19 @@ def matrix_entropy(gram: Tensor, order: float = 1.0) -> Tensor:
     """
     check_square('gram', gram)
     require(POSITIVE, order=order)
-    trace = gram.trace()
-    rho = gram / trace.clamp_min(torch.finfo(gram.dtype).tiny)
-    if order == 1:
-        return _SpectralSum.apply(rho, lambda p: (torch.special.entr(p), -1 - p.log()))
     if order == 2:
-        moment = torch.linalg.vector_norm(rho).square()
-    else:
-        moment = _SpectralSum.apply(rho, lambda p: (p**order, order * p ** (order - 1)))
+        return _CollisionEntropy.apply(gram)
+    trace = gram.trace()
     # A matrix of zeros has no density.
-    return moment.where(trace != 0, 1.0).log() / (1 - order)
+    exists = trace != 0
+    rho = gram / trace.detach().where(exists, 1.0)
+    # It is 1, and has the gradient of the trace.
+    total = rho.trace().where(exists, 1.0)
+    if order == 1:
+        entropy = _SpectralSum.apply(rho, lambda p: (torch.special.entr(p), -1 - p.log()))
+        return entropy / total + total.log()
+    moment = _SpectralSum.apply(rho, lambda p: (p**order, order * p ** (order - 1)))
+    return (moment.where(exists, 1.0).log() - order * total.log()) / (1 - order)
 
 
 def nuclear_norm(gram: Tensor) -> Tensor:

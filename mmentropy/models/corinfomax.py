@@ -112,8 +112,9 @@ class CorInfoMaxLoss(BaseModule):
         """Log determinant of R + eps I, divided by D, after a view with rows (N, D) of float64."""
         n, d = len(z) * get_world_size(), z.size(1)
         mean = self.mean[view].lerp(all_sum(z.sum(dim=0)) / n, 1 - self.momentum)
-        batch = all_sum(second_moment(z - mean)) / n
-        covariance = self.covariance[view].lerp(batch, 1 - self.momentum)
+        past = self.momentum * self.covariance[view]
+        share = (1 - self.momentum) / n
+        covariance = torch.add(past, all_sum(second_moment(z - mean)), alpha=share)
         if self.training:
             self.mean[view] = mean.detach()
             self.covariance[view] = covariance.detach()

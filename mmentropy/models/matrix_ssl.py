@@ -28,7 +28,12 @@ from torch import Tensor
 from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, POSITIVE, require
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import gather
-from mmentropy.functional.coding import matrix_log_taylor
+from mmentropy.functional.coding import (
+    cross_gram,
+    log_det_taylor,
+    matrix_log_taylor,
+    second_moment,
+)
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
     PredictorHead,
@@ -87,22 +92,24 @@ class MatrixSSLLoss(BaseModule):
         check_pair(pred=pred, target=target)
         p, t = (gather(unit_rows(z)) for z in (pred, target))
         p, t = p - p.mean(dim=0), t - t.mean(dim=0)
-        uniformity = self.log(t.T @ p / len(p)).trace()
+        n, order = len(p), self.taylor_order
+        # Only a series without a constant has the same trace for both products.
+        product = cross_gram(p, t) if self.mu == 1 else t.T @ p
+        uniformity = log_det_taylor(shifted(product / n, self.mu - 1), order)
+        log = matrix_log_taylor(shifted(second_moment(p) / n, self.mu - 1), order)
         # The trace of a product of symmetric matrices.
-        alignment = (self.shifted(t.T @ t / len(t), self.mu) * self.log(p.T @ p / len(p))).sum()
+        alignment = torch.vdot(shifted(second_moment(t) / n, self.mu).flatten(), log.flatten())
         return dict(
             loss=-self.uniformity * uniformity - self.alignment * alignment,
             uniformity=uniformity.detach(),
             alignment=alignment.detach(),
         )
 
-    def log(self, c: Tensor) -> Tensor:
-        """Series of the logarithm of C + mu I."""
-        return matrix_log_taylor(self.shifted(c, self.mu - 1), self.taylor_order)
 
-    def shifted(self, c: Tensor, shift: float) -> Tensor:
-        """C + shift I."""
-        return c + shift * torch.eye(len(c), dtype=c.dtype, device=c.device)
+def shifted(c: Tensor, shift: float) -> Tensor:
+    """C + shift I; C itself is not needed any more."""
+    c.diagonal().add_(shift)
+    return c
 
 
 @MODELS.register_module()

@@ -22,7 +22,7 @@ from torch import Tensor
 from mmentropy.checks.arguments import NOT_NEGATIVE, require
 from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import gather
-from mmentropy.functional.covariance import covariance_penalty, variance_hinge
+from mmentropy.functional.covariance import variance_and_covariance
 from mmentropy.models.base import in_full_precision
 
 
@@ -61,9 +61,8 @@ class VICRegLoss(BaseModule):
         """
         check_projections(views)
         invariance = torch.stack([F.mse_loss(a, b) for a, b in combinations(views, 2)]).mean()
-        rows = [gather(z) for z in views]
-        variance = torch.stack([variance_hinge(z) for z in rows]).mean()
-        covariance = torch.stack([covariance_penalty(z) for z in rows]).mean()
+        spreads = [variance_and_covariance(gather(z)) for z in views]
+        variance, covariance = (torch.stack(terms).mean() for terms in zip(*spreads, strict=True))
         loss = (
             self.invariance * invariance
             + self.variance * variance
