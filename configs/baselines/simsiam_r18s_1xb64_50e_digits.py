@@ -1,7 +1,7 @@
 """mmpretrain's SimSiam on Digits, with projector and predictor of MEC.
 
 Paper: not reported.
-Ours: not run.
+Ours: 96.93 linear, 93.07 kNN (k = 20); mean of seeds 0, 1, 2, commit 9bb7573, 2.3 CPU minutes.
 Run: python tools/train.py configs/baselines/simsiam_r18s_1xb64_50e_digits.py
 """
 
