@@ -122,9 +122,13 @@ def measure(objective: str, size: str, rounds: int, patience: float) -> dict[str
                 faster=statistics.median(theirs / mine for theirs, mine in pairs),
                 less=mib / ours['mib'],
             )
-    return {
+    rounded = {
         name: {key: round(value, 3) for key, value in row.items()} for name, row in found.items()
     }
+    git = ['git', 'rev-parse', '--short', 'HEAD']
+    done = subprocess.run(git, capture_output=True, text=True, cwd=RESULTS.parent)
+    rounded['ours'] |= dict(commit=done.stdout.strip(), date=str(date.today()))
+    return rounded
 
 
 def table(results: dict[str, dict[str, dict]]) -> str:
@@ -158,15 +162,13 @@ def main() -> None:
     torch.set_num_threads(1)
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results = known.get('results', {})
-    git = ['git', 'rev-parse', '--short', 'HEAD']
-    commit = subprocess.run(git, capture_output=True, text=True, cwd=RESULTS.parent).stdout.strip()
     for objective in args.objectives:
         for size in args.sizes:
             rows = measure(objective, size, args.rounds, args.patience)
             results.setdefault(objective, {})[size] = rows
             print(table({objective: {size: rows}}), flush=True)
-            where = dict(machine=machine(), commit=commit, date=str(date.today()))
-            RESULTS.write_text(json.dumps(where | dict(results=results), indent=1) + '\n')
+            text = json.dumps(dict(machine=machine(), results=results), indent=1)
+            RESULTS.write_text(f'{text}\n')
     print(table({name: results[name] for name in OURS if name in results}))
 
 

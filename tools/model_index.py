@@ -1,4 +1,4 @@
-"""Write metafiles, model-index.yml, tables of READMEs, docs/settings.md and headers of recipes.
+"""Write metafiles, model-index.yml, tables of READMEs and docs, and headers of recipes.
 
 They are made of the configs, of configs/published.yml (the papers' numbers),
 configs/facts.yml (their settings) and docs/results.json (our numbers). With
@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import objectives_table
 import settings_table
 import yaml
 from cli import Parser
@@ -268,6 +269,7 @@ def generated() -> dict[Path, str]:
         dict(Import=[f'configs/{folder}/metafile.yml' for folder in COLLECTIONS])
     )
     files[ROOT / 'docs/settings.md'] = settings_table.page(published)
+    files[ROOT / 'docs/which_objective.md'] = objectives_table.page(published, records)
     return files
 
 

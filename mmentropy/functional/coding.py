@@ -38,18 +38,20 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """Products of the rows of a matrix; their gradient takes one product of matrices, not two."""
+    """Products of rows, or of columns; their gradient takes one product of matrices, not two."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
+    def forward(ctx: Any, z: Tensor, of_rows: bool) -> Tensor:
         ctx.save_for_backward(z)
-        return z @ z.T
+        ctx.of_rows = of_rows
+        return z @ z.T if of_rows else z.T @ z
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors
-        return (grad + grad.T) @ z
+        grad = grad + grad.T
+        return grad @ z if ctx.of_rows else z @ grad, None
 
 
 def gram(z: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def gram(z: Tensor) -> Tensor:
         Symmetric matrix of side min(N, D). Gradient flows, once: it cannot be differentiated again.
     """
     check_matrix('z', z)
-    return _Gram.apply(z if z.size(0) <= z.size(1) else z.T)
+    return _Gram.apply(z, z.size(0) <= z.size(1))
 
 
 def second_moment(z: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ def second_moment(z: Tensor) -> Tensor:
         (D, D). Gradient flows, once: it cannot be differentiated again.
     """
     check_matrix('z', z)
-    return _Gram.apply(z.T)
+    return _Gram.apply(z, False)
 
 
 class _LogDetTaylor(torch.autograd.Function):

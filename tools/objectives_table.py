@@ -1,0 +1,164 @@
+"""docs/which_objective.md: what each objective maximises, costs, needs and reaches.
+
+It is written by tools/model_index.py, from configs/family/objectives.yml, the signatures of the
+losses, the measured times, the papers' numbers and ours.
+"""
+
+import inspect
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+from mmpretrain.registry import MODELS
+
+import mmentropy  # noqa: F401  registers the losses
+
+ROOT = Path(__file__).resolve().parent.parent
+OBJECTIVES = ROOT / 'configs/family/objectives.yml'
+TIMES = ROOT / 'benchmarks/family/results.json'
+# Arguments that say what the data are, not what the objective is.
+SHAPES = {'in_channels', 'views', 'seed'}
+HEAD = """# Which objective?
+
+Written by `python tools/model_index.py` from
+[configs/family/objectives.yml](../configs/family/objectives.yml), the signatures of the losses,
+[measured times](../benchmarks/family/results.json), [published](../configs/published.yml) and
+[our](results.json) numbers.
+
+- **No EMA and no predictor**: all but SimDINO, Matrix-SSL, MEC and ER in BYOL and DINO.
+- **Large N and D**: LeJEPA is linear in both; VICReg and FroSSL decompose nothing. EMP-SSL and
+  SimDINO factorise, I-VNE+ and MMCR take eigenvectors, on the cheaper side of the batch.
+- **Exact on small batches of many ranks**: all but ER see the rows of all ranks as one batch.
+- **Any algorithm as it is, plus entropy**: `WithObjective` and `WithMEC` add one as a regulariser.
+"""
+TERMS = """## What each is
+
+N rows of all ranks, D their width, V views, K = min(N, D), M directions. The number of
+hyper-parameters is that of the loss. Where nothing is said of state, there is none.
+
+| objective | loss | maximises | cost | state | coupled rows | needs | hyper-parameters |
+|---|---|---|---|---|---|---|---|
+"""
+TIME = """## What each costs
+
+Milliseconds, and MiB above inputs and gradients, of two views, forward and backward, in float32 on
+one thread, on {machine}.
+In brackets how often as much the authors' code takes. `python benchmarks/family_speed.py`, whose
+[results](../benchmarks/family/results.json) have commits and dates, and also other libraries.
+
+"""
+REACHED = """## What each reaches
+
+Top-1 in percent. The papers' best number is that of a recipe here; networks, data and epochs
+differ, so that they do not compare with each other. Ours are those of Digits under one budget (50
+epochs of a narrow ResNet-18), kNN and linear.
+
+| objective | paper | ours, Digits |
+|---|---|---|
+"""
+COLLAPSE = """## What the monitor says when the term that keeps features apart is taken away
+
+80 iterations of 32 images of Digits, `EntropyMonitorHook` with `interval=5`
+(`tests/engine/test_collapse_on_purpose.py`).
+
+| objective | without | reported |
+|---|---|---|
+"""
+
+
+def objectives() -> dict[str, dict[str, Any]]:
+    """The entries of configs/family/objectives.yml."""
+    return yaml.safe_load(OBJECTIVES.read_text())
+
+
+def hyper_parameters(loss: str) -> int:
+    """The number of arguments of a loss, without those of SHAPES."""
+    return len(inspect.signature(MODELS.get(loss)).parameters.keys() - SHAPES)
+
+
+def terms(name: str, entry: dict) -> str:
+    """The row that says what an objective is."""
+    cells = [
+        entry['title'],
+        f'`{entry["loss"]}`',
+        entry['maximises'],
+        entry['cost'],
+        entry.get('state', 'none'),
+        entry.get('coupling', 'all'),
+        entry['needs'],
+        str(hyper_parameters(entry['loss'])),
+    ]
+    return f'| {" | ".join(cells)} |'
+
+
+def times(entries: dict[str, dict]) -> str:
+    """The table of measured times and memory."""
+    measured = json.loads(TIMES.read_text())
+    results = measured['results']
+    sizes = list(next(iter(results.values())))
+    titles = [size.replace('x', ', ') for size in sizes]
+    lines = [TIME.format(**measured)]
+    lines.append(f'| objective | {" | ".join(titles)} |\n' + '|---' * (1 + len(sizes)) + '|\n')
+    for name in results:
+        cells = [time_cell(results[name].get(size, {})) for size in sizes]
+        lines.append(f'| {entries[name]["title"]} | {" | ".join(cells)} |\n')
+    return ''.join(lines)
+
+
+def time_cell(rows: dict[str, dict]) -> str:
+    """Time and memory of ours, and the authors' share."""
+    if 'ours' not in rows:
+        return 'not measured'
+    ours, authors = rows['ours'], rows['authors']
+    return (
+        f'{ours["ms"]:.3g} ms ({authors["faster"]:.2f}), '
+        f'{ours["mib"]:.3g} MiB ({authors["less"]:.2f})'
+    )
+
+
+def best_published(start: str, published: dict[str, dict]) -> str:
+    """The highest number of linear probes among recipes whose names begin so, ImageNet-1k first."""
+    numbers = {
+        name: found
+        for name, found in published.items()
+        if name.startswith(start) and found.get('linear')
+    }
+    if not numbers:
+        return ''
+    name = max(numbers, key=lambda name: (name.endswith('in1k'), numbers[name]['linear']))
+    return f'{numbers[name]["linear"]:g} linear, {Path(name).name} ({numbers[name]["source"]})'
+
+
+def on_digits(config: str, records: list[dict]) -> str:
+    """Our mean over seeds, or that there is none."""
+    runs = [r for r in records if r.get('config') == config]
+    if not runs:
+        return 'not run'
+    scores = [f'{mean(r[key] for r in runs):.1f}' for key in ('knn', 'linear')]
+    return f'{" / ".join(scores)}, {len(runs)} seed{"s" * (len(runs) > 1)}'
+
+
+def collapse(entry: dict) -> tuple[str, str]:
+    """What is taken away of an objective, and what the monitor then says."""
+    if not entry['without']:
+        return '', f'not tried: {entry["why"]}'
+    said = ', '.join(entry['reported']) or f'nothing: {entry["why"]}'
+    return ', '.join(f'{key} = 0' for key in entry['without']), said
+
+
+def page(published: dict[str, dict], records: list[dict]) -> str:
+    """The text of docs/which_objective.md."""
+    entries = objectives()
+    parts = [HEAD, '\n', TERMS, *(f'{terms(*item)}\n' for item in entries.items()), '\n']
+    parts += [times(entries), '\n', REACHED]
+    for name, entry in entries.items():
+        best = best_published(entry.get('recipes', f'family/{name}_'), published)
+        paper = best or entry.get('paper', 'not recorded')
+        config = entry.get('digits', f'family/{name}_r18s_1xb64_50e_digits')
+        parts.append(f'| {entry["title"]} | {paper} | {on_digits(config, records)} |\n')
+    parts += ['\n', COLLAPSE]
+    for entry in entries.values():
+        parts.append(f'| {entry["title"]} | {" | ".join(collapse(entry))} |\n')
+    return ''.join(parts)
