@@ -213,3 +213,8 @@ def test_coding_length_of_any_rows(z, exponent):
         value_and_grads(lambda z: coding.coding_length(z, 10.0**exponent), z)
     except FloatingPointError:
         assert z.double().norm() > 10.0 ** (exponent / 2) or exponent < -4
+
+
+def test_one_term_of_the_logarithm_is_the_matrix():
+    c = torch.eye(3).mul(0.5)
+    torch.testing.assert_close(coding.matrix_log_taylor(c, 1), c)
