@@ -115,8 +115,9 @@ def methods() -> dict[str, str]:
     found = {}
     for path in sorted(CONFIGS.glob(f'*/*{RECIPE[1:]}.py')):
         name = path.stem.removesuffix(RECIPE[1:]).removesuffix('_') or 'mec'
-        # Fast recipes are the same methods, and CMC has one encoder for each part of the colours.
-        if 'fast' not in name and name != 'cmc':
+        # Fast recipes are the same methods, CMC has one encoder for each part of the colours, and
+        # DeepCluster clusters data that a config names beside those of training.
+        if 'fast' not in name and name not in ('cmc', 'deepcluster'):
             found[name] = f'{path.parent.name}/{path.name}'
     return found | dict(er=found['er_byol'])
 
@@ -333,10 +334,9 @@ def changes(base: Config, photos: Photos, chosen: Settings, out: Path, seed: int
     backbone = dict(backbone, in_channels=len(photos.mean))
     if '_delete_' in backbone:
         backbone['norm_cfg'] = dict(base.norm_cfg)
-    owner = 'neck' if 'in_channels' in base.model.neck else 'head'
     optimizer = base.optim_wrapper.optimizer
     return dict(
-        model={'backbone': backbone, owner: dict(in_channels=width)},
+        model=dict(backbone=backbone, **projector_of_width(base.model, width)),
         data_preprocessor=dict(
             _delete_=True,
             type='BatchViews',
@@ -363,6 +363,15 @@ def changes(base: Config, photos: Photos, chosen: Settings, out: Path, seed: int
         default_hooks=dict(checkpoint=dict(interval=max(1, epochs // 5))),
         randomness=dict(seed=seed),
     )
+
+
+def projector_of_width(model: dict, width: int) -> dict[str, Any]:
+    """Return the change by which the projector of a model takes features of another width."""
+    taken = dict(in_channels=width)
+    # Prototypes stand after a projector.
+    if 'projector' in model['neck']:
+        return dict(neck=dict(projector=taken))
+    return dict(neck=taken) if 'in_channels' in model['neck'] else dict(head=taken)
 
 
 def schedule(epochs: int) -> list[dict]:
@@ -428,7 +437,8 @@ def seconds_of_iteration(path: Path) -> float:
     """Return what an iteration of a config takes, of a few that are tried; nothing is kept."""
     cfg = Config.fromfile(path)
     cfg.log_level = 'WARNING'
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type == 'ChannelsLastHook']
+    measuring_hooks = ('KNNHook', 'EntropyMonitorHook')
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in measuring_hooks]
     cfg.train_dataloader.persistent_workers = False
     with tempfile.TemporaryDirectory() as cfg.work_dir:
         runner = Runner.from_cfg(cfg)

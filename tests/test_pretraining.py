@@ -129,3 +129,40 @@ def test_16_bits_keep_their_depth(tmp_path):
     found = pretraining.look(tmp_path)
     assert (found.color_type, found.depth, len(found.mean)) == ('unchanged', 'uint16', 1)
     assert 1900 < found.mean[0] < 2100 and found.side == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', sorted(pretraining.methods()))
+def test_every_method_steps_on_a_wide_backbone(method, tmp_path):
+    save_photos(tmp_path / 'photos', 40, (20, 60))
+    found = pretraining.look(tmp_path / 'photos')
+    machine = pretraining.Machine(cores=1, gpu=False, bfloat16=False)
+    chosen = pretraining.choose(found, machine, method, 'resnet18', 1)
+    recipe = pretraining.recipe_of(method)
+    pretraining.write_config(tmp_path / 'config.py', recipe, found, chosen, seed=0)
+    assert pretraining.seconds_of_iteration(tmp_path / 'config.py') > 0
+
+
+# What a notebook's cells would be.
+CELLS = [
+    'import mmentropy',
+    "run = mmentropy.pretrain('photos', backbone='resnet18', epochs=1, out='out')",
+    "found = mmentropy.embed(run.checkpoint, 'photos')",
+    "scores = mmentropy.evaluate(run.checkpoint, ['knn'], random=True)",
+]
+
+
+@pytest.mark.slow
+def test_three_functions_in_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('cat', 'dog'):
+        save_photos(tmp_path / 'photos' / name, 20, seed=len(name) + ord(name[0]))
+    names: dict = {}
+    for cell in CELLS:
+        exec(cell, names)
+    run, found = names['run'], names['found']
+    assert found.features.shape == (40, 512) and found.paths[0] == 'cat/000.png'
+    assert not found.unreadable
+    assert names['scores'] == run.scores and run.scores.keys() == {'checkpoint', 'random'}
+    assert 'torchvision.models.resnet18()' in run.load['torchvision']
+    assert run.report.stat().st_size > 10_000
