@@ -271,3 +271,33 @@ def test_checkpoint_written_with_numpy_1(trained, tmp_path):
     assert histories[0].keys() == histories[1].keys() and histories[0]
     for name, history in histories[1].items():
         np.testing.assert_array_equal(histories[0][name].data, history.data)
+
+
+@pytest.mark.slow
+def test_a_small_file_takes_little_memory(tmp_path):
+    """A zip of 400 kB declares a tensor of 400 MB, which torch unpacks before it looks."""
+    path, plain_file = tmp_path / 'bomb.pth', tmp_path / 'plain.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(10**8))), plain_file)
+    with (
+        zipfile.ZipFile(plain_file) as old,
+        zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as new,
+    ):
+        for item in old.infolist():
+            new.writestr(item.filename, old.read(item))
+    plain_file.unlink()
+    code = (
+        'import resource, sys\n'
+        'from mmentropy.weights.reader import read_checkpoint\n'
+        'most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+        'before = most()\n'
+        'try:\n'
+        '    read_checkpoint(sys.argv[1])\n'
+        'except ValueError as error:\n'
+        '    print(most() - before, error)\n'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', code, str(path)], capture_output=True, text=True, check=True
+    )
+    grown, message = process.stdout.split(' ', 1)
+    assert 'refused' in message
+    assert int(grown) < 200_000
