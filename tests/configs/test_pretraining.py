@@ -286,7 +286,7 @@ def count_of_views(path):
     stem = path.stem
     if path.parts[0] == 'family':
         counts = {'emp_ssl_r18_': 20, 'emp_ssl_': 4, 'ivne_r50_': 6, 'lejepa_vitl_': 8}
-        counts |= {'simdino_vitb_': 12, 'simdino_vit-tiny_': 6}
+        counts |= {'simdino_vitb_': 12, 'simdino_onecard_': 12, 'simdino_vit-tiny_': 6}
         return next((n for start, n in counts.items() if stem.startswith(start)), 2)
     local = 'multicrop' in stem or 'dino_' in stem and parsed(path)['data'] == 'in1k'
     return 8 if local else 2
