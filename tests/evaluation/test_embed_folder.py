@@ -115,6 +115,14 @@ def test_features_are_those_of_each_file(photos, tmp_path, to_rgb, batch_size):
     assert not list(tmp_path.glob('.*'))
 
 
+def test_features_are_those_of_preprocessed_pixels(tmp_path):
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    pixels = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        maps = encoder.backbone((pixels - 100.0) / 50)[-1]
+    torch.testing.assert_close(encoder.features(pixels), maps.mean((2, 3)))
+
+
 def test_bands_of_16_bits_and_gray(tmp_path):
     rng = np.random.default_rng(0)
     for kind, channels in (('unchanged', 8), ('grayscale', 1)):
