@@ -5,6 +5,7 @@ configs/facts.yml (their settings) and docs/results.json (our numbers). With
 --check nothing is written, and the exit status is 1 if anything is out of date.
 """
 
+import argparse
 import ast
 import json
 import re
@@ -15,10 +16,22 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from cli import Parser
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument('--check', action='store_true')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    # This answers -h and wrong arguments before the imports below, which take seconds.
+    parse_args()
+
 import objectives_table
 import settings_table
 import yaml
-from cli import Parser
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,9 +287,7 @@ def generated() -> dict[Path, str]:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument('--check', action='store_true')
-    check = parser.parse_args().check
+    check = parse_args().check
     stale = {
         path: text
         for path, text in generated().items()
