@@ -123,6 +123,16 @@ def test_features_are_those_of_preprocessed_pixels(tmp_path):
     torch.testing.assert_close(encoder.features(pixels), maps.mean((2, 3)))
 
 
+def test_the_network_has_the_weights_of_the_file(tmp_path):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline())
+    stored = torch.load(path, weights_only=True)
+    # No initialisation draws these.
+    stored['state_dict'] = {key: value + 1 for key, value in stored['state_dict'].items()}
+    torch.save(stored, path)
+    for key, value in encoder_of(path).backbone.state_dict().items():
+        assert torch.equal(value, stored['state_dict'][f'backbone.{key}']), key
+
+
 def test_bands_of_16_bits_and_gray(tmp_path):
     rng = np.random.default_rng(0)
     for kind, channels in (('unchanged', 8), ('grayscale', 1)):
