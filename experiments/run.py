@@ -42,11 +42,11 @@ os.environ['OMP_NUM_THREADS'] = '1'
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / 'experiments')]
-# What every run imports is imported once, by the process that the runs are forked from.
+# Runs are forked from a process that has imported these packages, so that each starts at once.
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mmentropy', 'mmentropy.engine.hooks', 'mmentropy.evaluation'])
 INTERRUPTED_STATUS = 75
-# What the runner itself writes does not make a commit dirty.
+# The runner writes these files itself. Changes of others make a commit dirty.
 WRITTEN = [f':!experiments/*/{name}' for name in ('results.json', 'README.md', '*.png')]
 
 
@@ -360,6 +360,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cores', type=int, default=2, help='runs at a time, a thread each')
     parser.add_argument('--data', type=Path, help='images in train/CLASS/ and test/CLASS/')
     args = parser.parse_args()
+    for name in ('seeds', 'cores'):
+        if vars(args)[name] < 1:
+            parser.error(f'--{name}: must be at least 1, got {vars(args)[name]}')
     for split in ('train', 'test') if args.data else ():
         if not (args.data / split).is_dir():
             parser.error(f'--data: no folder {args.data / split} of class folders')

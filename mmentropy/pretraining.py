@@ -50,7 +50,7 @@ MOST_EPOCHS = 300
 # The neighbours of kNN. Fewer images are no bank for it.
 NEIGHBOURS = 20
 MOST_HELD_OUT = 2000
-# What is shown of the log.
+# The lines of the log with one of these are printed.
 SHOWN = ('Epoch(', 'kNN', 'WARNING', 'ERROR', 'collaps')
 
 
@@ -153,10 +153,12 @@ def look(folder: str) -> Photos:
     as 16 bits or several bands, keep their channels and depth if all are alike.
 
     Raises:
-        FileNotFoundError: there is no image.
+        FileNotFoundError: there is no folder, or no image in it.
         ValueError: there are too few to compare, or more than 1 % (and five) of those looked at
             cannot be read; one line.
     """
+    if not os.path.isdir(os.path.expanduser(folder)):
+        raise FileNotFoundError(f'no folder {folder} of images')
     dataset = ImageFolder(folder)
     root = os.path.abspath(os.path.expanduser(folder))
     paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]

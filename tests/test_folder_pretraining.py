@@ -105,6 +105,8 @@ def test_mistakes(tmp_path):
         mmentropy.pretrain(tmp_path / 'three')
     with pytest.raises(FileNotFoundError, match='no images in'):
         mmentropy.pretrain(tmp_path / 'empty')
+    with pytest.raises(FileNotFoundError, match='no folder .*absent of images$'):
+        mmentropy.pretrain(tmp_path / 'absent')
     with pytest.raises(ValueError, match="no 'vicrag'; did you mean 'vicreg'"):
         mmentropy.pretrain(tmp_path / 'three', method='vicrag')
     (tmp_path / 'out' / 'run').mkdir(parents=True)
@@ -143,7 +145,7 @@ def test_every_method_steps_on_a_wide_backbone(method, tmp_path):
     assert pretraining.seconds_of_iteration(tmp_path / 'config.py') > 0
 
 
-# What a notebook's cells would be.
+# The cells of a notebook.
 CELLS = [
     'import mmentropy',
     "run = mmentropy.pretrain('photos', backbone='resnet18', epochs=1, out='out')",

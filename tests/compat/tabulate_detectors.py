@@ -37,7 +37,8 @@ from mmengine.structures import InstanceData
 CONFIGS = Path(register_all_modules.__code__.co_filename).parents[1] / '.mim/configs'
 SECONDS, BYTES = 180, 16 * 2**30
 NEEDS_BERT = 'needs transformers and the weights of BERT'
-# What is in a folder that holds no detector of its own, or none that images and boxes train.
+# Folders without a detector of their own, or without one that images and boxes can train; with the
+# reason.
 NOT_TRIED = {
     'clrnet': 'detects lanes, which are trained on lines; its operator, line_nms, is served',
     'common': 'parts of other configs',

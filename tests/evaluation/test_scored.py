@@ -78,7 +78,7 @@ def test_data_sets_that_score_something(said):
     check_scored(Listed('abcd', [0, 1, 0, 1]), Listed('ef', [0, 1]))
     check_scored(Listed('ab', [[0, 1], [1]]), Listed('cd', [[0], [0]]))
     check_scored([], Listed('ab', [0, 0]))
-    # What says nothing of its image may be another one.
+    # Two entries that name no image may be different images.
     unknown = Listed('ab', [0, 1])
     for row in unknown.rows:
         del row['img_path']

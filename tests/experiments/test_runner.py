@@ -137,6 +137,14 @@ def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
     assert len(ended) == 2 and runner.read_records(places) == []
 
 
+@pytest.mark.parametrize('option', ['--seeds', '--cores'])
+def test_there_is_at_least_one_seed_and_core(runner, monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, 'argv', ['run.py', 'er_bound', option, '0'])
+    with pytest.raises(SystemExit):
+        runner.parse_args()
+    assert f'{option}: must be at least 1, got 0' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_page_is_that_of_the_results(runner, name):
     folder = REPOSITORY / 'experiments' / name
