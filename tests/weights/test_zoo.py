@@ -24,7 +24,9 @@ def test_listed_scores_are_those_of_the_file(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_both_ways_to_load(name):
+def test_both_ways_to_load(name, tmp_path, monkeypatch):
+    # The metafile's own path is one of the repository.
+    monkeypatch.chdir(tmp_path)
     model = get_model(name, pretrained=True)
     backbone = MODELS.build(model._config.model.backbone)
     PretrainedBackbone(f'zoo://{name}')(backbone)
