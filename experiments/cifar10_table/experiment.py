@@ -49,6 +49,8 @@ PAIRS = {
     'MinEnt': 'SimCLR',
     'SimDINO': 'DINO',
 }
+COMPARED = [m for m in RECIPES if m in (*PAIRS, *PAIRS.values(), SUPERVISED)]
+GROUPS = [COMPARED, [method for method in RECIPES if method not in COMPARED]]
 # Factors on the learning rate of the recipe; each is tried with one seed.
 RATES = {'1/3': 1 / 3, '1': 1.0, '3': 3.0}
 SEARCH_EPOCHS, EPOCHS = 3, 10
@@ -118,14 +120,19 @@ def final(method: str, rate: str | None, seed: int) -> dict:
 
 
 def runs(records: list[dict], seeds: int) -> list[dict]:
-    """The search of all methods, and then the table, a seed of all methods after the other."""
+    """The search and the table of the methods that papers compare, then those of the others."""
+    return [run for group in GROUPS for run in group_runs(group, records, seeds)]
+
+
+def group_runs(methods: list[str], records: list[dict], seeds: int) -> list[dict]:
+    """The search of methods, and then their table, a seed of all methods after the other."""
     search = [
         run(method, 'search', rate, 0, ['--protocols', 'knn'])
-        for method in RECIPES
+        for method in methods
         for rate in RATES
     ]
-    rates = {method: best_rate(records, method) for method in RECIPES}
-    return search + [final(m, rates[m], seed) for seed in range(seeds) for m in RECIPES]
+    rates = {method: best_rate(records, method) for method in methods}
+    return search + [final(m, rates[m], seed) for seed in range(seeds) for m in methods]
 
 
 def smoke(run: dict) -> dict | None:
