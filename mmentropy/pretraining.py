@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 from mmentropy.checks.arguments import COUNT, INDEX, PATH, POSITIVE, one_of, or_none, require
 from mmentropy.checks.config import nearest_name
 from mmentropy.datasets import ImageFolder
+from mmentropy.datasets.image_folder import EXTENSIONS
 from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import run_trial
 from mmentropy.evaluation.embed_folder import embed_checkpoint
@@ -159,7 +160,11 @@ def look(folder: str) -> Photos:
     """
     if not os.path.isdir(os.path.expanduser(folder)):
         raise FileNotFoundError(f'no folder {folder} of images')
-    dataset = ImageFolder(folder)
+    try:
+        dataset = ImageFolder(folder)
+    except FileNotFoundError:
+        endings = ' '.join(sorted(EXTENSIONS))
+        raise FileNotFoundError(f'no images in {folder} and below: looked for {endings}') from None
     root = os.path.abspath(os.path.expanduser(folder))
     paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
     if len(paths) < FEWEST_IMAGES:

@@ -5,6 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import tifffile
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 import mmentropy
@@ -103,7 +105,9 @@ def test_mistakes(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='3 images in .*need 8 at least'):
         mmentropy.pretrain(tmp_path / 'three')
-    with pytest.raises(FileNotFoundError, match='no images in'):
+    with pytest.raises(
+        FileNotFoundError, match='no images in [^;]*empty and below: looked for [^;]*$'
+    ):
         mmentropy.pretrain(tmp_path / 'empty')
     with pytest.raises(FileNotFoundError, match='no folder .*absent of images$'):
         mmentropy.pretrain(tmp_path / 'absent')
@@ -151,20 +155,24 @@ CELLS = [
     "run = mmentropy.pretrain('photos', backbone='resnet18', epochs=1, out='out')",
     "found = mmentropy.embed(run.checkpoint, 'photos')",
     "scores = mmentropy.evaluate(run.checkpoint, ['knn'], random=True)",
+    """
+assert found.features.shape == (40, 512) and found.paths[0] == 'cat/000.png'
+assert not found.unreadable
+assert scores == run.scores and scores.keys() == {'checkpoint', 'random'}
+assert 'torchvision.models.resnet18()' in run.load['torchvision']
+assert run.report.stat().st_size > 10_000
+""",
 ]
 
 
 @pytest.mark.slow
 def test_three_functions_in_a_notebook(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))
     for name in ('cat', 'dog'):
         save_photos(tmp_path / 'photos' / name, 20, seed=len(name) + ord(name[0]))
-    names: dict = {}
-    for cell in CELLS:
-        exec(cell, names)
-    run, found = names['run'], names['found']
-    assert found.features.shape == (40, 512) and found.paths[0] == 'cat/000.png'
-    assert not found.unreadable
-    assert names['scores'] == run.scores and run.scores.keys() == {'checkpoint', 'random'}
-    assert 'torchvision.models.resnet18()' in run.load['torchvision']
-    assert run.report.stat().st_size > 10_000
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in CELLS])
+    resources = dict(metadata=dict(path=tmp_path))
+    # A cell that raises an error raises it here.
+    NotebookClient(notebook, timeout=600, kernel_name='python3', resources=resources).execute()
+    shown = ''.join(output.get('text', '') for output in notebook.cells[1].outputs)
+    assert 'training: 1 epochs = 2 steps of batch 16' in shown and 'kNN of held-out' in shown

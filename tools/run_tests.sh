@@ -3,7 +3,7 @@
 # Usage: bash tools/run_tests.sh [--fast] [PYTEST ARGUMENTS]
 #   --fast  leaves out the tests that are marked slow; under two minutes on two cores
 . "$(dirname "$0")/env.sh" onedl,det,seg,tests \
-    "import hypothesis, mmdet, mmentropy, mmseg, pytest, safetensors, scipy, timm, mpmath, ruff, mypy, xdist"
+    "import hypothesis, mmdet, mmentropy, mmseg, pytest, safetensors, scipy, timm, mpmath, ruff, mypy, xdist, nbclient, ipykernel, onnxruntime, onnxscript"
 if [ "${1:-}" = --fast ]; then
     shift
     set -- -m "not slow" "$@"
