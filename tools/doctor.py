@@ -17,6 +17,8 @@ from cli import Parser
 ROOT = Path(__file__).resolve().parent.parent
 # In an installed package tools are in mmentropy/.mim/tools.
 PACKAGE = ROOT.parent if ROOT.name == '.mim' else ROOT / 'mmentropy'
+# Pythons that the package runs on.
+OLDEST, NEWEST = (3, 10), (3, 13)
 
 
 class Finding(NamedTuple):
@@ -71,9 +73,12 @@ def run(code: str) -> tuple[bool, str]:
 
 def check_python() -> Finding:
     text = '.'.join(map(str, sys.version_info[:3]))
-    if (3, 10) <= sys.version_info[:2] <= (3, 12):
+    if sys.version_info[:2] < OLDEST:
+        text = f'{text}, needs 3.10 or newer'
+        return Finding('BROKEN', 'python', text, 'make an environment of another Python')
+    if sys.version_info[:2] <= NEWEST:
         return Finding('ok', 'python', f'{text}, {sys.executable}')
-    return Finding('note', 'python', f'{text}; tested on 3.10 to 3.12', 'use another Python')
+    return Finding('note', 'python', f'{text}; tested on 3.10 to 3.13', 'use another Python')
 
 
 def check_torch() -> list[Finding]:

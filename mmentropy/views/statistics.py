@@ -7,6 +7,9 @@ import numpy as np
 
 from mmentropy.views.loading import CheckedLoadImageFromFile
 
+# Numbers of 64 bits are made of so many pixels at once: of a whole large photo they take gigabytes.
+PIXELS_AT_ONCE = 2**22
+
 
 class ChannelStatistics(NamedTuple):
     """What a loader gives of some files.
@@ -48,9 +51,12 @@ def channel_statistics(paths: Iterable[str], load: CheckedLoadImageFromFile) -> 
                 f'{first} has {kind[0]} channels of {kind[1]}, and {path} {found[0]} of '
                 f"{found[1]}: color_type='color' or 'grayscale' makes them alike"
             )
-        rows = img.reshape(-1, found[0]).astype(np.float64)
-        pixels, count, sides = pixels + len(rows), count + 1, sides | {*img.shape[:2]}
-        total, squares = total + rows.sum(0), squares + (rows**2).sum(0)
+        count, sides = count + 1, sides | {*img.shape[:2]}
+        values = img.reshape(-1, found[0])
+        for part in np.array_split(values, 1 + len(values) // PIXELS_AT_ONCE):
+            rows = part.astype(np.float64)
+            pixels += len(rows)
+            total, squares = total + rows.sum(0), squares + (rows**2).sum(0)
     if kind is None:
         raise ValueError(
             f'no image can be read: {unreadable[0] if unreadable else "there is none"}'

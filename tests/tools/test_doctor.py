@@ -107,6 +107,21 @@ def test_known_clashes(doctor, monkeypatch, versions, broken, notes):
     assert all(f.mend for f in found if f.state != 'ok')
 
 
+@pytest.mark.parametrize(
+    'version, state, text',
+    [
+        ((3, 9, 18), 'BROKEN', '3.9.18, needs 3.10 or newer'),
+        ((3, 10, 13), 'ok', '3.10.13, '),
+        ((3, 13, 0), 'ok', '3.13.0, '),
+        ((3, 14, 0), 'note', '3.14.0; tested on 3.10 to 3.13'),
+    ],
+)
+def test_pythons(doctor, monkeypatch, version, state, text):
+    monkeypatch.setattr(doctor.sys, 'version_info', version)
+    found = doctor.check_python()
+    assert found.state == state and found.text.startswith(text)
+
+
 @pytest.mark.parametrize('torch', [None, '2.3.1', '1.13.1+cu117'])
 def test_old_or_missing_torch(doctor, monkeypatch, torch):
     monkeypatch.setattr(doctor, 'installed', {'torch': torch}.get)

@@ -30,7 +30,9 @@ def statistics(folder, color_type='unchanged'):
     return channel_statistics(paths, CheckedLoadImageFromFile(color_type=color_type))
 
 
-def test_statistics_are_those_of_all_pixels(tmp_path):
+@pytest.mark.parametrize('pixels_at_once', [2**22, 30])
+def test_statistics_are_those_of_all_pixels(tmp_path, monkeypatch, pixels_at_once):
+    monkeypatch.setattr('mmentropy.views.statistics.PIXELS_AT_ONCE', pixels_at_once)
     pixels = bands(tmp_path)
     (tmp_path / 'bad.tif').write_bytes(b'no image')
     found = statistics(tmp_path)
