@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint
 from mmentropy.evaluation.embed_folder import embed_checkpoint
 from mmentropy.weights.stored_config import chosen_config
+from mmentropy.weights.zoo import checkpoint_file
 
 PathLike = str | os.PathLike
 
@@ -39,7 +40,8 @@ def embed(
     """Return the features of all images in a folder and below, which are also written to a file.
 
     Args:
-        checkpoint: a file, or the name of a model of mmpretrain, whose weights are downloaded.
+        checkpoint: a file, ``zoo://NAME``, or the name of a model of mmpretrain, whose weights are
+            downloaded.
         folder: of images, flat or nested.
         out: an .npz, see :func:`mmentropy.evaluation.embed_folder.embed_folder`.
         size: side to which images are resized and cropped; default: as the checkpoint was trained.
@@ -54,7 +56,7 @@ def embed(
     if Path(out).suffix != '.npz':
         raise ValueError(f'out: must end in .npz, got {out}')
     unreadable = embed_checkpoint(
-        checkpoint,
+        checkpoint_file(checkpoint),
         folder,
         out,
         size=size,
@@ -78,7 +80,7 @@ def evaluate(
     """Return the scores of a checkpoint's backbone in percent, ``{row: {protocol: percent}}``.
 
     Args:
-        checkpoint: a file with its config, as training writes it.
+        checkpoint: a file with its config, as training writes it, or ``zoo://NAME``.
         protocols: names of :data:`mmentropy.evaluation.protocols.PROTOCOLS`.
         data: a config whose labelled data sets to take; default: those of the checkpoint's config.
         random: also the same backbone, freshly initialised.
@@ -90,6 +92,7 @@ def evaluate(
         FileNotFoundError, TypeError, ValueError: see :func:`.evaluate_checkpoint`.
     """
     named = eval_datasets(Config.fromfile(data)) if data else None
+    checkpoint = checkpoint_file(checkpoint)
     with chosen_config(checkpoint) as cfg:
         if named:
             cfg.eval_datasets = dict(zip(('train', 'test'), named))

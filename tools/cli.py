@@ -40,7 +40,7 @@ def checkpoint_parser(doc: str) -> Parser:
         doc: docstring of the tool, whose first line is the description.
     """
     parser = Parser(description=doc.splitlines()[0])
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', type=checkpoint_path, help='a file, or zoo://NAME')
     parser.add_argument('--config', help='default: the config stored in the checkpoint')
     add_trust(parser)
     parser.add_argument(
@@ -50,6 +50,19 @@ def checkpoint_parser(doc: str) -> Parser:
         help='teacher: the EMA target of BYOL-like models',
     )
     return parser
+
+
+def checkpoint_path(name: str) -> str:
+    """Return the path of a checkpoint, which is a file, or ``zoo://NAME`` of the package."""
+    if not name.startswith('zoo://'):
+        return name
+    # Other checkpoints are named without the seconds that this import takes.
+    from mmentropy.weights.zoo import zoo_file
+
+    try:
+        return str(zoo_file(name))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
     for action in parser._actions:
         if action.dest == 'checkpoint':
-            action.help = 'a file, or the name of a model of mmpretrain'
+            action.help = 'a file, zoo://NAME, or the name of a model of mmpretrain'
     return parser.parse_args()
 
 

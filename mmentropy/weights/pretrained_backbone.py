@@ -5,7 +5,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
-from mmentropy.weights.zoo import PREFIX, zoo_file
+from mmentropy.weights.zoo import checkpoint_file
 
 
 # It is registered in mmengine's root registry, so that every OpenMMLab scope finds it.
@@ -35,8 +35,7 @@ class PretrainedBackbone:
                 f'PretrainedBackbone of {type(module).__name__} has no checkpoint: '
                 'add --cfg-options model.backbone.init_cfg.checkpoint=PATH'
             )
-        if str(self.checkpoint).startswith(PREFIX):
-            self.checkpoint = zoo_file(str(self.checkpoint))
+        self.checkpoint = checkpoint_file(self.checkpoint)
         # mmengine initialises the submodules after this call. Do it now, for keys that the
         # checkpoint lacks, and keep it from doing it again.
         for child in module.children():

@@ -1,6 +1,7 @@
 """Weights that come with the package, which ``configs/zoo.yml`` lists with their sha256."""
 
 import hashlib
+import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,9 @@ def zoo_file(name: str) -> Path:
     if hashlib.sha256(path.read_bytes()).hexdigest() != known[name]['sha256']:
         raise ValueError(f'{path} is not the file that was released: install mmentropy again')
     return path
+
+
+def checkpoint_file(checkpoint: str | os.PathLike) -> str | os.PathLike:
+    """Return a checkpoint as it is named, or the file of ``zoo://NAME``, see :func:`zoo_file`."""
+    name = os.fspath(checkpoint)
+    return zoo_file(name) if name.startswith(PREFIX) else checkpoint

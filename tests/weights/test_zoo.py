@@ -1,9 +1,14 @@
 """Weights that come with the package."""
 
+import argparse
+import subprocess
+
 import pytest
 import torch
+from cli import checkpoint_path
 from mmpretrain.apis import get_model
 from mmpretrain.registry import MODELS
+from repository import REPOSITORY
 
 import mmentropy
 from mmentropy.weights import zoo
@@ -16,7 +21,7 @@ NAMES = sorted(zoo.zoo())
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_listed_scores_are_those_of_the_file(name):
-    found = mmentropy.evaluate(zoo_file(name))['checkpoint']
+    found = mmentropy.evaluate(f'zoo://{name}')['checkpoint']
     listed = zoo.zoo()[name]
     for protocol in ('knn', 'linear'):
         # One of the 500 test digits is 0.2.
@@ -35,6 +40,26 @@ def test_both_ways_to_load(name, tmp_path, monkeypatch):
         assert torch.equal(
             backbone.state_dict()[key.removeprefix('backbone.')].half(), value.half()
         )
+
+
+def git(*arguments):
+    return subprocess.run(['git', *arguments], cwd=REPOSITORY, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(
+    git('rev-parse', '--is-shallow-repository').stdout != 'false\n', reason='no history here'
+)
+@pytest.mark.parametrize('name', NAMES)
+def test_commits_are_in_the_history(name):
+    commit = zoo.zoo()[name]['commit']
+    assert git('merge-base', '--is-ancestor', commit, 'HEAD').returncode == 0
+
+
+def test_tools_take_names():
+    assert checkpoint_path(f'zoo://{NAMES[0]}') == str(zoo_file(NAMES[0]))
+    assert checkpoint_path('epoch_1.pth') == 'epoch_1.pth'
+    with pytest.raises(argparse.ArgumentTypeError, match='no weights zoo://nothing; there are'):
+        checkpoint_path('zoo://nothing')
 
 
 def test_other_files_are_refused(tmp_path, monkeypatch):
