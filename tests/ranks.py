@@ -1,14 +1,9 @@
 """Run a function on several gloo ranks of this machine."""
 
-import multiprocessing
-
+import forked  # noqa: F401, its server has imported the packages already
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-
-# Forked from a server that has imported the package once: a spawned rank
-# would spend several seconds on that.
-multiprocessing.set_forkserver_preload(['mmentropy'])
 
 
 def on_ranks(function, world, folder):

@@ -8,12 +8,11 @@ said of the checkpoint.
 """
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from forked import python
 from repository import REPOSITORY
 
 from mmentropy.evaluation import evaluate_checkpoint
@@ -59,22 +58,9 @@ def test_a_checkpoint_evaluates_to_the_same_number(method):
 @pytest.mark.slow
 @pytest.mark.parametrize('method', KNN)
 def test_a_run_resumes_from_its_checkpoint_and_config_to_the_same_weights(method, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            TRAIN,
-            str(FILES / f'{method}_config.py'),
-            '--work-dir',
-            str(tmp_path),
-            '--resume',
-            str(FILES / f'{method}_epoch_2.pth'),
-        ],
-        cwd=REPOSITORY,
-        env=ENV,
-        capture_output=True,
-        text=True,
-    )
+    options = ['--work-dir', tmp_path, '--resume', FILES / f'{method}_epoch_2.pth']
+    config = FILES / f'{method}_config.py'
+    done = python('-c', TRAIN, config, *options, cwd=REPOSITORY, env=ENV)
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'Epoch(train) [3]' in done.stdout and 'Epoch(train) [2]' not in done.stdout
     expected = np.load(FILES / f'{method}_weights_epoch_4.npy')

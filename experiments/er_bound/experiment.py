@@ -105,11 +105,11 @@ def smoke(run: dict) -> dict | None:
     *hooks, monitor = run['changes']['custom_hooks']
     return {
         'train_cfg.max_epochs': 2,
-        'train_dataloader.dataset.indices': 256,
-        'eval_datasets.train.indices': 256,
+        'train_dataloader.dataset.indices': 128,
+        'eval_datasets.train.indices': 128,
         'param_scheduler.0.end': 1,
         'param_scheduler.1.begin': 1,
-        'custom_hooks': [*hooks, dict(monitor, interval=4)],
+        'custom_hooks': [*hooks, dict(monitor, interval=2)],
     }
 
 

@@ -60,9 +60,12 @@ def cross_gram_of_ranks(pred: Tensor, target: Tensor) -> Tensor:
 class MECLoss(BaseModule):
     r"""The loss of MEC, with a guard that keeps its series convergent.
 
-    Outside a spectral norm of :math:`\lambda C` of 1 the series diverges and the loss can fall
-    without bound through complex eigenvalues. The norm is therefore estimated at every step;
-    ``guard`` says what happens above ``max_norm``.
+    The series converges where all eigenvalues of :math:`\lambda C` are below 1 in size, which a
+    spectral norm below 1 ensures. Beyond that the loss can fall without bound: C is not symmetric,
+    and powers of its complex eigenvalues grow with either sign. The norm of the matrix in use, the
+    smaller of :math:`P T^\top` and :math:`T^\top P`, is therefore estimated at every step, and
+    ``guard`` says what happens above ``max_norm``. With ``exact`` the guard keeps the determinant
+    positive.
 
     Args:
         distortion: :math:`\epsilon_d^2 > 0` per dimension; 0.06 in the paper, 0.03125 in the
@@ -74,7 +77,7 @@ class MECLoss(BaseModule):
         warmup_factor: At least 1.
         guard: ``True`` lowers :math:`\lambda` for this step as far as keeps the norm at
             ``max_norm``, as a larger distortion would; ``False`` leaves the series as it is.
-        max_norm: In (0, 1].
+        max_norm: In (0, 1]. Below 1 it leaves room for the estimate, which is never above the norm.
     """
 
     def __init__(
@@ -114,7 +117,8 @@ class MECLoss(BaseModule):
         Returns:
             Scalars, the same on every rank: ``loss``, with gradient; ``coding_length``, nats per
             image at the lambda in force; ``spectral_norm`` of lambda C before the guard; with
-            ``guard`` also ``guard_active``, 1 if it lowered lambda and 0 if it did not.
+            ``guard`` also ``guard_active``, 1 if it lowered lambda and 0 if it did not, whose mean
+            over pairs of views is logged.
 
         Raises:
             ValueError: Shapes differ, or there is a single row in all.
@@ -126,6 +130,7 @@ class MECLoss(BaseModule):
             raise ValueError('MEC compares the images of a batch and needs at least 2, got 1')
         c = cross_gram_of_ranks(unit_rows(pred), unit_rows(target))
         norm = spectral_norm(c)
+        # 1 / lambda: lambda falls where this grows.
         lambda_inv = m * self.distortion * self.warmup_scale()
         metrics = dict(spectral_norm=norm / lambda_inv)
         if self.guard:
@@ -137,6 +142,7 @@ class MECLoss(BaseModule):
             length = log_det_taylor(c / lambda_inv, self.taylor_order)
         return dict(
             loss=-lambda_inv / m * length,
+            # The whole length is (m + d) / 2 times the log-determinant.
             coding_length=(m + d) / (2 * m) * length.detach(),
             **metrics,
         )
@@ -204,6 +210,6 @@ class MEC(BaseSelfSupervisor):
         z = project(self, inputs)
         targets = z[:2] if self.target_net is None else target_projections(self, inputs[:2])
         terms = mean_over_pairs(self.head.loss, z, targets)
-        terms = mean_over_ranks('MEC', terms, z + targets)
+        terms = mean_over_ranks('MEC', terms, [*z, *targets])
         self.head.loss_module.warn_of_divergence(terms['spectral_norm'])
         return terms

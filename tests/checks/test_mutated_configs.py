@@ -1,6 +1,6 @@
 """Broken configs end in a line that names the key, train, or fail in a host.
 
-100 recipes of Digits, cut down to two steps, each with one mistake drawn with
+60 recipes of Digits, cut down to two steps, each with one mistake drawn with
 a fixed seed: a value of another type, another sign, a key left out, a key or
 a type misspelt. Missing and misspelt names are all named. Values are checked by
 the classes that get them, and not all of the hosts' name the argument.
@@ -51,7 +51,7 @@ OWN = {
     'vis_backends',
 }
 pytestmark = pytest.mark.slow
-COUNT, CHUNKS, SECONDS = 100, 2, 20
+COUNT, CHUNKS, SECONDS = 60, 2, 20
 # At least this share of the wrong values of a chunk is named, or trains. It was
 # 50 of 83 when measured, and 11 of 20 in the worst chunk.
 SHARE = 0.5

@@ -3,12 +3,11 @@
 import copy
 import re
 import shutil
-import subprocess
-import sys
 from functools import cache
 
 import pytest
 import torch
+from forked import python
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
@@ -377,12 +376,7 @@ def test_missing_data_is_found(name, devkit, tmp_path):
 
 @pytest.mark.slow
 def test_train_without_data(tmp_path):
-    done = subprocess.run(
-        [sys.executable, REPOSITORY / 'tools/train.py', ROOT / NAMES[0]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = python(REPOSITORY / 'tools/train.py', ROOT / NAMES[0], cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
         f'error: VOCDataset in {tmp_path}/data/VOCdevkit: the folder is '

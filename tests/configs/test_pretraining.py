@@ -2,8 +2,6 @@
 
 import copy
 import re
-import subprocess
-import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import fake_data
 import pytest
 import torch
 import yaml
+from forked import python
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
@@ -370,11 +369,7 @@ def test_missing_data_is_explained(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_metafiles_and_tables_are_up_to_date():
-    done = subprocess.run(
-        [sys.executable, ROOT.parent / 'tools/model_index.py', '--check'],
-        text=True,
-        capture_output=True,
-    )
+    done = python(ROOT.parent / 'tools/model_index.py', '--check')
     assert done.returncode == 0, done.stderr
     index = yaml.safe_load((ROOT.parent / 'model-index.yml').read_text())
     named = {

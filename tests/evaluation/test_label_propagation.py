@@ -3,7 +3,6 @@
 import copy
 import math
 import runpy
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as torch_f
 from digits_demos import write_davis
+from forked import python
 from mmengine.config import Config
 from mmpretrain.models import ResNet, ResNetV1d, VisionTransformer
 from mmpretrain.registry import MODELS
@@ -329,9 +329,7 @@ def test_command_needs_no_mmdet():
         "sys.path.insert(0, 'tools'); "
         "runpy.run_path('tools/propagate.py', run_name='__main__')"
     )
-    found = subprocess.run(
-        [sys.executable, '-c', code], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
-    )
+    found = python('-c', code, cwd=REPOSITORY)
     assert found.returncode == 0, found.stderr
     assert 'folder of DAVIS-2017' in found.stdout
 

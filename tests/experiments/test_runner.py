@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import experiment_modules
 import pytest
 import torch
+from forked import python
 from repository import REPOSITORY
 
 NAMES = sorted(path.parent.name for path in REPOSITORY.glob('experiments/*/experiment.py'))
@@ -159,12 +160,7 @@ def test_page_is_that_of_the_results(runner, name):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_smoke(name):
-    done = subprocess.run(
-        [sys.executable, REPOSITORY / 'experiments/run.py', name, '--smoke', '--cores', '1'],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS='1'),
-    )
+    done = python(REPOSITORY / 'experiments/run.py', name, '--smoke', '--cores', '1')
     assert done.returncode == 0, done.stderr[-2000:]
     last = done.stdout.splitlines()[-1].split(',')[0].split()
     assert int(last[0]) == int(last[2]) >= 2, done.stdout
@@ -174,7 +170,7 @@ def test_smoke(name):
 def test_a_run_that_was_stopped_goes_on(runner, tmp_path):
     """The work of a run is stopped after an iteration, and ends where an unbroken one does."""
     scores = {}
-    short = {'train_cfg.max_epochs': 6, 'train_dataloader.dataset.indices': 256}
+    short = {'train_cfg.max_epochs': 6, 'train_dataloader.dataset.indices': 128}
     less = {'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False}
     run = dict(a_run(**short, **less), evaluate=['--protocols', 'knn'])
     for name in ('whole', 'broken'):

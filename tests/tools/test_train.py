@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import evaluate
 import pytest
 import train as tool
 from repository import REPOSITORY
@@ -53,6 +54,19 @@ def run(*command):
     return done.stdout
 
 
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """A function that runs a command of Python in this process and returns what it prints."""
+    monkeypatch.chdir(ROOT)
+
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, 'argv', [*map(str, arguments)])
+        main()
+        return capsys.readouterr().out
+
+    return run
+
+
 def losses(work_dir):
     lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
     return [json.loads(line)['loss'] for line in lines.splitlines()]
@@ -95,7 +109,7 @@ def test_scripts_hand_on_their_arguments(tool, files, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_follow_one(tmp_path):
+def test_two_processes_follow_one(here, tmp_path):
     """By the commands; tests/test_distributed.py compares all methods in float64."""
     paths = []
     for processes in (1, 2):
@@ -103,21 +117,19 @@ def test_two_processes_follow_one(tmp_path):
         path.write_text(CONFIG.format(base=ROOT / DIGITS, batch=128 // processes))
         paths.append((path, tmp_path / str(processes)))
     (one, one_dir), (two, two_dir) = paths
-    run(sys.executable, 'tools/train.py', one, '--work-dir', one_dir)
+    here(tool.main, 'train.py', one, '--work-dir', one_dir)
     run('bash', 'tools/dist_train.sh', two, '2', '--work-dir', two_dir)
     curves = losses(one_dir), losses(two_dir)
     assert len(curves[0]) == len(curves[1]) == 20
     assert abs(curves[0][0] - curves[0][-1]) > 0.01
     assert curves[1] == pytest.approx(curves[0], rel=1e-3, abs=1e-3)
-    scores = []
-    for command in (['bash', 'tools/dist_evaluate.sh'], [sys.executable, 'tools/evaluate.py']):
-        processes = ['2'] if 'bash' in command else []
-        out = tmp_path / 'scores.json'
-        protocols = ['--protocols', 'knn,linear', '--out', out]
-        printed = run(*command, one_dir / 'epoch_2.pth', *processes, *protocols)
-        # Ranks that did not find each other would print a table each.
-        assert printed.count('\ncheckpoint ') == 1
-        scores.append(json.loads(out.read_text())['checkpoint'])
+    files = [tmp_path / 'one.json', tmp_path / 'two.json']
+    checkpoint, protocols = one_dir / 'epoch_2.pth', ['--protocols', 'knn', '--out']
+    here(evaluate.main, 'evaluate.py', checkpoint, *protocols, files[0])
+    printed = run('bash', 'tools/dist_evaluate.sh', checkpoint, '2', *protocols, files[1])
+    # Ranks that did not find each other would print a table each.
+    assert printed.count('\ncheckpoint ') == 1
+    scores = [json.loads(file.read_text())['checkpoint'] for file in files]
     assert scores[0] == scores[1]
     assert min(scores[0].values()) > 30
 
@@ -147,40 +159,26 @@ def command(tool, *options, **changes):
     ]
 
 
-def digits(*options, **changes):
-    return subprocess.run(
-        command([sys.executable, 'tools/train.py', DIGITS], *options, **changes),
-        cwd=ROOT,
-        env=ENV,
-        text=True,
-        capture_output=True,
-    )
-
-
 @pytest.mark.slow
-def test_check_plans_and_leaves_nothing(tmp_path):
+def test_check_plans_and_leaves_nothing(here, tmp_path):
+    def digits(*options, **changes):
+        options = ['--work-dir', work_dir, *options]
+        return here(tool.main, *command(['train.py', DIGITS], *options, **changes))
+
     work_dir = tmp_path / 'run'
-    done = digits('--check', '--work-dir', work_dir)
-    assert done.returncode == 0, done.stderr[-3000:]
+    plan = digits('--check').splitlines()[-9:]
     assert not list(tmp_path.iterdir())
-    plan = done.stdout.splitlines()[-9:]
     assert plan[0] == ('data: 64 images, 1 process x batch 16 = 16, 4 iterations an epoch')
     assert plan[1].startswith('batch: the config is meant for 64, this is 16')
     assert plan[2] == 'training: 2 epochs = 8 iterations'
     assert f'each in {work_dir}, every 1 epochs, 2 kept' in '\n'.join(plan)
     assert plan[-1] == 'nothing was trained or kept'
-    done = digits(
-        '--work-dir',
-        work_dir,
-        default_hooks__ranks=None,
-        train_dataloader__num_workers=1,
-        train_dataloader__persistent_workers=True,
-    )
-    assert done.returncode == 0 and 'Traceback' not in done.stderr
-    assert 'SignalHook' in done.stdout and 'RanksHook' not in done.stdout
-    done = digits('--check', '--work-dir', work_dir, '--resume')
-    assert 'training: 2 epochs = 8 iterations, 0 of them left' in done.stdout
-    assert 'time: ' not in done.stdout
+    workers = dict(train_dataloader__num_workers=1, train_dataloader__persistent_workers=True)
+    printed = digits(default_hooks__ranks=None, **workers)
+    assert 'SignalHook' in printed and 'RanksHook' not in printed
+    printed = digits('--check', '--resume')
+    assert 'training: 2 epochs = 8 iterations, 0 of them left' in printed
+    assert 'time: ' not in printed
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """Statistics of the channels of a folder, by function and by command."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tifffile
+from forked import python
 from mmengine.config import Config
 from PIL import Image
 from repository import REPOSITORY
@@ -61,8 +59,7 @@ def test_what_has_no_statistics(tmp_path):
 def test_command_prints_what_a_config_takes(tmp_path):
     def lines(*args):
         tool = REPOSITORY / 'tools/folder_statistics.py'
-        command = [sys.executable, tool, *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return python(tool, *args).stdout
 
     pixels = bands(tmp_path)
     cfg = Config.fromstring(lines(tmp_path).replace('Could not import OneDL', ''), '.py')

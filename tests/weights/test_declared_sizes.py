@@ -3,13 +3,12 @@
 import io
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from forked import python
 from messages import one_line
 
 from mmentropy.compat.mmengine_checkpoint import load_url
@@ -182,8 +181,7 @@ def test_honest_files_are_read(files, tmp_path):
 @pytest.mark.slow
 def test_memory_stays_below_twice_the_file(files):
     paths = sorted(files.iterdir())
-    command = [sys.executable, '-c', MEASURE, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python('-c', MEASURE, *paths)
     assert done.returncode == 0, done.stderr
     for path, line in zip(paths, done.stdout.splitlines()[-len(paths) :], strict=True):
         print(path.name, line)

@@ -3,8 +3,6 @@
 import codecs
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
 from collections import OrderedDict
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from crafted_pickle import CRAFTED, crafted, named, rewritten, with_entry
+from forked import python
 from harmful_pickle import Harmful
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
@@ -59,19 +58,8 @@ def test_a_crafted_checkpoint_runs_nothing(kind, read, plain, tmp_path):
 def test_a_crafted_checkpoint_runs_nothing_at_resume(plain, tmp_path):
     canary = tmp_path / 'was_run'
     path = str(crafted(plain, tmp_path / 'crafted.pth', 'one_cycle', f'touch {canary}'))
-    process = subprocess.run(
-        [
-            sys.executable,
-            'tools/train.py',
-            'configs/mec/r18s_1xb64_50e_digits.py',
-            '--work-dir',
-            str(tmp_path / 'run'),
-            '--resume',
-            path,
-        ],
-        capture_output=True,
-        text=True,
-    )
+    config = 'configs/mec/r18s_1xb64_50e_digits.py'
+    process = python('tools/train.py', config, '--work-dir', tmp_path / 'run', '--resume', path)
     assert process.returncode != 0
     assert 'refused: it holds' in process.stderr
     assert not canary.exists()
@@ -295,9 +283,8 @@ def test_a_small_file_takes_little_memory(tmp_path):
         'except ValueError as error:\n'
         '    print(most() - before, error)\n'
     )
-    process = subprocess.run(
-        [sys.executable, '-c', code, str(path)], capture_output=True, text=True, check=True
-    )
+    process = python('-c', code, path)
+    assert process.returncode == 0, process.stderr
     grown, message = process.stdout.split(' ', 1)
     assert 'refused' in message
     assert int(grown) < 200_000
