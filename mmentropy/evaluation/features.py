@@ -29,8 +29,10 @@ ABSENT = torch.iinfo(torch.int64).min
 DIFFICULT = -1
 # The share of the features' length, below which they differ by rounding only.
 COLLAPSED = 1e-3
-# Rows that are converted or checked at once.
+# Rows that are compared or written at once.
 BLOCK = 4096
+# Numbers that are converted or checked at once: few enough to stay in a processor's cache.
+BLOCK_NUMBERS = 2**16
 
 
 def extract_features(
@@ -144,8 +146,8 @@ def multi_label_classes(dataset: Any) -> int | None:
 
 
 def blocks(x: Tensor) -> tuple[Tensor, ...]:
-    """Return views of ``BLOCK`` rows each, so that a converted copy of one needs little memory."""
-    return x.split(BLOCK)
+    """Return views of rows of (N, D), so that a converted copy of one needs little memory."""
+    return x.split(max(1, BLOCK_NUMBERS // max(1, x.shape[1])))
 
 
 def collapsed(x: Tensor) -> bool:

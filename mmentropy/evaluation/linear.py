@@ -126,54 +126,59 @@ def fit_and_score(
     """Train one classifier for each pair and return its score on the test rows."""
     train_x, test_x = _standardised(train[0], test[0])
     weight = _trained_weights(train_x, train[1].long(), pairs, training)
-    return [_score(test_x @ one, test[1], training.num_classes) for one in weight.unbind(2)]
+    return [
+        _score(F.linear(test_x, one), test[1], training.num_classes) for one in weight.unbind(1)
+    ]
 
 
 def _standardised(train_x: Tensor, test_x: Tensor) -> list[Tensor]:
     """Return both (N, D + 1) float32 by the mean and deviation of the first; the last column is 1.
 
-    By the column of ones the last row of the weights is the bias.
+    By the column of ones the last column of the weights is the bias.
     """
-    mean = train_x.mean(0, dtype=torch.float64)
-    squares = [(rows - mean).square().sum(0) for rows in blocks(train_x)]
-    std = (torch.stack(squares).sum(0) / len(train_x) + 1e-6).sqrt()
+    zeros = train_x.new_zeros(train_x.shape[1], dtype=torch.float64)
+    mean = sum((rows.double().sum(0) for rows in blocks(train_x)), zeros) / len(train_x)
+    squares = sum(((rows - mean).square().sum(0) for rows in blocks(train_x)), zeros)
+    std = (squares / len(train_x) + 1e-6).sqrt()
     results = []
     for x in (train_x, test_x):
         out = x.new_ones(len(x), x.shape[1] + 1, dtype=torch.float32)
-        for rows, block in zip(blocks(out), blocks(x), strict=True):
-            rows[:, :-1] = (block - mean) / std
+        for rows, block in zip(blocks(out[:, :-1]), blocks(x), strict=True):
+            rows.copy_((block - mean) / std)
         results.append(out)
     return results
 
 
 def _trained_weights(x: Tensor, y: Tensor, pairs: Sequence[Pair], training: Training) -> Tensor:
-    """Return weights (D, classes, pairs) after SGD on the cross-entropy, for all pairs at once.
+    """Return weights (classes, pairs, D) after SGD on the cross-entropy, for all pairs at once.
 
-    The classifiers are columns of one matrix (D, classes * pairs). SGD is written out because the
-    gradient, x^T (softmax(x w) - one_hot(y)) / N, needs no graph.
+    The classifiers are rows of one matrix (classes * pairs, D). SGD is written out because the
+    gradient, (softmax(x w^T) - one_hot(y))^T x / N, needs no graph.
     """
     num_classes, epochs, batch_size, seed = training
-    rates, decays = x.new_tensor(pairs).T.repeat(1, num_classes)
-    weight = x.new_zeros(x.shape[1], len(rates))
+    rates, decays = x.new_tensor(pairs).T.repeat(1, num_classes).unsqueeze(2)
+    weight = x.new_zeros(len(rates), x.shape[1])
     momentum = torch.zeros_like(weight)
+    # Memory that is new for every batch takes longer than the copy of the rows.
+    memory = x.new_empty(min(batch_size, len(x)), x.shape[1])
     generator = torch.Generator().manual_seed(seed)
     steps, step = epochs * math.ceil(len(x) / batch_size), 0
     what = f'linear probe by {len(pairs)} rates' if len(pairs) > 1 else 'linear probe by the best'
     for _ in progress(range(epochs), what, 'epoch'):
         order = torch.randperm(len(x), generator=generator)
         for rows in order.to(x.device).split(batch_size):
-            batch = x[rows]
-            logits = (batch @ weight).view(len(rows), num_classes, len(pairs))
+            batch = torch.index_select(x, 0, rows, out=memory[: len(rows)])
+            logits = F.linear(batch, weight).view(len(rows), num_classes, len(pairs))
             # Where a rate is too high, most are denormal numbers, by which products take 10 times
             # as long.
             error = F.threshold(torch.softmax(logits, 1), SMALLEST, 0)
             error -= F.one_hot(y[rows], num_classes).unsqueeze(2)
-            momentum.addmm_(batch.T, error.flatten(1), beta=0.9, alpha=1 / len(rows))
-            momentum[:-1].addcmul_(weight[:-1], decays)
+            momentum.addmm_(error.flatten(1).T, batch, beta=0.9, alpha=1 / len(rows))
+            momentum[:, :-1].addcmul_(weight[:, :-1], decays)
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
             weight.addcmul_(momentum, rates, value=-cosine)
             step += 1
-    return weight.view(-1, num_classes, len(pairs))
+    return weight.view(num_classes, len(pairs), -1)
 
 
 def _score(logits: Tensor, labels: Tensor, num_classes: int) -> Score:

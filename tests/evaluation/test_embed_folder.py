@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from PIL import Image
 from repository import REPOSITORY
 
 from mmentropy.evaluation import build_backbone
-from mmentropy.evaluation.embed_folder import embed_folder
+from mmentropy.evaluation.embed_folder import embed_folder, thumbnail
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
@@ -153,6 +154,47 @@ def test_bands_of_16_bits_and_gray(tmp_path):
         found = read_embedding(out)
         assert found.features.shape == (3, 64) and found.features.std(0).max() > 0
         assert found.thumbnails.reshape(3, -1).std(1).min() > 10
+
+
+@pytest.mark.parametrize('channels, shown', [(1, [0, 0, 0]), (2, [0, 0, 0]), (3, [2, 1, 0])])
+def test_thumbnails_are_rgb(channels, shown):
+    encoder = SimpleNamespace(bgr=True)
+    pixels = torch.randint(256, (channels, 4, 4), dtype=torch.uint8)
+    expected = pixels[shown].permute(1, 2, 0).numpy()
+    assert np.array_equal(thumbnail(pixels, encoder, 4), expected)
+
+
+def test_the_brightest_of_16_bits_is_white():
+    pixels = torch.randint(9000, (8, 4, 4)).to(torch.uint16)
+    pixels[7, 0, 0] = 9000
+    expected = (pixels[:3].float() * (255 / 9000)).byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(thumbnail(pixels, SimpleNamespace(bgr=True), 4), expected)
+
+
+LOAD, PACK = dict(type='CheckedLoadImageFromFile'), dict(type='PackInputs')
+
+
+@pytest.mark.parametrize(
+    'steps, side, columns',
+    [
+        # The larger side of the training view; the short edge is resized to it.
+        ([], 12, (12, 36)),
+        ([LOAD, PACK], 12, (12, 36)),
+        ([LOAD, dict(type='Resize', scale=(10, 10)), PACK], 10, (0, 48)),
+        ([LOAD, dict(type='CenterCrop', crop_size=10), PACK], 10, (19, 29)),
+    ],
+)
+def test_the_size_is_that_of_the_config(tmp_path, steps, side, columns):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline((8, 12)))
+    cfg = config_of(path)
+    cfg.eval_datasets = dict(test=dict(type='ImageFolder', pipeline=steps))
+    ramp = np.tile(np.arange(48, dtype=np.uint8)[None, :, None], (24, 1, 3))
+    Image.fromarray(ramp).save(tmp_path / 'a.png')
+    pixels = checkpoint_encoder(path, cfg).pixels(str(tmp_path / 'a.png'))
+    assert pixels.shape == (3, side, side)
+    half = (columns[1] - columns[0]) / side / 2
+    found = pixels[0, 0, [0, -1]].tolist()
+    assert found == pytest.approx([columns[0] + half - 0.5, columns[1] - half - 0.5], abs=1)
 
 
 def test_arrays_tell_the_loader_by_their_channels(tmp_path):

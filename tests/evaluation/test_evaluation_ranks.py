@@ -119,7 +119,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize('metric', knn_module.METRICS)
 def test_knn_needs_no_more_memory_for_more_rows(metric, monkeypatch):
-    monkeypatch.setattr(features, 'BLOCK', 500)
+    monkeypatch.setattr(features, 'BLOCK_NUMBERS', 500)
     monkeypatch.setattr(knn_module, 'TEST_BLOCK', 10)
     monkeypatch.setattr(knn_module, 'TRAIN_BLOCK', 1000)
     # The similarities of a block, or its rows in float64.
@@ -132,7 +132,7 @@ def test_knn_needs_no_more_memory_for_more_rows(metric, monkeypatch):
 
 
 def test_linear_needs_no_float64_copy_of_the_features(monkeypatch):
-    monkeypatch.setattr(features, 'BLOCK', 500)
+    monkeypatch.setattr(features, 'BLOCK_NUMBERS', 8000)
     data = rows(5000, 5000, width=16)
     with Largest() as memory:
         linear_probe(*data, [0.1], 1, weight_decays=[0.0])
@@ -141,7 +141,7 @@ def test_linear_needs_no_float64_copy_of_the_features(monkeypatch):
 
 
 def test_non_finite_rows_are_counted_over_blocks(monkeypatch):
-    monkeypatch.setattr(features, 'BLOCK', 4)
+    monkeypatch.setattr(features, 'BLOCK_NUMBERS', 8)
     x = torch.zeros(10, 2)
     x[[0, 4, 9], 1] = torch.tensor([1.0, -1.0, 0.0]) / 0
     with pytest.raises(ValueError, match='train_x has .* in 3 of 10 rows'):
