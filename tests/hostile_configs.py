@@ -36,6 +36,24 @@ def text_of(config: dict) -> str:
     return ''.join(f'{key} = {value!r}\n' for key, value in config.items())
 
 
+def classifier(path):
+    """Write the config of a classifier and of what it is tested on."""
+    config = plain()
+    model = dict(
+        type='ImageClassifier',
+        backbone=config['model']['backbone'],
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=32),
+    )
+    loader = dict(
+        batch_size=8,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=config['eval_datasets']['test'],
+    )
+    tested = dict(test_cfg={}, test_dataloader=loader, test_evaluator=dict(type='Accuracy'))
+    path.write_text(text_of(dict(default_scope='mmpretrain', model=model, **tested)))
+    return path
+
+
 def hostile(folder) -> tuple[dict[str, dict], object]:
     """Return configs by what they attack, and their canary; the files they name are in a folder.
 

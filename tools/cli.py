@@ -89,9 +89,11 @@ def read_config(path: str, **options: Any) -> Any:
     from mmengine.config import Config
 
     path = config_path(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no config {path}: name a file, or a recipe as mec/r18s_...')
     try:
         cfg = Config.fromfile(path, **options)
-    except (ImportError, OSError):
+    except ImportError:
         raise
     # A config is Python, so that anything can go wrong in it.
     except Exception as error:

@@ -166,10 +166,16 @@ def read_embedding(path: str | os.PathLike) -> Embedding:
 
 
 def read_npz(path: Path) -> Embedding:
+    if not zipfile.is_zipfile(path):
+        raise ValueError('it is no .npz')
     # It runs nothing: pickles are refused.
     with np.load(path, allow_pickle=False) as file:
-        features, paths, folder = (file[name] for name in ('features', 'paths', 'folder'))
-        pictures = file['thumbnails'] if 'thumbnails' in file else None
+        try:
+            features, paths, folder = (file[name] for name in ('features', 'paths', 'folder'))
+            pictures = file['thumbnails'] if 'thumbnails' in file else None
+        # The text of numpy tells how to run them.
+        except ValueError as error:
+            raise ValueError('an array in it is none of numbers or text') from error
     if features.ndim != 2 or paths.shape != features.shape[:1]:
         raise ValueError(f'features are {features.shape} and paths {paths.shape}')
     return Embedding(features, paths.tolist(), str(folder), pictures)

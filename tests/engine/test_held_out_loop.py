@@ -11,7 +11,7 @@ from ranks import on_ranks
 from safe_runs import DrawnViews, config, same, train, weights
 from small import on_rank
 
-from mmentropy.engine.held_out_loop import loss_of
+from mmentropy.engine.held_out_loop import HeldOutLoop, loss_of
 from mmentropy.engine.random_state import random_state_kept
 
 
@@ -127,9 +127,19 @@ REFUSED = {
 
 
 @pytest.mark.parametrize('name', REFUSED)
-def test_loaders_that_validate_nothing(tmp_path, name):
+def test_loaders_that_validate_nothing(tmp_path, name, monkeypatch):
+    # A validation of images without end would not end.
+    monkeypatch.setattr(HeldOutLoop, 'run', lambda self: pytest.fail('validates'))
     size, changes, message = REFUSED[name]
     cfg = validating(tmp_path / 'run')
-    cfg.val_dataloader.update(changes, dataset=dict(type='DrawnViews', size=size))
+    cfg.val_dataloader.update(changes)
+    cfg.val_dataloader.dataset = dict(type='DrawnViews', size=size)
     with pytest.raises(ValueError, match=message):
         train(cfg)
+
+
+def test_a_single_image_can_be_left_out(tmp_path):
+    cfg = validating(tmp_path / 'run', epochs=1)
+    cfg.val_dataloader.drop_last = True
+    cfg.val_dataloader.dataset = dict(type='DrawnViews', size=9)
+    assert math.isfinite(train(cfg).message_hub.get_scalar('val/val_loss').current())

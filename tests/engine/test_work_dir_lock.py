@@ -1,5 +1,6 @@
 """One run at a time writes to a work directory."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -20,6 +21,14 @@ if not os.fork():
 print('locked', flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Return the list of warnings."""
+    lines = []
+    monkeypatch.setattr('mmentropy.engine.work_dir_lock._say', lines.append)
+    return lines
 
 
 @pytest.fixture
@@ -50,12 +59,24 @@ def test_another_run_is_named(holder, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_killed_run_left_is_taken_over(holder, tmp_path, caplog):
+def test_what_a_killed_run_left_is_taken_over(holder, tmp_path, said):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     lock_work_dir(tmp_path / 'run')
     text = (tmp_path / 'run' / NAME).read_text()
     assert text.startswith(f'process {os.getpid()} on ')
+    (line,) = said
+    assert f'is taken over from process {holder.pid} on ' in line
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, said, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', refuse)
+    lock_work_dir(tmp_path / 'run')
+    (line,) = said
+    assert 'cannot be locked' in line and 'No locks available' in line
 
 
 @pytest.mark.slow

@@ -234,6 +234,11 @@ def test_out_must_be_a_file_of_features(photos, tmp_path):
             np.savez(tmp_path / name, features=np.zeros((2, 3)), paths=np.array(['a']), folder='')
         with pytest.raises(ValueError, match='holds no features'):
             read_embedding(tmp_path / name)
+    arrays = dict(features=np.zeros((1, 3)), paths=np.array([{}]), folder='')
+    np.savez(tmp_path / 'c.npz', **arrays)
+    for name, why in (('a.npz', 'it is no .npz'), ('c.npz', 'none of numbers or text')):
+        with pytest.raises(ValueError, match=rf'{name} holds no features .*{why}\)$'):
+            read_embedding(tmp_path / name)
     with pytest.raises(FileNotFoundError, match='no file of features'):
         read_embedding(tmp_path / 'none.npz')
 

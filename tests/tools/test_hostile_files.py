@@ -11,7 +11,7 @@ import pytest
 import torch
 from crafted_pickle import CRAFTED, crafted
 from harmful_pickle import Harmful
-from hostile_configs import MODULE, hostile, plain, text_of
+from hostile_configs import MODULE, classifier, hostile, plain, text_of
 from logged_runs import start
 from mmengine.config import Config
 
@@ -75,27 +75,12 @@ def test_a_data_set_unpickles_nothing(run, tmp_path):
 
 def test_a_pickle_runs_nothing(run, tmp_path):
     torch.save(dict(state_dict={}, meta=Harmful(tmp_path / 'canary')), tmp_path / 'a.pth')
-    for command in commands(tmp_path / 'a.pth', tmp_path):
+    for command in [
+        *commands(tmp_path / 'a.pth', tmp_path),
+        ('zoo_file.py', tmp_path / 'a.pth', 'name'),
+    ]:
         assert 'refused: it holds' in run(*command)
     assert not (tmp_path / 'canary').exists()
-
-
-def classifier(path):
-    """Write the config of a classifier and of what it is tested on."""
-    config = plain()
-    model = dict(
-        type='ImageClassifier',
-        backbone=config['model']['backbone'],
-        head=dict(type='LinearClsHead', num_classes=10, in_channels=32),
-    )
-    loader = dict(
-        batch_size=8,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=config['eval_datasets']['test'],
-    )
-    tested = dict(test_cfg={}, test_dataloader=loader, test_evaluator=dict(type='Accuracy'))
-    path.write_text(text_of(dict(default_scope='mmpretrain', model=model, **tested)))
-    return path
 
 
 @pytest.fixture(params=CRAFTED)
@@ -124,6 +109,7 @@ def test_a_crafted_pickle_runs_nothing(armed, run, tmp_path):
         (*train, '--cfg-options', f'load_from={path}'),
         (*train, '--cfg-options', f'{weights}type=Pretrained', f'{weights}checkpoint={path}'),
         ('test.py', probe, path, '--work-dir', tmp_path / 'tested'),
+        ('zoo_file.py', path, 'name'),
     ]:
         assert 'refused: it holds' in run(*command), command
         assert not canary.exists(), command

@@ -9,8 +9,10 @@ import export
 import propagate
 import pytest
 import train
+from hostile_configs import classifier
 from repository import REPOSITORY
 
+import mmentropy_command
 from mmentropy.evaluation.label_propagation import LAYERS
 from mmentropy.evaluation.protocols import PROTOCOLS
 from mmentropy.weights.export import TARGETS
@@ -30,6 +32,7 @@ READERS = {
     'import_official.py': ['FILE', '--out', 'out.pth'],
     'make_subset.py': ['FILE', '--fraction', '0.1', '--out', 'out.txt'],
     'neighbours.py': ['FILE', '--page', 'a.html'],
+    'pretrain.py': ['FILE'],
     'propagate.py': ['FILE', '--data', 'data'],
     'report.py': ['FILE'],
     'select_runs.py': ['FILE'],
@@ -37,8 +40,25 @@ READERS = {
     'train.py': ['FILE'],
     'zoo_file.py': ['FILE', 'name'],
 }
+# The other arguments that are files or folders, where the first is what it should be.
+CHECKPOINT = REPOSITORY / 'configs/weights/mec_fast_r18s_1xb64_50e_digits.pth'
+RECIPE = 'mec/r18s_1xb64_50e_digits'
+OTHERS = [
+    ('embed.py', [CHECKPOINT, 'FILE']),
+    ('embed.py', [CHECKPOINT, 'images', '--config', 'FILE']),
+    ('evaluate.py', [CHECKPOINT, '--config', 'FILE']),
+    ('evaluate.py', [CHECKPOINT, '--data', 'FILE']),
+    ('export.py', [CHECKPOINT, '--config', 'FILE', '--to', 'timm', '--out', 'out.pth']),
+    ('propagate.py', [CHECKPOINT, '--config', 'FILE', '--data', 'data']),
+    ('propagate.py', [CHECKPOINT, '--data', 'FILE']),
+    pytest.param('test.py', ['probe.py', 'FILE'], marks=pytest.mark.slow),
+    ('train.py', [RECIPE, '--check', '--resume', 'FILE']),
+    ('train.py', [RECIPE, '--check', '--cfg-options', 'load_from=FILE']),
+]
 # These do something without an argument, so they are asked for something that there is not.
 WITHOUT_ARGUMENTS = {'doctor.py', 'model_index.py', 'quickstart.py'}
+# It reads no file.
+WRITERS = {'digits_demos.py'}
 
 
 @pytest.fixture
@@ -67,15 +87,21 @@ def test_no_argument(tool, said):
     assert f'{tool} -h lists the arguments' in said(tool, *wrong)
 
 
-@pytest.mark.parametrize('tool', READERS)
-def test_files_that_are_none(tool, said, tmp_path):
+def test_the_table_has_all_tools():
+    assert {*READERS, *WITHOUT_ARGUMENTS, *WRITERS} == {*TOOLS}
+    assert {file for file, _ in mmentropy_command.TOOLS.values()} <= {*TOOLS}
+
+
+@pytest.mark.parametrize('tool, arguments', [*READERS.items(), *OTHERS])
+def test_files_that_are_none(tool, arguments, said, tmp_path):
+    classifier(tmp_path / 'probe.py')
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'empty').touch()
     (tmp_path / 'empty.py').touch()
     (tmp_path / 'foreign').write_bytes(bytes(range(256)))
     (tmp_path / 'foreign.py').write_text('a page of text, not Python\n')
     for name in ('missing', 'missing.py', 'folder', 'empty', 'empty.py', 'foreign', 'foreign.py'):
-        said(tool, *[name if arg == 'FILE' else arg for arg in READERS[tool]])
+        said(tool, *[str(argument).replace('FILE', name) for argument in arguments])
 
 
 def test_help_imports_nothing_slow():

@@ -296,6 +296,18 @@ def test_slurm_queues_an_interrupted_run_again(inside, tmp_path):
         ]
 
 
+def test_a_run_keeps_its_work_dir(tmp_path, monkeypatch):
+    def used(*held):
+        assert held == (cfg.work_dir, 'pytorch')
+        raise ValueError('in use')
+
+    monkeypatch.setattr(tool, 'lock_work_dir', used)
+    cfg = small_run(tmp_path / 'run')
+    cfg.launcher = 'pytorch'
+    with pytest.raises(ValueError, match='in use'):
+        tool.build(cfg, None)
+
+
 def test_a_config_without_our_hooks_has_our_loop(tmp_path):
     cfg = small_run(tmp_path / 'run')
     cfg.default_hooks, cfg.custom_hooks, cfg.launcher = {}, [], 'none'

@@ -12,6 +12,7 @@ from forked import python
 from messages import one_line
 
 from mmentropy.compat.mmengine_checkpoint import load_url
+from mmentropy.weights.checksum import check_file
 from mmentropy.weights.exchange_files import load_weights
 from mmentropy.weights.reader import load, read_checkpoint
 
@@ -131,8 +132,13 @@ def test_what_is_not_there_is_refused(files, name):
         with pytest.raises(ValueError, match=f'refused: .*{REFUSED[name]}.*; no checkpoint') as e:
             load(source)
         one_line(e)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=REFUSED[name]):
         read_checkpoint(path)
+
+
+def test_the_checksums_of_a_directory_without_end_are_not_compared(files, monkeypatch):
+    monkeypatch.delattr(zipfile, 'ZipFile')
+    check_file(files / 'directory.pth')
 
 
 def test_a_header_that_is_too_long_is_refused(files):
