@@ -1,5 +1,6 @@
 """What the tools say where something is wrong, in one line, and what they do not say."""
 
+import importlib
 import runpy
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import export
 import propagate
 import pytest
 import train
+from cli import say_import_error
 from hostile_configs import classifier
 from repository import REPOSITORY
 
@@ -104,6 +106,10 @@ def test_files_that_are_none(tool, arguments, said, tmp_path):
         said(tool, *[str(argument).replace('FILE', name) for argument in arguments])
 
 
+def test_a_config_that_is_not_there(said):
+    assert said('config.py', 'mec/none').startswith('error: no config mec/none: name a file, or')
+
+
 def test_help_imports_nothing_slow():
     """In one process, which says after each tool whether torch is there."""
     code = (
@@ -162,6 +168,18 @@ def test_packages_that_are_not_there(error, message):
     lines = done.stderr.splitlines()
     assert len(lines) == len(arguments)
     assert all(line.startswith('error: ') and message in line for line in lines), done.stderr
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsys):
+    package = tmp_path / 'site-packages/broken_package'
+    package.mkdir(parents=True)
+    (package / '__init__.py').write_text('raise OSError("libcudart.so is missing")')
+    monkeypatch.syspath_prepend(package.parent)
+    with pytest.raises(OSError) as error:
+        importlib.import_module('broken_package')
+    say_import_error(error.type, error.value, error.tb)
+    line = 'error: broken_package cannot be imported: libcudart.so is missing; pip install'
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_help_names_what_there_is(monkeypatch, capsys):
