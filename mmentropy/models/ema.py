@@ -30,6 +30,8 @@ class ForeachEMA(CosineEMA):
     # How often torch had written to ``steps`` when ``_count`` was its value.
     _version: int | None = None
 
+    # Its counts are other numbers in every iteration, which a compiled step would depend on.
+    @torch.compiler.disable
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Move towards ``model``; the first call copies it.

@@ -63,3 +63,13 @@ def test_ema_stands_still_beyond_the_last_step(training):
     ema = build('mec').target_net
     assert ema.current_momentum(0) == 0.1
     assert ema.current_momentum(10) == ema.current_momentum(15) == 0
+
+
+def test_ema_is_not_compiled_anew_at_every_step(training):
+    model = build('mec')
+    network = torch.nn.Sequential(model.backbone, model.neck)
+    move = torch.compile(lambda: model.target_net.update_parameters(network), backend='eager')
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(3):
+            move()
+    assert model.target_net.steps == 3
