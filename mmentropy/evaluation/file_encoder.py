@@ -141,7 +141,11 @@ def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageF
     for step in steps:
         if step['type'] in FILE_LOADERS:
             names = ('imdecode_backend', 'backend_args', 'color_type')
-            return CheckedLoadImageFromFile(**{k: step[k] for k in names if step.get(k)})
+            given = {k: step[k] for k in names if step.get(k)}
+            # mmcv's loader leaves the bands to this decoder, whatever its color_type.
+            if given.get('imdecode_backend') == 'tifffile':
+                given = dict(given, imdecode_backend='cv2', color_type='unchanged')
+            return CheckedLoadImageFromFile(**given)
     # One mean may also be that of all channels, but the data sets of arrays have one each.
     channels = len(getattr(preprocessor, 'mean', ())) or 3
     kind = {1: 'grayscale', 3: 'color'}.get(channels, 'unchanged')

@@ -156,6 +156,17 @@ def test_bands_of_16_bits_and_gray(tmp_path):
         assert found.thumbnails.reshape(3, -1).std(1).min() > 10
 
 
+def test_bands_that_tifffile_read(tmp_path):
+    pipeline = photo_pipeline()
+    pipeline[0] = dict(type='LoadImageFromFile', imdecode_backend='tifffile')
+    image = np.random.default_rng(0).integers(0, 9000, (16, 16, 8), dtype=np.uint16)
+    layout = dict(photometric='minisblack', planarconfig='contig')
+    tifffile.imwrite(tmp_path / 'a.tif', image, **layout)
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', 8, pipeline))
+    pixels = encoder.pixels(str(tmp_path / 'a.tif'))
+    assert np.array_equal(pixels.numpy(), image.transpose(2, 0, 1))
+
+
 @pytest.mark.parametrize('channels, shown', [(1, [0, 0, 0]), (2, [0, 0, 0]), (3, [2, 1, 0])])
 def test_thumbnails_are_rgb(channels, shown):
     encoder = SimpleNamespace(bgr=True)
