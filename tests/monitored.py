@@ -129,6 +129,7 @@ ONE_VIEW = {
     'rankme',
     'alpha_req',
     'feature_std',
+    'feature_length',
     'uniformity',
     'coding_length',
     'entropy',

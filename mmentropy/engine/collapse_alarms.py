@@ -19,6 +19,9 @@ COLLAPSED_STD = 0.02
 RANK_SHARE = 0.05
 # So is an entropy that exceeds that of one point by less than this share of the highest excess.
 ENTROPY_SHARE = 0.1
+# Features below this share of their greatest length shrink to a point, which an objective of
+# directions does not see.
+LENGTH_SHARE = 0.05
 # A head whose target_entropy, a share of the largest possible, is below this uses few classes.
 DEAD_TARGETS = 0.2
 # Prototypes with an assignment_entropy below this are used unevenly.
@@ -33,6 +36,9 @@ MESSAGES = dict(
     'augmentation, widen the projector',
     entropy='falling entropy: {name} has {excess:.2f} nats more than one point, at best {best:.2f} '
     f'(alarm below {ENTROPY_SHARE:g} of it); weigh the entropy term more or raise the batch',
+    length='shrinking features: {name} has a length of {length:.3g}, at most {best:.3g} before '
+    f'(alarm below {LENGTH_SHARE:g} of it); weigh the term of their spread more, or lower the '
+    'weight decay',
     prototypes='dead prototypes: assignment_entropy of {name} is {used:.3f} (1 is balanced, alarm '
     f'below {DEAD_PROTOTYPES:g}); centre the targets, take ERLoss in place of DINOLoss, or lower '
     'the learning rate',
@@ -83,6 +89,9 @@ class Alarms:
         best = self._highest(f'{name} entropy', excess)
         fell = 0 < best and excess < ENTROPY_SHARE * best
         self._sign(name, 'entropy', fell, excess=excess, best=best)
+        length = found['feature_length']
+        best = self._highest(f'{name} length', length)
+        self._sign(name, 'length', length < LENGTH_SHARE * best, length=length, best=best)
         used = found.get('assignment_entropy', 1.0)
         self._sign(name, 'prototypes', used < DEAD_PROTOTYPES, used=used)
         heads = {key: value for key, value in found.items() if key.endswith('_target_entropy')}

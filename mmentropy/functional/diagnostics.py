@@ -203,6 +203,11 @@ def feature_std(z: Tensor) -> Tensor:
     return _unit('z', z).std(dim=0, correction=0).mean() * math.sqrt(z.size(1))
 
 
+def feature_length(z: Tensor) -> Tensor:
+    """Mean Euclidean length of the rows (N, D): a scalar in [0, inf)."""
+    return torch.linalg.vector_norm(_wide('z', z), dim=1).mean()
+
+
 def uniformity(z: Tensor) -> Tensor:
     r"""Log of the mean Gaussian potential of pairs of N >= 2 unit rows, t = 2.
 
@@ -365,6 +370,7 @@ def measure(views: list[Tensor]) -> tuple[dict[str, float], Tensor]:
         rankme=entropy_rank(values, eps=1e-7),
         alpha_req=power_law(shares),
         feature_std=feature_std(z),
+        feature_length=feature_length(z),
         uniformity=uniformity(z),
         coding_length=coding_length_per_image(z),
         entropy=torch.stack([entropy(view) for view in views]).mean(),

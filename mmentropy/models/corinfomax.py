@@ -99,7 +99,7 @@ class CorInfoMaxLoss(BaseModule):
             )
         rows = [unit_rows(z) for z in views]
         invariance = torch.stack([F.mse_loss(a, b) for a, b in combinations(rows, 2)]).mean()
-        log_dets = [self.log_det(index, z.double()) for index, z in enumerate(rows)]
+        log_dets = [self.log_det(index, z) for index, z in enumerate(rows)]
         log_det = torch.stack(log_dets).mean().to(invariance.dtype)
         return dict(
             # The determinants are summed over both views.
@@ -109,12 +109,13 @@ class CorInfoMaxLoss(BaseModule):
         )
 
     def log_det(self, view: int, z: Tensor) -> Tensor:
-        """Log determinant of R + eps I, divided by D, after a view with rows (N, D) of float64."""
+        """Log determinant of R + eps I, divided by D, in float64, after a view with rows (N, D)."""
         n, d = len(z) * get_world_size(), z.size(1)
-        mean = self.mean[view].lerp(all_sum(z.sum(dim=0)) / n, 1 - self.momentum)
-        past = self.momentum * self.covariance[view]
-        share = (1 - self.momentum) / n
-        covariance = torch.add(past, all_sum(second_moment(z - mean)), alpha=share)
+        found = all_sum(z.sum(dim=0, dtype=torch.float64)) / n
+        mean = self.mean[view].lerp(found, 1 - self.momentum)
+        # In place, for a matrix of (D, D) is large.
+        covariance = all_sum(second_moment(z.double() - mean)).mul_((1 - self.momentum) / n)
+        covariance.add_(self.covariance[view], alpha=self.momentum)
         if self.training:
             self.mean[view] = mean.detach()
             self.covariance[view] = covariance.detach()

@@ -437,7 +437,7 @@ def test_two_ranks_equal_one_process(tmp_path):
 
 
 def healthy(**kwargs):
-    return {**dict(feature_std=0.9, rankme=40.0, entropy=0.0), **kwargs}
+    return {**dict(feature_std=0.9, feature_length=8.0, rankme=40.0, entropy=0.0), **kwargs}
 
 
 def looks(alarms, *measurements):
@@ -462,6 +462,7 @@ def test_alarms_wait_and_are_given_once():
         ('rankme', 40 * 0.051, 40 * 0.049, 'dimensional collapse'),
         ('entropy', 0.11, 0.09, 'falling entropy'),
         ('feature_std', 0.021, 0.019, 'total collapse'),
+        ('feature_length', 8 * 0.051, 8 * 0.049, 'shrinking features'),
     ],
 )
 def test_alarm_thresholds(key, low, sick, message):

@@ -17,6 +17,7 @@ ONE_VIEW = [
     d.spectrum,
     d.alpha_req,
     d.feature_std,
+    d.feature_length,
     d.uniformity,
     d.coding_length_per_image,
     d.entropy,
@@ -133,6 +134,10 @@ def test_lidar_closed_forms():
     for bad in (torch.ones(4, 3), torch.ones(4, 1, 3)):
         with pytest.raises(ValueError, match='q >= 2'):
             d.lidar(bad)
+
+
+def test_feature_length():
+    assert float(d.feature_length(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))) == pytest.approx(3)
 
 
 def test_feature_std():
@@ -282,6 +287,7 @@ def test_measure_is_all_of_them():
         for name in ('effective_rank', 'rankme', 'alpha_req', 'feature_std', 'uniformity')
     }
     expected['coding_length'] = d.coding_length_per_image(z1)
+    expected['feature_length'] = d.feature_length(z1)
     expected['entropy'] = (d.entropy(z1) + d.entropy(z2)) / 2
     expected['alignment'] = d.alignment(z1, z2)
     expected['reconstruction'] = d.reconstruction(z1, z2)
