@@ -144,7 +144,7 @@ def collapse(entry: dict) -> tuple[str, str]:
     """What is taken away of an objective, and what the monitor then says."""
     if not entry['without']:
         return '', f'not tried: {entry["why"]}'
-    said = ', '.join(entry['reported']) or f'nothing: {entry["why"]}'
+    said = ', '.join(entry['reported'])
     return ', '.join(f'{key} = 0' for key in entry['without']), said
 
 

@@ -36,32 +36,23 @@ def config(name, work_dir, changes):
 
 
 def trained(name, work_dir, changes):
-    """What the monitor reported, and the lengths of projections in each pass of the neck."""
+    """What the monitor reported."""
     torch.set_num_threads(1)
     runner = Runner.from_cfg(config(name, work_dir, changes))
-    lengths = []
-    runner.model.neck.register_forward_hook(
-        lambda module, args, z: lengths.append(float(z[0].detach().norm(dim=1).mean()))
-    )
     runner.train()
     file = Path(runner.log_dir, 'vis_data/monitor.jsonl')
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(lines) == 16
-    return [alarm.split(':')[0] for line in lines for alarm in line['alarms']], lengths
+    return {alarm.split(':')[0] for line in lines for alarm in line['alarms']}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', OBJECTIVES)
 def test_collapse_on_purpose_is_reported(name, tmp_path):
     entry = OBJECTIVES[name]
-    reported, lengths = trained(name, tmp_path, entry['without'])
-    assert set(reported) == set(entry['reported'])
-    if not reported:
-        # The monitor looks at directions, and the projections shrink.
-        assert 'shrink' in entry['why'] and lengths[-1] < 0.2 * lengths[0]
+    assert trained(name, tmp_path, entry['without']) == set(entry['reported'])
 
 
 @pytest.mark.slow
 def test_whole_objective_is_not_reported(tmp_path):
-    reported, lengths = trained('emp_ssl', tmp_path, {})
-    assert reported == []
+    assert trained('emp_ssl', tmp_path, {}) == set()
