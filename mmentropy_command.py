@@ -5,6 +5,7 @@ It stands outside of the package because importing that takes seconds.
 
 import os
 import runpy
+import signal
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -91,15 +92,21 @@ def run_on_several(tool: Path, arguments: list[str], processes: str) -> NoReturn
     os.execv(sys.executable, [sys.executable, *launch, str(tool), *arguments, *end])
 
 
+def show(text: str) -> None:
+    """Print a text, of which a reader such as ``head`` may want a part only."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
+
+
 def main() -> None:
     """Run a sub-command."""
     command, *arguments = sys.argv[1:] or ['--help']
     if command in ('-h', '--help', 'help'):
-        return print(help_text())
+        return show(help_text())
     if command in ('-V', '--version', 'version'):
-        return print(f'mmentropy {version("mmentropy")}')
+        return show(f'mmentropy {version("mmentropy")}')
     if command == 'configs':
-        return print(configs(*arguments[:1]))
+        return show(configs(*arguments[:1]))
     if command not in TOOLS:
         sys.exit(f'error: no command {command!r}; mmentropy -h lists the commands')
     tool = folder() / 'tools' / TOOLS[command][0]

@@ -83,6 +83,8 @@ def config_path(name: str) -> str:
 def read_config(path: str, **options: Any) -> Any:
     """Return mmengine's ``Config`` of a file or recipe, whatever is wrong in one line.
 
+    ``custom_imports`` of it may name modules that lie beside it.
+
     Raises:
         ImportError, OSError, ValueError: There is no such file, or no config in it.
     """
@@ -91,6 +93,8 @@ def read_config(path: str, **options: Any) -> Any:
     path = config_path(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f'no config {path}: name a file, or a recipe as mec/r18s_...')
+    # Last, since no module of a package should be hidden by one of the folder.
+    sys.path.append(str(Path(path).absolute().parent))
     try:
         cfg = Config.fromfile(path, **options)
     except ImportError:

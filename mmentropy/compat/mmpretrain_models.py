@@ -40,6 +40,10 @@ def get(model_name: str) -> Any:
     """
     found = _get(model_name)
     add_transforms(found.config)
+    if _FOLDER in Path(found.config.filename).parents:
+        # Our scores are of backbones, which have none of the tasks that ``inference_model`` knows.
+        # Where there are no results, it says so, and not with tasks that are unknown to it.
+        found.results = None
     if found.name in zoo():
         found.weights = str(zoo_file(found.name))
     return found

@@ -47,7 +47,9 @@ def decode_tiff(content: bytes) -> np.ndarray:
     # Files that this one may name are not opened.
     with tifffile.TiffFile(io.BytesIO(content), _multifile=False) as file:
         series = file.series[0]
-        shape, axes = series.get_shape(squeeze=True), series.get_axes(squeeze=True)
+        # Axes of length 1 are no bands. Which of them tifffile leaves out depends on its version.
+        kept = [(n, axis) for n, axis in zip(series.shape, series.axes) if n > 1 or axis in 'YX']
+        shape, axes = zip(*kept)
         bands = [axis for axis in axes if axis not in 'YX']
         if not {'Y', 'X'} <= {*axes} or len(bands) > 1:
             raise OSError(f'a TIFF of shape {shape}, which is no image of several bands')
@@ -57,5 +59,5 @@ def decode_tiff(content: bytes) -> np.ndarray:
             raise OSError(f'{size} bytes of pixels exceed the limit of {limit}')
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             raise OSError("a palette, which color_type='color' decodes")
-        img = series.asarray(squeeze=True)
+        img = series.asarray().reshape(shape)
     return np.ascontiguousarray(np.moveaxis(img, axes.index(bands[0]), -1) if bands else img)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config, get_model
-from mmpretrain import list_models
+from mmpretrain import inference_model, list_models
 from repository import REPOSITORY
 
 RECIPE = 'mmentropy::mec/r18s_1xb64_50e_digits.py'
@@ -27,6 +27,13 @@ def test_names_and_help():
     assert command('train', '-h').stdout.startswith('usage: mmentropy train ')
 
 
+def test_a_reader_may_leave_early():
+    script = [sys.executable, REPOSITORY / 'mmentropy_command.py', 'configs']
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b''
+
+
 @pytest.mark.parametrize('arguments', [['nope'], ['configs', 'nope'], ['train', '--processes']])
 def test_mistakes(arguments):
     done = command(*arguments)
@@ -42,3 +49,5 @@ def test_configs_inherit_from_the_package(tmp_path):
     assert get_config(RECIPE).model.type == 'MEC'
     assert type(get_model(RECIPE)).__name__ == 'MEC'
     assert 'mec_r18s_1xb64_50e_digits' in list_models('mec*')
+    with pytest.raises(NotImplementedError, match='No available inferencer for the model'):
+        inference_model('mec_r18s_1xb64_50e_digits', 'image.png')

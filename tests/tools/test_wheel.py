@@ -81,9 +81,7 @@ def run(command, cwd=None, **variables):
 @pytest.fixture
 def python(site, tmp_path):
     """A function that runs Python with the installed wheel in an empty folder."""
-    return lambda *arguments: run(
-        [sys.executable, *arguments], tmp_path, PYTHONPATH=f'{site}{os.pathsep}{tmp_path}'
-    )
+    return lambda *arguments: run([sys.executable, *arguments], tmp_path, PYTHONPATH=site)
 
 
 def test_what_the_hosts_find(python, site):
@@ -122,13 +120,15 @@ def test_a_folder_of_images(python, tmp_path):
         assert found['features'].shape == (16, 128)
 
 
-def test_a_project_of_two_files(python, tmp_path):
+def test_a_project_of_two_files(python, site, tmp_path):
     (tmp_path / 'squares.py').write_text(DATA_SET)
     (tmp_path / 'mine.py').write_text(CONFIG)
-    train = ['-m', 'mmentropy', 'train', 'mine.py', '--work-dir', 'run']
+    # Unlike -m, the command does not look for modules in the folder where it is run.
+    command = site / 'bin' / 'mmentropy'
+    train = [command, 'train', 'mine.py', '--work-dir', 'run']
     python(*train)
     (tmp_path / 'run' / 'epoch_2.pth').unlink()
     (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'run' / 'epoch_1.pth'))
     assert 'Epoch(train) [2]' in python(*train, '--resume')
-    evaluate = ['-m', 'mmentropy', 'evaluate', 'run/epoch_2.pth', '--config', 'mine.py']
+    evaluate = [command, 'evaluate', 'run/epoch_2.pth', '--config', 'mine.py']
     assert 'checkpoint' in python(*evaluate, '--protocols', 'knn')
