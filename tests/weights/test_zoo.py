@@ -42,6 +42,13 @@ def test_both_ways_to_load(name, tmp_path, monkeypatch):
         )
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_the_table_has_the_listed_scores(name):
+    listed = zoo.zoo()[name]
+    row = f'| `{name}` | {listed["knn"]} | {listed["linear"]} |'
+    assert row in (REPOSITORY / 'README.md').read_text().splitlines()
+
+
 def git(*arguments):
     return subprocess.run(['git', *arguments], cwd=REPOSITORY, capture_output=True, text=True)
 
