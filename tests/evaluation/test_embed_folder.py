@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from forked import python
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -285,26 +286,24 @@ def test_neighbours_by_brute_force(monkeypatch):
 def test_commands_on_two_processes(photos, tmp_path):
     """They write what one process writes, name what is bad, and show it."""
     path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline())
-
-    def run(*command):
-        env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(REPOSITORY))
-        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=env)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     embed = ['tools/embed.py', str(path), str(photos), '--batch-size', '2', '--out']
-    run(sys.executable, *embed, tmp_path / 'one.npz')
+    done = python(*embed, tmp_path / 'one.npz', cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
     launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    run(*launch, *embed, tmp_path / 'two.npz', '--launcher', 'pytorch', '--thumbnails', '8')
+    options = [tmp_path / 'two.npz', '--launcher', 'pytorch', '--thumbnails', '8']
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(REPOSITORY))
+    subprocess.run([*launch, *embed, *options], check=True, cwd=REPOSITORY, env=env)
     one, two = read_embedding(tmp_path / 'one.npz'), read_embedding(tmp_path / 'two.npz')
     assert one.paths == two.paths and one.thumbnails is None and len(two.thumbnails) == 7
     np.testing.assert_allclose(one.features, two.features, rtol=1e-4, atol=1e-5)
     bad = Path(tmp_path / 'bad_images.txt').read_text().splitlines()
     assert [line.split('\t')[0] for line in bad] == ["'1_bad.png'", "'b/9_bad.jpg'"]
-    tool = [sys.executable, 'tools/neighbours.py', tmp_path / 'two.npz']
-    of = ['--of', str(photos / 'b/6.png'), '-k', '1', '--duplicates', '0.9999']
-    text = run(*tool, *of, '--page', tmp_path / 'map.html')
-    lines = [*csv.reader(io.StringIO(text.replace('Could not import OneDL\n', '')), delimiter='\t')]
+    of = ['--of', photos / 'b/6.png', '-k', '1', '--duplicates', '0.9999']
+    page = ['--page', tmp_path / 'map.html']
+    done = python('tools/neighbours.py', tmp_path / 'two.npz', *of, *page, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.replace('Could not import OneDL\n', '')
+    lines = [*csv.reader(io.StringIO(text), delimiter='\t')]
     assert lines[1:] == [
         ['b/6.png', 'b/5.png', '1.0000'],
         ['image', 'duplicate', 'cosine'],
