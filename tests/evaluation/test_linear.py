@@ -76,6 +76,21 @@ def test_linear_rate_is_not_chosen_on_the_test_set(digits):
     assert other.accuracy < 30 < one.accuracy
 
 
+def test_many_numbers_shorten_the_sweep_alone(digits, monkeypatch):
+    trained, fit = [], linear.fit_and_score
+
+    def counting_fit(train, test, pairs, training):
+        trained.append((len(pairs), training.epochs))
+        return fit(train, test, pairs, training)
+
+    monkeypatch.setattr(linear, 'fit_and_score', counting_fit)
+    monkeypatch.setattr(linear, 'SWEEP_EPOCHS', 2)
+    for numbers, epochs in ((3.5, 3), (1, 2), (9, 4)):
+        monkeypatch.setattr(linear, 'SWEEP_NUMBERS', int(numbers * digits[0].numel()))
+        linear_probe(*digits, epochs=4)
+        assert trained[-2:] == [(6, epochs), (1, 4)]
+
+
 @pytest.mark.slow
 def test_linear_wd_chooses_a_weight_decay(digits):
     """As it does where a twentieth of the labels is wrong."""
