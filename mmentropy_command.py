@@ -12,24 +12,65 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-# Sub-commands: the file of the tool, and what it does.
+CHECKPOINT = 'work_dirs/mec/r18s_1xb64_50e_digits/epoch_50.pth'
+# Sub-commands: the file of the tool, what it does, and arguments as an example.
 TOOLS = dict(
-    train=('train.py', 'train a config'),
-    pretrain=('pretrain.py', 'train on a folder of images, with settings chosen for them'),
-    evaluate=('evaluate.py', 'score the backbone of a checkpoint: kNN, linear probe, ...'),
-    embed=('embed.py', 'features of a folder of images without labels'),
-    neighbours=('neighbours.py', 'nearest images and near-duplicates of embedded images'),
-    statistics=('folder_statistics.py', 'mean and deviation of the images of a folder'),
-    report=('report.py', 'an HTML report of one or several runs'),
-    select=('select_runs.py', 'rank runs without labels'),
-    propagate=('propagate.py', 'score a backbone by label propagation on DAVIS'),
-    test=('test.py', 'test a classifier, detector or segmenter'),
-    export=('export.py', "a backbone in another library's layout"),
-    config=('config.py', 'a config with the file that each value comes from'),
-    doctor=('doctor.py', 'what is installed, and what clashes'),
-    quickstart=('quickstart.py', 'pre-train, evaluate and draw in ten minutes'),
+    train=('train.py', 'train a config', 'mec/r18s_1xb64_50e_digits'),
+    pretrain=(
+        'pretrain.py',
+        'train on a folder of images, with settings chosen for them',
+        'PHOTOS --method mec --minutes 5',
+    ),
+    evaluate=(
+        'evaluate.py',
+        'score the backbone of a checkpoint: kNN, linear probe, ...',
+        f'{CHECKPOINT} --protocols knn,linear --random',
+    ),
+    embed=(
+        'embed.py',
+        'features of a folder of images without labels',
+        f'{CHECKPOINT} PHOTOS --out photos.npz --thumbnails 32',
+    ),
+    neighbours=(
+        'neighbours.py',
+        'nearest images and near-duplicates of embedded images',
+        'photos.npz --of cat/0001.jpg --page map.html',
+    ),
+    statistics=(
+        'folder_statistics.py',
+        'mean and deviation of the images of a folder',
+        'PHOTOS --color-type color',
+    ),
+    report=('report.py', 'an HTML report of one or several runs', 'work_dirs/a work_dirs/b'),
+    select=('select_runs.py', 'rank runs without labels', 'work_dirs/* --by er_bound'),
+    propagate=(
+        'propagate.py',
+        'score a backbone by label propagation on DAVIS',
+        f'{CHECKPOINT} --data data/DAVIS',
+    ),
+    test=(
+        'test.py',
+        'test a classifier, detector or segmenter',
+        'benchmarks/detection/mask-rcnn_r18s_1xb8_8e_digits epoch_8.pth',
+    ),
+    export=(
+        'export.py',
+        "a backbone in another library's layout",
+        f'{CHECKPOINT} --to onnx --out backbone.onnx',
+    ),
+    config=(
+        'config.py',
+        'a config with the file that each value comes from',
+        'mec/r18s_1xb64_50e_digits model.head',
+    ),
+    doctor=('doctor.py', 'what is installed, and what clashes', ''),
+    quickstart=('quickstart.py', 'pre-train, evaluate and draw in ten minutes', 'all'),
 )
-TOOLS['import'] = ('import_official.py', "checkpoints of other authors' code")
+TOOLS['import'] = (
+    'import_official.py',
+    "checkpoints of other authors' code",
+    'mec_r50.pth.tar --out backbone.pth',
+)
 # They run on several processes with --processes N.
 SEVERAL = ('train', 'evaluate', 'test', 'embed')
 
@@ -57,7 +98,7 @@ def folder() -> Path:
 
 def help_text() -> str:
     """Return the help of the command."""
-    lines = [f'  {name:<12} {what}' for name, (_, what) in TOOLS.items()]
+    lines = [f'  {name:<12} {what}' for name, (_, what, _) in TOOLS.items()]
     several = f'{", ".join(SEVERAL[:-1])} and {SEVERAL[-1]}'
     return HELP.format(commands='\n'.join(lines), several=several)
 
@@ -109,7 +150,8 @@ def main() -> None:
         return show(configs(*arguments[:1]))
     if command not in TOOLS:
         sys.exit(f'error: no command {command!r}; mmentropy -h lists the commands')
-    tool = folder() / 'tools' / TOOLS[command][0]
+    file, _, example = TOOLS[command]
+    tool = folder() / 'tools' / file
     if command in SEVERAL:
         arguments, processes = without_processes(arguments)
         if processes is not None:
@@ -118,6 +160,7 @@ def main() -> None:
     sys.path.insert(0, str(tool.parent))
     sys.argv = [str(tool), *arguments]
     os.environ['MMENTROPY_COMMAND'] = f'mmentropy {command}'
+    os.environ['MMENTROPY_EXAMPLE'] = f'example: mmentropy {command} {example}'
     runpy.run_path(str(tool), run_name='__main__')
 
 

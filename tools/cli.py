@@ -16,18 +16,20 @@ from typing import Any, NoReturn
 # The process that started this one. The imports of a tool take long enough for it to end.
 LAUNCHER = os.getppid()
 SECONDS_TO_SAVE = 30
-# The environment variable with the command that runs a tool, if one does.
-COMMAND = 'MMENTROPY_COMMAND'
+# Environment variables with the command that runs a tool, if one does, and an example of it.
+COMMAND, EXAMPLE = 'MMENTROPY_COMMAND', 'MMENTROPY_EXAMPLE'
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports a wrong argument in one line.
 
-    It calls itself ``mmentropy train`` where the command of that name runs a tool.
+    Where the command ``mmentropy train`` runs a tool, it calls itself so, and its help ends with an
+    example.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**(dict(prog=os.environ.get(COMMAND)) | options))
+        command = dict(prog=os.environ.get(COMMAND), epilog=os.environ.get(EXAMPLE))
+        super().__init__(**(command | options))
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f'error: {message}; {self.prog} -h lists the arguments\n')

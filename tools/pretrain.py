@@ -9,9 +9,7 @@ from cli import Parser, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(
-        description=__doc__.splitlines()[0], epilog=f'example: {__doc__.splitlines()[2]}'
-    )
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('photos', help='a folder of images, flat or nested')
     parser.add_argument(
         '--method', default='mec', help='mec (default), er, minent, dino, vicreg, simdino, ...'

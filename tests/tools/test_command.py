@@ -24,7 +24,13 @@ def command(*arguments):
 def test_names_and_help():
     assert 'train a config' in command('-h').stdout
     assert 'mec/r18s_1xb64_50e_digits' in command('configs', 'r18s').stdout.split()
-    assert command('train', '-h').stdout.startswith('usage: mmentropy train ')
+
+
+@pytest.mark.parametrize('name', ['train', 'evaluate', 'doctor', 'import'])
+def test_help_ends_with_an_example(name):
+    text = command(name, '-h').stdout
+    assert text.startswith(f'usage: mmentropy {name} ')
+    assert text.split('\n\n')[-1].startswith(f'example: mmentropy {name}')
 
 
 def test_a_reader_may_leave_early():
