@@ -91,7 +91,7 @@ def test_no_argument(tool, said):
 
 def test_the_table_has_all_tools():
     assert {*READERS, *WITHOUT_ARGUMENTS, *WRITERS} == {*TOOLS}
-    assert {file for file, _ in mmentropy_command.TOOLS.values()} <= {*TOOLS}
+    assert {file for file, *_ in mmentropy_command.TOOLS.values()} <= {*TOOLS}
 
 
 @pytest.mark.parametrize('tool, arguments', [*READERS.items(), *OTHERS])
