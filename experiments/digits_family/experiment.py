@@ -35,7 +35,8 @@ def runs(records: list[dict], seeds: int) -> list[dict]:
 
 def smoke(run: dict) -> dict | None:
     """The shortest schedule with the recipe's warm-up, of two objectives."""
-    short = {'train_cfg.max_epochs': 6, 'train_dataloader.dataset.indices': 128}
+    less = {f'{name}.indices': 128 for name in ('train_dataloader.dataset', 'eval_datasets.train')}
+    short = less | {'train_cfg.max_epochs': 6}
     return short if run['label']['method'] in ('VICReg', 'LeJEPA') else None
 
 

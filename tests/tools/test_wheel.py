@@ -102,7 +102,7 @@ def test_what_the_hosts_find(python, site):
 
 
 def test_the_command(python, site):
-    assert RECIPE in python('-m', 'mmentropy', 'configs', 'digits')
+    assert RECIPE in python(site / 'bin' / 'mmentropy', 'configs', 'digits')
     assert 'mmentropy 0.2' in python('-m', 'mmentropy', '--version')
     assert 'MECLoss' in python('-m', 'mmentropy', 'config', RECIPE, 'model.head')
 
