@@ -11,6 +11,6 @@ fi
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check --quiet .
 "$PYTHON" -m mypy
-# Idle workers take over tests that wait behind a long one. More workers than cores, for many tests
-# wait for processes.
-exec "$PYTHON" -m pytest -q -n 4 --dist worksteal "$@"
+# Idle workers take over tests that wait behind a long one. A third worker uses the cores while the
+# tests of the others wait for processes.
+exec "$PYTHON" -m pytest -q -n 3 --dist worksteal "$@"

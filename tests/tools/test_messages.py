@@ -132,6 +132,7 @@ def test_help_imports_nothing_slow():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'error, message',
     [

@@ -29,6 +29,7 @@ from mmentropy.weights.import_official import import_backbone
 from mmentropy.weights.stored_config import config_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, target, suffix',
     [
@@ -63,6 +64,7 @@ def test_real_models_compute_the_same(tmp_path, name, target, suffix):
         assert torch.equal(again.state_dict()[key], value), key
 
 
+@pytest.mark.slow
 def test_vit_b_computes_the_same():
     """There are no files here, because they would be large."""
     net = built('vit_b')

@@ -184,6 +184,7 @@ def exported(name, folder, **kwargs):
     return net, out, export_backbone(path, 'huggingface', out, **kwargs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_transcription_computes_the_same(tmp_path, name):
     net, out, _ = exported(name, tmp_path, metrics=dict(knn=98.4))

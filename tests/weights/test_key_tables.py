@@ -115,6 +115,7 @@ def plain_timm():
     return net.state_dict(), net, None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'layout, name',
     [
