@@ -2,7 +2,6 @@
 
 import ast
 import multiprocessing
-import os
 import random
 import sys
 from functools import partial
