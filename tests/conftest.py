@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 
@@ -10,6 +11,11 @@ from mmengine.logging import MessageHub  # noqa: E402
 from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """Keep what is imported out of the garbage collection that each data set of mmengine does."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ A new interpreter spends seconds on importing torch and the hosts. A process tha
 server, which has done so once, does not, and starts from no state of another test either.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -40,6 +41,7 @@ def python(*arguments, cwd=None, env=None):
 
 
 def _program(arguments, cwd, variables, files):
+    gc.freeze()
     for stream, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(cwd)

@@ -1,5 +1,7 @@
 """Run a function on several gloo ranks of this machine."""
 
+import gc
+
 import forked  # noqa: F401, its server has imported the packages already
 import torch
 import torch.distributed as dist
@@ -21,6 +23,7 @@ def on_ranks(function, world, folder):
 
 
 def _worker(rank, function, world, folder):
+    gc.freeze()
     torch.set_num_threads(1)
     dist.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=world)
     try:

@@ -123,10 +123,18 @@ def check_torch() -> list[Finding]:
 USES = dict(mmdet=('detection', 'det'), mmseg=('segmentation', 'seg'))
 
 
+def imports(packages: list[str]) -> dict[str, tuple[bool, str]]:
+    """Return whether each package imports, and its last line: by one process if all do."""
+    if run(f'import {", ".join(packages)}')[0]:
+        return dict.fromkeys(packages, (True, ''))
+    return {package: run(f'import {package}') for package in packages}
+
+
 def check_owners(stack: ModuleType) -> list[Finding]:
     findings = []
-    for package in stack.OWNERS:
-        owners = stack.owners_of(package)
+    owners_of = {package: stack.owners_of(package) for package in stack.OWNERS}
+    imported = imports([package for package, owners in owners_of.items() if len(owners) == 1])
+    for package, owners in owners_of.items():
         text = ' and '.join(owners) or 'not installed'
         if len(owners) > 1:
             names = ' '.join(owner.split()[0] for owner in owners)
@@ -139,7 +147,7 @@ def check_owners(stack: ModuleType) -> list[Finding]:
                 )
             )
         elif owners:
-            works, line = run(f'import {package}')
+            works, line = imported[package]
             again = f'pip install --force-reinstall {owners[0].split()[0]}'
             findings.append(
                 Finding('ok', package, text)

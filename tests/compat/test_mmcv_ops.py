@@ -11,6 +11,7 @@ import textwrap
 from importlib.util import find_spec
 from itertools import product
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -1026,12 +1027,22 @@ def test_mmcv_was_imported_before():
 
 @pytest.mark.slow
 def test_mmdet_was_imported_before():
-    """By mmpretrain, whose models ask for it; it goes on as a whole."""
+    """By mmpretrain, whose models ask for it; it goes on as a whole.
+
+    A forked process stands for an mmcv whose compiled operators do not load. They are no reason to
+    stop: only mmdet needs them.
+    """
     run("""
         import mmpretrain.models
-        import sys
+        import os, sys
         assert 'mmdet.models.dense_heads.rpn_head' in sys.modules
+        without_operators = os.fork()
+        if not without_operators:
+            sys.modules['mmcv.ops'] = None
         import mmentropy
+        if not without_operators:
+            sys.exit()
+        assert os.waitpid(without_operators, 0)[1] == 0
         import mmcv.ops
         import mmdet.models
         for key in ('batched_nms', 'DeformConv2d'):
@@ -1046,30 +1057,22 @@ def test_mmdet_was_imported_before():
 
 
 @pytest.mark.slow
-def test_compiled_ops_that_do_not_load():
-    """They are no reason to stop: only mmdet needs them."""
-    run("""
-        import sys
-        import mmpretrain.models
-        assert 'mmdet.models.dense_heads.rpn_head' in sys.modules
-        sys.modules['mmcv.ops'] = None
-        import mmentropy
-        """)
-
-
-@pytest.mark.slow
 def test_compiled_ops_win(tmp_path):
     (tmp_path / '_ext.py').write_text('compiled = True')
-    run(f"""
-        import sys
-        import mmentropy
-        import mmcv._ext
-        assert 'mmentropy' in mmcv._ext.__spec__.origin
-        del sys.modules['mmcv._ext']
-        mmcv.__path__.append({str(tmp_path)!r})
-        import mmcv._ext
-        assert mmcv._ext.compiled is True
-        """)
+    done = forked.python(
+        '-c',
+        f"""
+import sys
+import mmentropy
+import mmcv._ext
+assert 'mmentropy' in mmcv._ext.__spec__.origin
+del sys.modules['mmcv._ext']
+mmcv.__path__.append({str(tmp_path)!r})
+import mmcv._ext
+assert mmcv._ext.compiled is True
+""",
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # -- mmdet -------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Runs that are killed and resumed end where the unbroken ones do."""
 
+import gc
 import os
 import random
 import signal
@@ -56,6 +57,7 @@ def config(folder, ranks):
 
 def train(folder, rendezvous, rank, ranks):
     """What tools/train.py --resume does, with slow writes."""
+    gc.freeze()
     torch.set_num_threads(1)
     sync = os.fsync
 

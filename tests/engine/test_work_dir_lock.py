@@ -2,25 +2,25 @@
 
 import errno
 import os
-import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from forked import SERVER
 
 from mmentropy.engine.work_dir_lock import NAME, lock_work_dir
 
-HOLD = """
-import os, sys, time
-from mmentropy.engine.work_dir_lock import lock_work_dir
-lock_work_dir(sys.argv[1])
-# A loader process outlives a process that is killed.
-if not os.fork():
-    time.sleep(2)
-    os._exit(0)
-print('locked', flush=True)
-sys.stdin.read()
-"""
+
+def hold(folder, end):
+    """Lock a folder, and keep the lock until something is sent."""
+    lock_work_dir(folder)
+    # A loader process outlives a process that is killed.
+    if not os.fork():
+        time.sleep(2)
+        os._exit(0)
+    end.send('locked')
+    end.recv()
 
 
 @pytest.fixture
@@ -33,17 +33,14 @@ def said(monkeypatch):
 
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, '-c', HOLD, tmp_path / 'run'],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    # Hosts print while they are imported.
-    assert 'locked\n' in iter(process.stdout.readline, '')
+    """A process that holds the lock of a folder."""
+    ours, theirs = SERVER.Pipe()
+    process = SERVER.Process(target=hold, args=(tmp_path / 'run', theirs))
+    process.start()
+    assert ours.recv() == 'locked'
     yield process
     process.kill()
-    process.communicate()
+    process.join()
 
 
 @pytest.mark.slow
@@ -60,8 +57,8 @@ def test_another_run_is_named(holder, tmp_path):
 
 @pytest.mark.slow
 def test_what_a_killed_run_left_is_taken_over(holder, tmp_path, said):
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
+    holder.join()
     lock_work_dir(tmp_path / 'run')
     text = (tmp_path / 'run' / NAME).read_text()
     assert text.startswith(f'process {os.getpid()} on ')
@@ -80,6 +77,7 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, said, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_leaves_nothing_to_take_over(holder, tmp_path):
-    holder.communicate('')
-    assert (tmp_path / 'run' / NAME).read_text() == ''
+def test_a_run_that_ends_leaves_nothing_to_take_over(tmp_path):
+    code = f'from {lock_work_dir.__module__} import *; lock_work_dir({str(tmp_path)!r})'
+    subprocess.run([sys.executable, '-c', code], check=True)
+    assert (tmp_path / NAME).read_text() == ''
