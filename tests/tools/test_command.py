@@ -1,5 +1,6 @@
 """The command ``mmentropy``, and what the hosts find in the package."""
 
+import os
 import subprocess
 import sys
 
@@ -57,3 +58,17 @@ def test_configs_inherit_from_the_package(tmp_path):
     assert 'mec_r18s_1xb64_50e_digits' in list_models('mec*')
     with pytest.raises(NotImplementedError, match='No available inferencer for the model'):
         inference_model('mec_r18s_1xb64_50e_digits', 'image.png')
+
+
+@pytest.mark.parametrize('told, found', [({}, '6000'), ({'GOMP_SPINCOUNT': '7'}, '7')])
+def test_threads_wait_briefly_unless_the_user_says_otherwise(told, found):
+    others = {name: v for name, v in os.environ.items() if name != 'GOMP_SPINCOUNT'}
+    code = 'import cli, os; print(os.environ["GOMP_SPINCOUNT"], "torch" in sys.modules)'
+    done = subprocess.run(
+        [sys.executable, '-c', f'import sys; {code}'],
+        cwd=REPOSITORY / 'tools',
+        env=others | told,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [found, 'False']
