@@ -53,7 +53,8 @@ REACHED = """## What each reaches
 
 Top-1 in percent. The papers' best number is that of a recipe here; networks, data and epochs
 differ, so that they do not compare with each other. Ours are those of Digits under one budget (50
-epochs of a narrow ResNet-18), kNN and linear.
+epochs of a narrow ResNet-18), kNN and linear; those of the family are told with their spread in
+[experiments/digits_family](../experiments/digits_family/README.md).
 
 | objective | paper | ours, Digits |
 |---|---|---|
