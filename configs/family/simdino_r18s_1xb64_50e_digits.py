@@ -1,7 +1,7 @@
 """SimDINO on Digits.
 
 Paper: not reported.
-Ours: not run.
+Ours: 97.07 linear, 96.4 kNN (k = 20); mean of seeds 0, 1, 2, commit e11830bc72, 283 seconds.
 Run: python tools/train.py configs/family/simdino_r18s_1xb64_50e_digits.py
 """
 
