@@ -14,7 +14,7 @@ max_epochs, warmup_epochs = 10, 1
 norm_cfg = dict(type='GlobalBN')
 model = dict(
     type='SimDINO',
-    base_momentum=0.004,  # EMA 0.996 to 1
+    base_momentum=0.05,  # EMA 0.95 to 1
     backbone=dict(
         type='ResNet_CIFAR',
         depth=18,
