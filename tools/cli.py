@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 LAUNCHER = os.getppid()
 SECONDS_TO_SAVE = 30
 # The threads of libgomp spin while they wait for each other, also for one that does not run because
-# another process is busy. So few turns cost nothing on a quiet machine, and save most of a step's
+# another process is busy. So few turns cost little on a quiet machine, and save most of a step's
 # time on a busy one (benchmarks/speed/threads.py). libgomp reads the variable when torch is
 # imported, which tools do after this module.
 os.environ.setdefault('GOMP_SPINCOUNT', '6000')

