@@ -19,8 +19,8 @@ METHODS = {
     'Matrix-SSL': 'matrix_ssl',
 }
 EPOCHS = 50
-# What was tried for the objectives with an EMA, by kNN of held-out images: the papers' EMA, faster
-# ones, and other learning rates.
+# The changes that were compared for the objectives with an EMA: the papers' EMA, faster ones, and
+# other learning rates.
 SLOW = {'model.base_momentum': 0.004}
 TRIED = {
     'EMA 0.996': SLOW,

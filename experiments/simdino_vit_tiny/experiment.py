@@ -9,7 +9,7 @@ RECIPE = 'configs/family/simdino_vit-tiny_1xb256_10e_cifar10.py'
 EPOCHS, BATCH = 5, 128
 # Iterations between two points of the loss curve.
 INTERVAL = 3
-# What is drawn, by its title.
+# The titles of the curves, and the names of the logged values that they show.
 CURVES = {
     'loss': 'loss',
     'RankMe of the projections': 'monitor/projector/rankme',

@@ -163,7 +163,8 @@ def test_smoke(name):
     done = python(REPOSITORY / 'experiments/run.py', name, '--smoke', '--cores', '1')
     assert done.returncode == 0, done.stderr[-2000:]
     last = done.stdout.splitlines()[-1].split(',')[0].split()
-    assert int(last[0]) == int(last[2]) >= 1, done.stdout
+    least = 1 if name == 'simdino_vit_tiny' else 2
+    assert int(last[0]) == int(last[2]) >= least, done.stdout
 
 
 @pytest.mark.slow
