@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
 
 
 def _sum_over_ranks(x: Tensor) -> Tensor:
@@ -70,6 +72,40 @@ def local_rows(x: Tensor, rows: int) -> Tensor:
     """This rank's ``rows`` of a gathered tensor."""
     first = get_rank() * rows
     return x[first : first + rows]
+
+
+def local(x: Tensor) -> Tensor:
+    """What this rank has of a tensor that is shared out over ranks; others are returned as is.
+
+    It is the same memory, for changes in place.
+    """
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def shared_as(x: Tensor, other: Tensor) -> Tensor:
+    """A tensor that all ranks have, shared out as another of its shape is; or ``x`` itself.
+
+    It takes device and type of the other one. All ranks have to take part.
+    """
+    if not isinstance(other, DTensor):
+        return x
+    return distribute_tensor(x.to(other.device, other.dtype), other.device_mesh, other.placements)
+
+
+def whole(state: dict) -> dict:
+    """A dict, also a nested one, with its tensors on the CPU, whole where they are shared out.
+
+    All ranks have to take part; those but the first get None for what is shared out.
+    """
+    kept = is_main_process()
+
+    def put_together(x: Tensor) -> Tensor | None:
+        if not isinstance(x, DTensor):
+            return x.cpu()
+        found = x.full_tensor()
+        return found.cpu() if kept else None
+
+    return tree_map_only(Tensor, put_together, state)
 
 
 def unwrapped(model: nn.Module) -> Any:

@@ -45,6 +45,11 @@ def parse_args() -> argparse.Namespace:
         help='encode each batch in K parts, with the gradient of the whole and the memory of one',
     )
     parser.add_argument(
+        '--shard',
+        action='store_true',
+        help='share weights, gradients and optimiser state out over the processes (FSDP2)',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the actual over the base batch',
@@ -72,10 +77,11 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.registry import RUNNERS
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmentropy.checks.config import check_config
-from mmentropy.checks.ignored_settings import check_ignored, check_variables
+from mmentropy.checks.ignored_settings import SHARDED, check_ignored, check_variables
 from mmentropy.datasets import check_data
 from mmentropy.distributed import start_cpu_ranks
 from mmentropy.engine.accumulation import scale_lr_by_step
@@ -114,6 +120,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.accumulate is not None:
         hook = dict(type='ExactAccumulationHook', parts=args.accumulate)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), hook]
+    if args.shard:
+        cfg.runner_type = SHARDED
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError(
@@ -152,7 +160,7 @@ def build(cfg: Config, weights: str | None, settings: str | None = None) -> Runn
         start_cpu_ranks(cfg)
     # It is written into the dumped config and into every checkpoint.
     cfg.code = dict(commit=commit())
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.get(cfg.get('runner_type') or 'Runner').from_cfg(cfg)
     runner.register_hook(resumed)
     check_initial_weights(runner)
     check_save_best(runner)

@@ -15,6 +15,8 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmentropy.checks.config import HOOKS, OUR_HOOKS, PLAIN, SECTIONS, find_type
 from mmentropy.checks.config_parts import dicts_in, schedulers_of
 
+# The runner_type of sharded training.
+SHARDED = 'ShardedRunner'
 # Settings of mmcv 1, and what has their meaning now.
 FORMER = dict(
     checkpoint_config='default_hooks.checkpoint',
@@ -39,13 +41,19 @@ def check_ignored(cfg: Config) -> None:
         ValueError: in one line, which begins with the path of the setting.
     """
     top = dict(cfg)
-    if top.get('runner_type') not in (None, 'Runner'):
+    runner = top.get('runner_type')
+    if runner not in (None, 'Runner', SHARDED):
         raise ValueError(
-            f'runner_type: {top["runner_type"]!r} is not supported, networks are trained by '
-            "mmengine's Runner: remove it, and strategy with it"
+            f'runner_type: {runner!r} is not supported: remove it, and strategy with it, for '
+            f"mmengine's Runner; {SHARDED!r} shares weights and optimiser state out over ranks"
         )
     if top.get('strategy') is not None:
-        raise ValueError('strategy: only a FlexibleRunner reads it, which is not supported here')
+        raise ValueError(
+            'strategy: only a FlexibleRunner reads it, which is not supported here; '
+            f'runner_type={SHARDED!r} shares weights and optimiser state out over ranks'
+        )
+    if runner == SHARDED and top.get('model_wrapper_cfg') is not None:
+        raise ValueError(f'model_wrapper_cfg: a {SHARDED} shards the model and reads no wrapper')
     if 'default_hooks' in top and top['default_hooks'] is None:
         raise ValueError(
             'default_hooks: None would leave out every hook that keeps a run safe: set those that '

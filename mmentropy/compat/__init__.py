@@ -6,6 +6,7 @@ def install() -> None:
     # This package is imported before anybody knows that the hosts are installed.
     from mmentropy.compat.mmcv_extension import install_finder
     from mmentropy.compat.mmcv_hue import turn_hue_backwards
+    from mmentropy.compat.mmengine_activation_checkpointing import checkpoint_without_reentry
     from mmentropy.compat.mmengine_checkpoint import install_readers
     from mmentropy.compat.mmengine_config import accept_packages, format_once
     from mmentropy.compat.mmengine_messages import leave_out_messages
@@ -18,6 +19,7 @@ def install() -> None:
     leave_out_messages()
     accept_packages()
     format_once()
+    checkpoint_without_reentry()
     install_readers()
     restrict_registries()
     install_pretrained()

@@ -16,6 +16,7 @@ import torch
 from mmengine.model import BaseAveragedModel
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
 # The attribute of an algorithm with the number of parts that it encodes its batches in.
@@ -69,6 +70,11 @@ def accumulate_exactly(model: BaseSelfSupervisor, parts: int) -> None:
         ValueError: It is something else, or has no neck.
     """
     kind = type(model)
+    if isinstance(model, FSDPModule):
+        raise ValueError(
+            'exact accumulation does not work with a ShardedRunner, which puts an encoder together '
+            'block by block: leave one of them out; activation_checkpointing saves memory, too'
+        )
     if getattr(model, 'neck', None) is None or not isinstance(model, BaseSelfSupervisor):
         raise ValueError(
             'exact accumulation needs a self-supervised algorithm with a neck, got '

@@ -13,6 +13,7 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 
 from mmentropy.distributed import unwrapped
 from mmentropy.engine.accumulation import (
@@ -174,7 +175,7 @@ def time_lines(runner: Runner, trial: TrialHook) -> list[str]:
 def network_lines(runner: Runner) -> list[str]:
     """Tell how large the network is, and how much memory it takes."""
     model = unwrapped(runner.model)
-    part = f' of {type(model.backbone).__name__}' if hasattr(model, 'backbone') else ''
+    part = f' of {name_of(model.backbone)}' if hasattr(model, 'backbone') else ''
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if torch.cuda.is_available():
         device = f'GPU {torch.cuda.get_device_name()}'
@@ -183,9 +184,14 @@ def network_lines(runner: Runner) -> list[str]:
         device = f'CPU, {torch.get_num_threads()} threads'
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
-        f'network: {type(model).__name__}{part}, {count:,} parameters are trained',
+        f'network: {name_of(model)}{part}, {count:,} parameters are trained',
         f'memory: {readable_size(used)} at most on {device}',
     ]
+
+
+def name_of(network: nn.Module) -> str:
+    """Return the name of a network's class, which torch prefixes when it shards the network."""
+    return type(network).__name__.removeprefix('FSDP')
 
 
 def checkpoint_lines(runner: Runner, folder: Path, hooks: list[CheckpointHook]) -> list[str]:

@@ -20,6 +20,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, SEVERAL, require
+from mmentropy.distributed import shared_as
 from mmentropy.models.base import check_parts, in_full_precision, mean_over_ranks, mean_terms
 
 
@@ -46,7 +47,7 @@ class ClusterHead(BaseModule):
     def reset(self, generator: torch.Generator) -> None:
         """Draw the weights anew, by a generator on the CPU, with standard deviation 0.01."""
         weight = torch.randn(self.prototypes.weight.shape, generator=generator)
-        self.prototypes.weight.copy_(0.01 * weight)
+        self.prototypes.weight.copy_(shared_as(0.01 * weight, self.prototypes.weight))
         self.prototypes.bias.zero_()
 
     @in_full_precision

@@ -7,6 +7,7 @@ from mmpretrain.models.utils import CosineEMA
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mmentropy.distributed import local
 from mmentropy.models.optimizer_steps import total_optimizer_steps
 
 
@@ -46,12 +47,13 @@ class ForeachEMA(CosineEMA):
         source = model.state_dict() if self.update_buffers else dict(model.named_parameters())
         average = self.avg_parameters
         if self._count == 0:
-            copy_all([average[key] for key in average], [source[key] for key in average])
+            keys = list(average)
+            copy_all([local(average[key]) for key in keys], [local(source[key]) for key in keys])
         elif self._count % self.interval == 0:
             keys = [key for key in average if average[key].is_floating_point()]
             torch._foreach_lerp_(
-                [average[key] for key in keys],
-                [source[key].to(average[key].device) for key in keys],
+                [local(average[key]) for key in keys],
+                [local(source[key]).to(average[key].device) for key in keys],
                 self.current_momentum(self._count - 1),
             )
         if not self.update_buffers:

@@ -16,6 +16,10 @@ EARLY = dict(type='EarlyStoppingHook', monitor='val_loss')
     'change, path',
     [
         (dict(runner_type='FlexibleRunner'), 'runner_type: '),
+        (
+            dict(runner_type='ShardedRunner', model_wrapper_cfg=dict(static_graph=True)),
+            'model_wrapper_cfg: ',
+        ),
         (dict(strategy=dict(type='FSDPStrategy')), 'strategy: '),
         (dict(data_preprocessor=dict(mean=[0.0, 0.0], std=[1.0, 0.0])), 'data_preprocessor.std: '),
         (dict(default_hooks=None), 'default_hooks: None'),
@@ -64,6 +68,7 @@ def test_what_would_be_ignored_is_refused(change, path, tmp_path):
         dict(HELD_OUT, custom_hooks=[EARLY]),
         dict(checkpoint='https://a.file'),
         dict(runner_type='Runner'),
+        dict(runner_type='ShardedRunner'),
         dict(train_cfg=dict(by_epoch=True, max_epochs=1), param_scheduler=[dict(type='LinearLR')]),
         # By default, epochs are counted.
         dict(train_cfg=dict(max_epochs=1), param_scheduler=[dict(type='LinearLR')]),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.compat.mmengine_optim_wrapper import set_iteration_count
-from mmentropy.distributed import unwrapped
+from mmentropy.distributed import local, unwrapped
 from mmentropy.engine.train_loop import has_stepped, plain_train_step, require_train_loop
 from mmentropy.weights.files import save_whole
 
@@ -170,12 +170,15 @@ def check_gradients(model: nn.Module) -> None:
     if not grads:
         return
     # A gradient of more than 1e19 has an infinite length, and is of no use either.
-    finite = torch.isfinite(torch.stack(torch._foreach_norm([*grads.values()]))).tolist()
+    flags = torch.isfinite(torch.stack(torch._foreach_norm([*map(local, grads.values())]))).int()
+    if any(local(gradient) is not gradient for gradient in grads.values()):
+        # Each rank has a part of it.
+        all_reduce(flags, 'min')
+    finite = flags.tolist()
     if not all(finite):
-        name = [*grads][finite.index(False)]
         raise FloatingPointError(
-            f'the gradient of {finite.count(False)} of {len(grads)} parameters is not finite, '
-            f'e.g. of {name}'
+            f'the gradient of {finite.count(0)} of {len(grads)} parameters is not finite, '
+            f'e.g. of {[*grads][finite.index(0)]}'
         )
 
 

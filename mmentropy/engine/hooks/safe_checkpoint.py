@@ -13,7 +13,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from mmentropy.compat.mmengine_visualizer import forgive_failed_writes
-from mmentropy.distributed import unwrapped
+from mmentropy.distributed import local, shared_as, unwrapped, whole
 from mmentropy.engine.checkpoint_room import require_room
 from mmentropy.engine.resume import INTERRUPTED
 from mmentropy.engine.train_loop import has_stepped
@@ -66,15 +66,15 @@ class SafeCheckpointHook(CheckpointHook):
         if runner.iter > 0:
             named = dict(unwrapped(runner.model).named_parameters())
             for name, gradient in self._gradients.items():
-                named[name].grad = gradient.to(named[name])
+                whole = gradient.to(named[name].device, named[name].dtype)
+                named[name].grad = shared_as(whole, named[name])
         self._gradients = {}
         forgive_failed_writes(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'] = plain(checkpoint['meta'])
-        if 'optimizer' in checkpoint and not has_stepped(runner.optim_wrapper):
-            named = unwrapped(runner.model).named_parameters()
-            checkpoint[GRADIENTS] = {n: p.grad.cpu() for n, p in named if p.grad is not None}
+        if 'optimizer' in checkpoint and self._gradients:
+            checkpoint[GRADIENTS] = self._gradients
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._gradients = checkpoint.get(GRADIENTS, {})
@@ -116,10 +116,9 @@ class SafeCheckpointHook(CheckpointHook):
         """Save as mmengine does; return whether it could be written."""
         name = self.filename_tmpl.format(step)
         with self.or_go_on(runner, name):
-            if not has_stepped(runner.optim_wrapper):
-                # One file serves all ranks, and the mean of their gradients is what will step.
-                gradients = [p.grad for p in runner.model.parameters() if p.grad is not None]
-                all_reduce_params(gradients, op='mean')
+            # A copy of this hook shares this dict with it.
+            self._gradients.clear()
+            self._gradients.update(mean_gradients(runner))
             super()._save_checkpoint_with_step(runner, step, meta)
             if is_main_process():
                 for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
@@ -160,6 +159,20 @@ class SafeCheckpointHook(CheckpointHook):
             self.__dict__.update(state)
         finally:
             self.file_backend = backend
+
+
+def mean_gradients(runner: Runner) -> dict[str, Tensor]:
+    """Return whole gradients for the next step, averaged over ranks; empty if none is begun.
+
+    One file serves all ranks, and the mean is what will step.
+    """
+    if has_stepped(runner.optim_wrapper):
+        return {}
+    named = unwrapped(runner.model).named_parameters()
+    gradients = {name: p.grad for name, p in named if p.grad is not None}
+    # What is shared out over ranks is averaged already.
+    all_reduce_params([x for x in gradients.values() if local(x) is x], op='mean')
+    return whole(gradients)
 
 
 class RemovesLater:
