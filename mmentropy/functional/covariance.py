@@ -32,7 +32,8 @@ def variance_and_covariance(z: Tensor, eps: float = 1e-4) -> tuple[Tensor, Tenso
     if len(z) < 2:
         raise ValueError('a variance needs at least 2 rows, got 1')
     z = z - z.mean(dim=0)
-    covariances = torch.linalg.vector_norm(gram(z)) / (len(z) - 1)
+    # In this order the backward pass needs less memory.
     variances = torch.linalg.vector_norm(z, dim=0).square() / (len(z) - 1)
+    covariances = torch.linalg.vector_norm(gram(z)) / (len(z) - 1)
     hinge = torch.relu(1 - (variances + eps).sqrt()).mean()
     return hinge, (covariances.square() - variances.square().sum()) / z.size(1)
