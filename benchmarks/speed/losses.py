@@ -72,7 +72,9 @@ def our_dino(width: int) -> ViewsLoss:
 
 def our_dino_er(width: int) -> ViewsLoss:
     loss = ERLoss('simplex', target_temperature=0.04)
-    return lambda z, t: 0.5 * (loss(z[0], t[1], True)['loss'] + loss(z[1], t[0], True)['loss'])
+    return lambda z, t: (
+        0.5 * (loss(z[0], t[1], distill=True)['loss'] + loss(z[1], t[0], distill=True)['loss'])
+    )
 
 
 def our_simclr_er(width: int) -> ViewsLoss:
