@@ -2,8 +2,8 @@
 # Sets up what is missing, then lints, type-checks and tests.
 # Usage: bash tools/run_tests.sh [--fast] [PYTEST ARGUMENTS]
 #   --fast  leaves out the tests that are marked slow; under two minutes on two cores
-. "$(dirname "$0")/env.sh" onedl,det,seg,tests \
-    "import hypothesis, mmdet, mmentropy, mmseg, pytest, safetensors, scipy, timm, mpmath, ruff, mypy, xdist, nbclient, ipykernel, onnxruntime, onnxscript"
+. "$(dirname "$0")/env.sh" onedl,det,seg,tests,docs \
+    "import hypothesis, mmdet, mmentropy, mmseg, pytest, safetensors, scipy, timm, mpmath, ruff, mypy, xdist, nbclient, ipykernel, onnxruntime, onnxscript, sphinx, furo, myst_parser, latex2mathml"
 if [ "${1:-}" = --fast ]; then
     shift
     set -- -m "not slow" "$@"

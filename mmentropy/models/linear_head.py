@@ -20,7 +20,8 @@ class BatchNormLinearClsHead(LinearClsHead):
 
     Args:
         norm_cfg: config of the batch norm, which by default spans the ranks.
-        *args, **kwargs: arguments of ``LinearClsHead``.
+        args: positional arguments of ``LinearClsHead``.
+        kwargs: named arguments of ``LinearClsHead``.
     """
 
     def __init__(
