@@ -1,4 +1,6 @@
-"""The site of the documentation: python -m sphinx -c docs -W . work_dirs/site, and then work_dirs/site/index.html.
+"""The site of the documentation.
+
+python -m sphinx -c docs -W . work_dirs/site    # then open work_dirs/site/index.html
 
 Sources are all pages of the repository, so that a link between two of them is one on the site, too.
 Nothing is loaded from the network when it is read: formulas are MathML.
