@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmentropy.functional.coding import coding_length, coding_rate, gram, matrix_log_taylor
+from mmentropy.functional.covariance import variance_and_covariance
 from mmentropy.functional.diagnostics import effective_rank
 from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm
 
@@ -58,6 +59,17 @@ def test_identities(shape):
     torch.testing.assert_close(matrix_entropy(root, 1).exp(), effective_rank(z))
     n, d = shape
     torch.testing.assert_close(coding_length(z, 0.2 / d) / (n + d), coding_rate(z, 0.2))
+
+
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_covariance_term_is_an_entropy(shape):
+    """Of columns with variance 1 that of VICReg is one of order 2."""
+    z = rows(shape)
+    z = (z - z.mean(dim=0)) / z.std(dim=0)
+    n, d = shape
+    _, covariance = variance_and_covariance(z)
+    entropy = math.log(d) - torch.log1p(covariance)
+    torch.testing.assert_close(matrix_entropy(gram(z) / (n - 1), 2), entropy)
 
 
 def test_series_of_the_logarithm():

@@ -7,7 +7,7 @@ from ranks import on_ranks
 
 import mmentropy.models.lejepa
 from mmentropy.distributed import local_rows
-from mmentropy.models import CorInfoMaxLoss, INTLLoss
+from mmentropy.models import CorInfoMaxLoss, INTLLoss, MatrixSSLLoss, MECLoss
 
 SHAPES = [(48, 24), (24, 48)]
 
@@ -38,6 +38,14 @@ def test_value_and_gradient(name, shape, monkeypatch):
     for grad, other in zip(grads, torch.autograd.grad(expected, leaves)):
         assert grad.abs().max() > 1e-6
         torch.testing.assert_close(grad, other, rtol=1e-10, atol=1e-10)
+
+
+def test_uniformity_is_mec_of_centred_rows():
+    """At mu = 1 and a distortion of 1; rows and their opposites have no mean."""
+    pred, target = (torch.cat([z, -z]) for z in drawn(2, 12, 6))
+    uniformity = MatrixSSLLoss(alignment=0.0, mu=1.0, taylor_order=4)(pred, target)['loss']
+    mec = MECLoss(distortion=1.0, taylor_order=4, guard=False)(pred, target)['loss']
+    torch.testing.assert_close(uniformity, mec)
 
 
 def test_the_teacher_of_simdino_gets_no_gradient():
