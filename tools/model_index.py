@@ -29,6 +29,7 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
+import method_numbers
 import objectives_table
 import settings_table
 import yaml
@@ -294,7 +295,7 @@ def generated() -> dict[Path, str]:
     )
     files[ROOT / 'docs/settings.md'] = settings_table.page(published)
     files[ROOT / 'docs/which_objective.md'] = objectives_table.page(published, records)
-    return files
+    return files | method_numbers.pages(published, records, DATA)
 
 
 def main() -> None:
