@@ -112,6 +112,37 @@ def test_alarms_are_those_of_the_code():
     assert f'in {collapse_alarms.PATIENCE} measurements' in ' '.join(text.split())
 
 
+def test_ours_are_means_over_seeds_beside_what_has_no_method():
+    runs = [
+        dict(config='mec/r18_1xb2_3e_digits', knn=97.0, linear=98.0, commit='a1'),
+        dict(config='mec/r18_1xb2_3e_digits', knn=98.0, linear=98.0, commit='b2'),
+        dict(config='er/r18_1xb2_3e_digits', knn=1.0, commit='c3'),
+        dict(data='digits', row='raw pixels', knn=96.84),
+        dict(data='cifar10', row='raw pixels', knn=2.0),
+    ]
+    assert method_numbers.ours(['mec/*'], runs, dict(digits='Digits')).splitlines()[2:] == [
+        '| [r18_1xb2_3e_digits](../../configs/mec/r18_1xb2_3e_digits.py) | 97.5 ± 0.7 | 98.0 ± 0.0 '
+        '| 2 (`a1`, `b2`) |',
+        '| raw pixels, Digits | 96.8 |  | 1 |',
+    ]
+    assert method_numbers.ours(['mmcr/*'], runs, {}) == method_numbers.NONE
+
+
+def test_published_keep_the_order_of_the_patterns_and_their_digits():
+    numbers = {
+        'er/a': dict(linear=70.86, source='table 2'),
+        'er/b': dict(source='the settings alone'),
+        'baselines/a': dict(linear=69.0, knn5=50.03, source='table 1'),
+    }
+    assert method_numbers.published(['base*', 'er/*', 'er/a'], numbers).splitlines() == [
+        '| top-1, % | kNN (k = 5, Euclidean) | linear probe | source |',
+        '| --- | --- | --- | --- |',
+        '| [a](../../configs/baselines/a.py) | 50.03 | 69 | table 1 |',
+        '| [a](../../configs/er/a.py) |  | 70.86 | table 2 |',
+    ]
+    assert method_numbers.published(['er/b'], numbers) == method_numbers.NONE
+
+
 def test_numbers_are_as_the_tool_writes_them():
     published = yaml.safe_load((REPOSITORY / 'configs/published.yml').read_text())
     pages = method_numbers.pages(published, model_index.our_records(), model_index.DATA)
