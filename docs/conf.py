@@ -42,6 +42,8 @@ python_maximum_signature_line_length = 100
 suppress_warnings = ['myst.strikethrough']
 html_theme = 'furo'
 html_title = 'mmentropy'
+# The search finds more.
+html_use_index = html_domain_indices = False
 html_static_path = ['_site']
 html_css_files = ['wide.css']
 # The first page is not at the root of the site.
