@@ -91,6 +91,15 @@ def test_what_is_named_exists(page):
         assert exists(name), name
 
 
+@EACH_PAGE
+def test_formulas_can_be_read_on_github(page):
+    """Markdown takes the backslash before a sign away, and GitHub refuses operatorname."""
+    text = re.sub(r'`[^`\n]+`', '', FENCED.sub('', page.read_text()))
+    formulas = re.findall(r'\$\$.*?\$\$|\$[^$\n]+\$', text, re.DOTALL)
+    assert formulas or page.stem in ('index', 'collapse')
+    assert not re.findall(r'\\operatorname|\\[^\w\s]', ''.join(formulas))
+
+
 def test_alarms_are_those_of_the_code():
     """Each kind has a row, with the bound that raises it."""
     text = (REPOSITORY / 'docs/understand/collapse.md').read_text()
