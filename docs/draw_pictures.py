@@ -32,7 +32,7 @@ PIPELINES: dict[str, tuple[dict[str, Box], list[tuple[str, str]]]] = {
             b=(1, 1, 'view 2', 'data'),
             online=(2, 0, 'backbone\nprojector', 'trained'),
             predictor=(3, 0, 'predictor', 'trained'),
-            target=(2, 1, 'averaged\nbackbone, projector', 'averaged'),
+            target=(2, 1, 'averaged\ncopy of both', 'averaged'),
             loss=(4, 0.5, r'$-$log det$(I + \lambda P T^\top)$' + '\nby four terms', 'objective'),
         ),
         [
