@@ -2,6 +2,7 @@
 
 python benchmarks/speed/losses.py
 python benchmarks/speed/losses.py --peers    # time against other libraries
+python benchmarks/speed/losses.py --device cuda
 """
 
 import argparse
@@ -16,6 +17,7 @@ from importlib.metadata import version
 
 import torch
 import torch.nn.functional as F
+from device_clock import device_clock
 from machine import machine
 from torch import Tensor
 
@@ -47,13 +49,17 @@ def plain_er(pred: Tensor, target: Tensor) -> Tensor:
     return sphere.sphere_reconstruction(p, t, 10.0, log_normalizer=0.0) - entropy
 
 
+def mec(pred: Tensor, target: Tensor) -> Tensor:
+    return MECLoss()(pred, target)['loss']
+
+
 def er(pred: Tensor, target: Tensor) -> Tensor:
     return ERLoss()(pred, target, distill=True)['loss']
 
 
 # Ours, theirs, and the sizes (m, d).
 PAIRS: dict[str, tuple[Loss, Loss, list[tuple[int, int]]]] = {
-    'MEC': (MECLoss(), official_mec, [(1024, 2048), (4096, 2048), (4096, 512)]),
+    'MEC': (mec, official_mec, [(1024, 2048), (4096, 2048), (4096, 512)]),
     'ER': (er, plain_er, [(1024, 256), (4096, 256), (16384, 256)]),
 }
 
@@ -83,8 +89,7 @@ def our_simclr_er(width: int) -> ViewsLoss:
 
 
 def our_mec(width: int) -> ViewsLoss:
-    loss = MECLoss()
-    return lambda z, t: 0.5 * (loss(z[0], t[1]) + loss(z[1], t[0]))
+    return lambda z, t: 0.5 * (mec(z[0], t[1]) + mec(z[1], t[0]))
 
 
 def lightly_dino(width: int) -> ViewsLoss:
@@ -170,19 +175,20 @@ PEERS: dict[str, tuple[Make, dict[str, Make], list[tuple[int, int]]]] = {
 }
 
 
-def inputs(m: int, d: int) -> tuple[Tensor, Tensor]:
+def inputs(m: int, d: int, device: str = 'cpu') -> tuple[Tensor, Tensor]:
     """A prediction with gradient, and a target that correlates with it."""
     torch.manual_seed(0)
-    target = torch.randn(m, d)
-    return (target + torch.randn(m, d)).requires_grad_(), target
+    target = torch.randn(m, d, device=device)
+    return (target + torch.randn_like(target)).requires_grad_(), target
 
 
 def seconds(loss: Loss, pair: tuple[Tensor, Tensor]) -> float:
-    """CPU seconds of this thread, forward and backward."""
+    """CPU seconds of this thread, on a card seconds, forward and backward."""
+    clock = device_clock if pair[0].is_cuda else time.thread_time
     pair[0].grad = None
-    start = time.thread_time()
+    start = clock()
     loss(*pair).backward()
-    return time.thread_time() - start
+    return clock() - start
 
 
 def resident(field: str) -> float:
@@ -190,6 +196,17 @@ def resident(field: str) -> float:
     with open('/proc/self/status') as status:
         line = next(line for line in status if line.startswith(field))
     return int(line.split()[1]) / 1024
+
+
+def card_peak(loss: Loss, m: int, d: int) -> float:
+    """MiB above inputs and gradient on a CUDA card."""
+    loss(*inputs(64, d, 'cuda')).backward()
+    pair = inputs(m, d, 'cuda')
+    pair[0].grad = torch.zeros_like(pair[0])
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    loss(*pair).backward()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def peak(name: str, index: int, m: int, d: int) -> float:
@@ -231,7 +248,7 @@ def installed_peers() -> list[str]:
     return found
 
 
-def report_peers(rounds: int) -> None:
+def report_peers(rounds: int, device: str) -> None:
     """Milliseconds of two views, ours and theirs by turns."""
     libraries = installed_peers()
     print(
@@ -243,11 +260,13 @@ def report_peers(rounds: int) -> None:
     )
     for name, (ours, theirs, sizes) in PEERS.items():
         for m, d in sizes:
-            views = torch.randn(2, m, d)
-            pair = torch.randn(2, m, d).add_(views).requires_grad_(), views
-            losses = {'ours': ours(d)} | {
-                library: theirs[library](d) for library in libraries if library in theirs
+            views = torch.randn(2, m, d, device=device)
+            pair = torch.randn_like(views).add_(views).requires_grad_(), views
+            makes = {'ours': ours} | {
+                library: theirs[library] for library in libraries if library in theirs
             }
+            with torch.device(device):  # where their buffers are
+                losses = {name: make(d) for name, make in makes.items()}
             for loss in losses.values():  # the first call also allocates
                 seconds(loss, pair)
             times = [[seconds(loss, pair) for loss in losses.values()] for _ in range(rounds)]
@@ -255,12 +274,35 @@ def report_peers(rounds: int) -> None:
             median = dict(zip(losses, map(statistics.median, columns)))
             first = median['ours']
             cells = ''.join(
-                f' {1e3 * median[library]:.1f} | {median[library] / first:.1f} |'
+                f' {1e3 * median[library]:.2f} | {median[library] / first:.1f} |'
                 if library in median
                 else ' | |'
                 for library in libraries
             )
-            print(f'| {name} | {m}, {d} | {1e3 * first:.1f} |{cells}', flush=True)
+            print(f'| {name} | {m}, {d} | {1e3 * first:.2f} |{cells}', flush=True)
+
+
+def report_plain(rounds: int, device: str) -> None:
+    """Milliseconds and MiB, ours and the plain formulas'."""
+    print(
+        '| | m, d | ours, ms | plain, ms | faster | ours, MiB | plain, MiB '
+        '| less |\n' + '|---' * 8 + '|'
+    )
+    for name, (ours, plain, sizes) in PAIRS.items():
+        for m, d in sizes:
+            pair = inputs(m, d, device)
+            times = [[seconds(loss, pair) for loss in (ours, plain)] for _ in range(rounds)]
+            fast, slow = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
+            if device == 'cpu':
+                small, large = (peak(name, index, m, d) for index in (0, 1))
+            else:
+                small, large = (card_peak(loss, m, d) for loss in (ours, plain))
+            print(
+                f'| {name} | {m}, {d} | {fast:.2f} | {slow:.2f} | '
+                f'{slow / fast:.1f} | {small:.0f} | {large:.0f} | '
+                f'{large / small:.1f} |',
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -269,35 +311,22 @@ def main() -> None:
     parser.add_argument(
         '--peers', action='store_true', help='against lightly and stable-pretraining'
     )
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     parser.add_argument('--peak', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.peak:
         measure_peak(*args.peak)
         return
+    clock = 'CPU time of 1 thread' if args.device == 'cpu' else 'wall time'
     print(
         f'Forward and backward, float32, median of {args.rounds} rounds in '
-        f'turns, CPU time of 1 thread; {machine()}\n'
+        f'turns, {clock}; {machine()}\n'
     )
     if args.peers:
-        report_peers(args.rounds)
-        return
-    print(
-        '| | m, d | ours, ms | plain, ms | faster | ours, MiB | plain, MiB '
-        '| less |\n' + '|---' * 8 + '|'
-    )
-    for name, (ours, plain, sizes) in PAIRS.items():
-        for m, d in sizes:
-            pair = inputs(m, d)
-            times = [[seconds(loss, pair) for loss in (ours, plain)] for _ in range(args.rounds)]
-            fast, slow = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
-            small, large = (peak(name, index, m, d) for index in (0, 1))
-            print(
-                f'| {name} | {m}, {d} | {fast:.1f} | {slow:.1f} | '
-                f'{slow / fast:.1f} | {small:.0f} | {large:.0f} | '
-                f'{large / small:.1f} |',
-                flush=True,
-            )
+        report_peers(args.rounds, args.device)
+    else:
+        report_plain(args.rounds, args.device)
 
 
 if __name__ == '__main__':

@@ -7,14 +7,12 @@ All variants live in one process and take turns, so that a change in the
 machine's load meets all of them; medians over the rounds. A step is one
 iteration of mmengine's training loop, hooks and logging included, on a batch
 of noise in memory. With one thread the clock is CPU time, which other
-processes change little.
+processes change little. Where there is a CUDA card, all steps run on it.
 """
 
 import argparse
 import copy
 import logging
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -23,14 +21,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from device_clock import device_clock
+from machine import machine
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmpretrain.models.utils import CosineEMA
 from mmpretrain.registry import DATASETS, LOOPS, MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from mmentropy.engine.train_loop import EpochTrainLoop
+from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
 
 NETWORKS = dict(
     r18s=dict(
@@ -89,10 +93,11 @@ class NoiseViews(Dataset):
 
 
 @LOOPS.register_module()
-class PausedLoop(EpochBasedTrainLoop):
+class PausedLoop(EpochTrainLoop):
     """Begins to train, and leaves the iterations to the caller."""
 
     def run(self) -> nn.Module:
+        self.runner.message_hub.update_info(ITERATIONS_PER_STEP, 1)
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
@@ -126,7 +131,7 @@ def runner_of(args: argparse.Namespace, name: str, folder: str) -> Runner:
         model = runner.model
         model.target_net = ema(
             nn.Sequential(model.backbone, model.neck), momentum=model.target_net.momentum
-        )
+        ).to(get_device())
     runner.train()
     return runner
 
@@ -181,12 +186,13 @@ def plain_loop(
     criterion: Callable[[Tensor, Tensor], Tensor],
 ) -> Step:
     """The loop of the others' scripts: float32, SGD, loss read each time."""
+    online, predictor = online.to(get_device()), predictor.to(get_device())
     target = copy.deepcopy(online).requires_grad_(False)
     optimizer = torch.optim.SGD(
         [*online.parameters(), *predictor.parameters()], lr=0.06, momentum=0.9
     )
     size = (args.batch, args.channels, args.pixels, args.pixels)
-    views = torch.randn(2, *size)
+    views = torch.randn(2, *size, device=get_device())
 
     def step() -> None:
         update(online, target, 0.996)
@@ -263,11 +269,12 @@ def stable_of(args: argparse.Namespace) -> Step:
             return super().forward(x[:, : args.channels])
 
     widths = cfg.neck.hid_channels, cfg.neck.out_channels
-    model = BYOL(Encoder(backbone_of(cfg), nn.Identity()), widths, widths, 0.996)
+    model = BYOL(Encoder(backbone_of(cfg), nn.Identity()), widths, widths, 0.996).to(get_device())
     optimizer = torch.optim.SGD(
         [p for p in model.parameters() if p.requires_grad], lr=0.06, momentum=0.9
     )
-    views = torch.randn(2, args.batch, args.channels, args.pixels, args.pixels)
+    size = (args.batch, args.channels, args.pixels, args.pixels)
+    views = torch.randn(2, *size, device=get_device())
 
     def step() -> None:
         loss = model(*views).loss
@@ -286,6 +293,13 @@ def backbone_of(cfg: Config) -> nn.Module:
     backbone = MODELS.build(cfg.backbone)
     backbone.init_weights()
     return backbone
+
+
+def clock_of(threads: int) -> Callable[[], float]:
+    """CPU time where a thread does all the work."""
+    if get_device() == 'cuda':
+        return device_clock
+    return time.process_time if threads == 1 else time.perf_counter
 
 
 class Clock:
@@ -374,7 +388,7 @@ def main() -> None:
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
     logging.disable(logging.INFO)
-    now = time.process_time if args.threads == 1 else time.perf_counter
+    now = clock_of(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         runners = {name: runner_of(args, name, folder) for name in VARIANTS}
         steps = {name: step_of(runner) for name, runner in runners.items()}
@@ -396,18 +410,15 @@ def main() -> None:
 
 def report(args: argparse.Namespace, seconds: dict[str, float]) -> None:
     """Print the table of times and ratios."""
-    clock = 'CPU' if args.threads == 1 else 'wall'
+    clock = 'CPU' if clock_of(args.threads) is time.process_time else 'wall'
     print(
         f'{args.network}, {args.pixels} px, batch {args.batch}, median of '
-        f'{args.rounds} rounds, {args.threads} thread(s), {clock} time; '
-        f'{os.cpu_count()} cores {platform.machine()}, '
-        f'{torch.backends.cpu.get_cpu_capability()}, torch '
-        f'{torch.__version__}\n'
+        f'{args.rounds} rounds, {args.threads} thread(s), {clock} time; {machine()}\n'
     )
     print(f'| | ms | images/s | x {BASELINE} |\n|---|---|---|---|')
     for name, value in seconds.items():
         print(
-            f'| {name} | {1e3 * value:.0f} | {args.batch / value:.0f} | '
+            f'| {name} | {1e3 * value:.1f} | {args.batch / value:.0f} | '
             f'{seconds[BASELINE] / value:.2f} |'
         )
 
