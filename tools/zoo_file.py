@@ -23,6 +23,7 @@ if __name__ == '__main__':
     parse_args()
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,9 @@ def main() -> None:
     check_commit(commit)
     exact = mmentropy.evaluate(args.checkpoint)['checkpoint']
     path = CONFIGS / 'weights' / f'{args.name}.pth'
-    meta = dict(cfg=read_checkpoint(args.checkpoint)['meta']['cfg'])
+    cfg = read_checkpoint(args.checkpoint)['meta']['cfg']
+    # Others have no use for the folder that it was trained in.
+    meta = dict(cfg=re.sub(r'^work_dir = .*\n', '', cfg, flags=re.MULTILINE))
     write(path, {key: v.half() if v.is_floating_point() else v for key, v in state.items()}, meta)
     scores = mmentropy.evaluate(path)['checkpoint']
     if any(abs(scores[name] - exact[name]) > TOLERANCE for name in exact):

@@ -3,8 +3,9 @@
 Projector and predictor are those of the recipe for Digits, twice as wide.
 
 Paper: not reported.
-Ours: not run.
-Run: python tools/train.py configs/mec/fast_r18s_1xb256_10e_cifar10.py
+Ours: 57.85 linear, 56.51 kNN (k = 20); seed 0, commit df478f2e62, 24 CPU minutes.
+Run: python tools/train.py configs/mec/fast_r18s_1xb256_10e_cifar10.py --amp bfloat16, images as
+    JPEG
 """
 
 _base_ = '../baselines/simclr_fast_r18s_1xb256_10e_cifar10.py'
