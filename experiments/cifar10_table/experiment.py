@@ -51,8 +51,11 @@ PAIRS = {
 }
 COMPARED = [m for m in RECIPES if m in (*PAIRS, *PAIRS.values(), SUPERVISED)]
 GROUPS = [COMPARED, [method for method in RECIPES if method not in COMPARED]]
-# Factors on the learning rate of the recipe; each is tried with one seed.
-RATES = {'1/3': 1 / 3, '1': 1.0, '3': 3.0}
+# Factors on the learning rate of the recipe, tried with one seed: the three in the middle, and
+# beyond where the best of these is the lowest or the highest.
+RATES = {'1/9': 1 / 9, '1/3': 1 / 3, '1': 1.0, '3': 3.0, '9': 9.0}
+MIDDLE = ('1/3', '1', '3')
+BEYOND = {'1/3': '1/9', '3': '9'}
 SEARCH_EPOCHS, EPOCHS = 3, 10
 # Channels of the first stage, half of the recipes', so that all fits into a night of two cores.
 CHANNELS = 16
@@ -146,7 +149,7 @@ def group_runs(methods: list[str], records: list[dict], seeds: int) -> list[dict
     search = [
         run(method, 'search', rate, 0, ['--protocols', 'knn'])
         for method in methods
-        for rate in RATES
+        for rate in rates_to_try(records, method)
     ]
     rates = {method: best_rate(records, method) for method in methods}
     return search + [final(m, rates[m], seed) for seed in range(seeds) for m in methods]
@@ -165,10 +168,22 @@ def held_out(records: list[dict], method: str) -> dict[str, float]:
     return {r['rate']: r['scores']['checkpoint']['knn'] if 'scores' in r else -1.0 for r in found}
 
 
+def rates_to_try(records: list[dict], method: str) -> list[str]:
+    """The factors in the middle, and the one beyond the best of them if that is at an end."""
+    found = held_out(records, method)
+    if not all(rate in found for rate in MIDDLE):
+        return [*MIDDLE]
+    beyond = BEYOND.get(max(MIDDLE, key=lambda rate: found[rate]))
+    return [*MIDDLE, *([beyond] if beyond else [])]
+
+
 def best_rate(records: list[dict], method: str) -> str | None:
     """The factor with the best accuracy; None while some are not tried."""
     found = held_out(records, method)
-    return max(RATES, key=lambda rate: found[rate]) if found.keys() == RATES.keys() else None
+    wanted = rates_to_try(records, method)
+    if not all(rate in found for rate in wanted):
+        return None
+    return max(wanted, key=lambda rate: found[rate])
 
 
 def rows(records: list[dict]) -> dict[str, list[dict]]:

@@ -44,7 +44,7 @@ def test_the_search_never_sees_a_test_image(runner, table):
 
 def test_all_methods_have_one_search_and_one_budget(table):
     runs = table.runs(searched(table), 2)
-    for stage, epochs, count in (('search', 3, 3), ('table', 10, 2)):
+    for stage, epochs, count in (('search', 3, 4), ('table', 10, 2)):
         found = [run for run in runs if run['label']['stage'] == stage]
         assert len(found) == count * len(table.RECIPES)
         assert {run['changes']['train_cfg.max_epochs'] for run in found} == {epochs}
@@ -66,10 +66,28 @@ def test_a_run_of_the_table_waits_for_its_search(table):
 
 
 def test_a_run_that_diverged_is_never_the_best(table):
-    runs = [record('MEC', 'search', rate=rate, knn=1.0) for rate in ('1/3', '1')]
+    runs = [record('MEC', 'search', rate=rate, knn=1.0) for rate in ('1/9', '1/3', '1')]
     bad = dict(method='MEC', stage='search', rate='3', seed=0, minutes=1.0, diverged='NaN')
     assert table.best_rate([*runs, bad], 'MEC') == '1/3'
-    assert '| MEC | 0.002 | **1.0** | 1.0 | diverged |' in table.search([*runs, bad])
+    assert '| MEC | 0.002 | 1.0 | **1.0** | 1.0 | diverged | not run |' in table.search(
+        [*runs, bad]
+    )
+
+
+@pytest.mark.parametrize(
+    ('accuracies', 'beyond'),
+    [((50.0, 60.0, 55.0), []), ((50.0, 55.0, 60.0), ['9']), ((60.0, 55.0, 50.0), ['1/9'])],
+)
+def test_the_search_goes_beyond_an_end_that_is_the_best(table, accuracies, beyond):
+    runs = [
+        record('MEC', 'search', rate=rate, knn=knn) for rate, knn in zip(table.MIDDLE, accuracies)
+    ]
+    assert table.rates_to_try(runs[:2], 'MEC') == [*table.MIDDLE]
+    assert table.rates_to_try(runs, 'MEC') == [*table.MIDDLE, *beyond]
+    best = table.MIDDLE[accuracies.index(60.0)]
+    assert table.best_rate(runs, 'MEC') == (None if beyond else best)
+    found = [record('MEC', 'search', rate=rate, knn=61.0) for rate in beyond]
+    assert table.best_rate([*runs, *found], 'MEC') == (beyond or [best])[0]
 
 
 def test_means_and_deviations_are_those_of_the_records(table):
