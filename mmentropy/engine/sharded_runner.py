@@ -46,7 +46,7 @@ class ShardedRunner(Runner):
         model = model.to(get_device())
         if self.cfg.get('sync_bn') is not None:
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
-        # What is drawn for a part of a tensor differs from what is drawn for the whole of it.
+        # Weights are drawn while tensors are whole, as with DDP: a part would get other numbers.
         super()._init_model_weights()
         shard(model, init_device_mesh(torch.device(get_device()).type, (get_world_size(),)))
         return model
@@ -142,7 +142,7 @@ def share_state(optimizer: torch.optim.Optimizer) -> None:
     """Share out the whole tensors of a state that was loaded."""
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            if value.shape == parameter.shape:
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
                 state[key] = shared_as(value, parameter)
 
 

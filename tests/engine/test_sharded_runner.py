@@ -27,7 +27,7 @@ VIT = dict(
 ADAMW = dict(optimizer=dict(type='AdamW', lr=1e-3, eps=1e-3), clip_grad=dict(max_norm=0.1))
 LARC = dict(optimizer=dict(type='LARC', lr=1e-3, momentum=0.9, weight_decay=1e-4, eta=0.02))
 SGD = dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9))
-# What is trained how: 20 iterations of a transformer, a few of the others.
+# The trainings that are compared: 20 iterations of a transformer, a few of the others.
 RUNS = dict(
     vit=dict(
         epochs=10, backbone=VIT, optim_wrapper=ADAMW, activation_checkpointing='backbone.layers'

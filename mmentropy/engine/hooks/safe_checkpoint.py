@@ -170,7 +170,7 @@ def mean_gradients(runner: Runner) -> dict[str, Tensor]:
         return {}
     named = unwrapped(runner.model).named_parameters()
     gradients = {name: p.grad for name, p in named if p.grad is not None}
-    # What is shared out over ranks is averaged already.
+    # Gradients that are shared out over ranks are averaged already.
     all_reduce_params([x for x in gradients.values() if local(x) is x], op='mean')
     return whole(gradients)
 
