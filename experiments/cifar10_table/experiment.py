@@ -7,6 +7,9 @@ from statistics import mean, stdev
 
 import cifar10
 from mmengine.config import Config
+from monitored import alarms_table, correlations_table, monitored
+
+from mmentropy.weights.export import export_backbone
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = '{}fast_r18s_1xb256_10e_cifar10'
@@ -60,6 +63,8 @@ SEARCH_EPOCHS, EPOCHS = 3, 10
 # Channels of the first stage, half of the recipes', so that all fits into a night of two cores.
 CHANNELS = 16
 SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
+# Five measurements an epoch, which see test images without their labels and change no training.
+MONITOR = dict(type='EntropyMonitorHook', interval=39)
 
 
 @cache
@@ -84,6 +89,7 @@ def changes(method: str, rate: str, epochs: int, held_out: bool) -> dict:
             found['train_dataloader.dataset'], [*cifar10.LOAD, *map(dict, steps)]
         )
         fast = fast[1:]
+    watch = [] if held_out or method == SUPERVISED else [MONITOR]
     return (
         found
         | narrow(recipe(method).model)
@@ -91,7 +97,7 @@ def changes(method: str, rate: str, epochs: int, held_out: bool) -> dict:
             'optim_wrapper.type': 'BFloat16OptimWrapper',
             'optim_wrapper.optimizer.lr': lr,
             'train_cfg.max_epochs': epochs,
-            'custom_hooks': [*hooks, *fast],
+            'custom_hooks': [*hooks, *fast, *watch],
         }
     )
 
@@ -160,6 +166,18 @@ def smoke(run: dict) -> dict | None:
     if run['label']['method'] not in ('SimSiam', SUPERVISED):
         return None
     return {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 16}
+
+
+def measured(run: dict, folder: Path) -> dict:
+    """What the monitor found in a run of the table; its backbone is kept beside the folder."""
+    label = run['label']
+    if label['stage'] != 'table':
+        return {}
+    name = f'{label["method"].replace(" ", "-")}_seed{run["seed"]}.pth'
+    checkpoint = Path((folder / 'last_checkpoint').read_text().strip())
+    (folder.parent / 'backbones').mkdir(exist_ok=True)
+    export_backbone(checkpoint, 'mmpretrain', folder.parent / 'backbones' / name)
+    return {} if label['method'] == SUPERVISED else monitored(folder)
 
 
 def held_out(records: list[dict], method: str) -> dict[str, float]:
@@ -300,4 +318,11 @@ def told(accuracy: float | None, best: bool) -> str:
 
 def page(records: list[dict]) -> dict[str, str]:
     """The generated parts of the README."""
-    return dict(table=table(records), pairs=pairs(records), search=search(records))
+    learned = {name: found for name, found in rows(records).items() if name in METHODS}
+    return dict(
+        table=table(records),
+        pairs=pairs(records),
+        search=search(records),
+        without_labels=correlations_table(learned),
+        alarms=alarms_table(learned),
+    )
