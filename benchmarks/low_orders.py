@@ -1,15 +1,16 @@
-"""Angles between the gradients of MEC, cut after 1 to 4 terms, and of InfoNCE and Barlow Twins.
+"""Angles between the gradients of MEC, cut after 1 to 4 terms, and of losses of other methods.
 
 python benchmarks/low_orders.py
 python benchmarks/low_orders.py --checkpoint epoch_50.pth --rows 64 256
 
-The gradients are those with respect to the projections of both views. InfoNCE is mmpretrain's
-SimCLR and Barlow Twins its head, run on these projections. Without a checkpoint a network is
-trained first, by the recipe.
+The gradients are those with respect to the projections of both views. SimSiam's loss, SimCLR with
+its InfoNCE and the head of Barlow Twins are mmpretrain's, run on these projections. Without a
+checkpoint a network is trained first, by the recipe.
 """
 
 import argparse
 import copy
+import json
 import statistics
 import tempfile
 import time
@@ -65,6 +66,12 @@ def barlow_twins(width: int) -> ViewsLoss:
     return lambda z: head.loss(*z)
 
 
+def simsiam() -> ViewsLoss:
+    """The loss of mmpretrain, minus the mean cosine, with gradient for both views."""
+    loss = MODELS.build(dict(type='CosineSimilarityLoss'))
+    return lambda z: loss(*z)
+
+
 def mec(distortion: float, order: int) -> ViewsLoss:
     """The loss of the recipe: the guard lowers lambda where the norm passes 0.9."""
     loss = MECLoss(distortion, taylor_order=order)
@@ -77,7 +84,9 @@ def gradient(loss: ViewsLoss, z: Tensor) -> Tensor:
 
 
 def degrees(a: Tensor, b: Tensor) -> float:
-    return float(torch.rad2deg(torch.arccos(F.cosine_similarity(a, b, dim=0))))
+    """The angle of two vectors, by Kahan's formula, which is exact for small ones."""
+    a, b = F.normalize(a, dim=0), F.normalize(b, dim=0)
+    return float(torch.rad2deg(2 * torch.atan2((a - b).norm(), (a + b).norm())))
 
 
 # -- Projections -------------------------------------------------------------
@@ -141,25 +150,25 @@ def squares(distortion: float, rows: bool) -> ViewsLoss:
     return loss
 
 
-def table(projections: list[Tensor], distortion: float, temperature: float) -> Iterator[str]:
-    """Rows of the table: mean over batches of the angles, and their deviation."""
+def angles(
+    projections: list[Tensor], distortion: float, temperature: float
+) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """What MEC is compared with, and the angles by order: mean and deviation over batches."""
     width = projections[0].size(2)
     losses = [mec(distortion, order) for order in ORDERS]
     others = [
+        ('SimSiam', simsiam(), True),
         (f'InfoNCE, temperature {temperature}', info_nce(temperature), True),
         ('Barlow Twins', barlow_twins(width), False),
     ]
     for name, other, on_rows in others:
-        angles = []
+        found = []
         for z in projections:
             theirs = gradient(other, z)
             ours = [*losses, squares(distortion, on_rows)]
-            angles.append([degrees(gradient(loss, z), theirs) for loss in ours])
-        cells = [
-            f'{statistics.mean(column):.2f} ± {statistics.stdev(column):.2f}'
-            for column in zip(*angles, strict=True)
-        ]
-        yield f'{name} | ' + ' | '.join(cells)
+            found.append([degrees(gradient(loss, z), theirs) for loss in ours])
+        columns = [*zip(*found, strict=True)]
+        yield name, [(statistics.mean(column), statistics.stdev(column)) for column in columns]
 
 
 def norm_of(projections: list[Tensor], distortion: float) -> float:
@@ -184,6 +193,7 @@ def main() -> None:
     parser.add_argument('--noise', type=float, default=0.5, help='of the second random view')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--json', type=Path, help='also write all numbers to this file')
     args = parser.parse_args()
     if args.checkpoint and not Path(args.checkpoint).is_file():
         parser.error(f'checkpoint {args.checkpoint} does not exist')
@@ -195,7 +205,7 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.randomness = dict(seed=args.seed)
     cfg.log_level = 'WARNING'
-    cfg.work_dir = tempfile.mkdtemp()
+    cfg.work_dir = str(args.json.parent / 'training') if args.json else tempfile.mkdtemp()
     set_random_seed(args.seed)
     untrained = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     untrained.init_weights()
@@ -212,6 +222,7 @@ def main() -> None:
         f'batches\n\n| projections | m | distortion | norm | against | {orders} '
         '| order 2, squares |\n' + '|---' * 10 + '|'
     )
+    found = []
     for rows in args.rows:
         kinds = {
             'trained': of_network(trained, cfg, rows, args.batches),
@@ -223,10 +234,16 @@ def main() -> None:
             set_random_seed(args.seed)
             projections = list(batches)
             for distortion in args.distortions:
-                norm = f'{norm_of(projections, distortion):.2f}'
-                for row in table(projections, distortion, args.temperature):
-                    print(f'| {kind} | {rows} | {distortion} | {norm} | {row} |', flush=True)
+                norm = norm_of(projections, distortion)
+                for name, measured in angles(projections, distortion, args.temperature):
+                    case = dict(projections=kind, rows=rows, distortion=distortion, norm=norm)
+                    found.append(case | dict(against=name, degrees=measured))
+                    cells = [f'{mean:.2f} ± {deviation:.2f}' for mean, deviation in measured]
+                    told = f'{kind} | {rows} | {distortion} | {norm:.2f} | {name}'
+                    print(f'| {told} | {" | ".join(cells)} |', flush=True)
     print(f'\n{(time.perf_counter() - start) / 60:.1f} minutes')
+    if args.json:
+        args.json.write_text(json.dumps(found) + '\n')
 
 
 if __name__ == '__main__':

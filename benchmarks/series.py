@@ -12,6 +12,7 @@ guard of MECLoss lowers lambda. All contestants get C and return the value, or a
 """
 
 import argparse
+import json
 import math
 import statistics
 import time
@@ -83,16 +84,30 @@ def gram(size: int, distortion: float, decay: float, seed: int) -> Tensor:
     return z @ z.T / (size * distortion)
 
 
-def error_row(size: int, distortion: float, decay: float, seed: int) -> str:
-    """Errors relative to the exact value, in percent, and the spectral norm of C."""
+def errors(size: int, distortion: float, decay: float, seed: int) -> dict:
+    """Errors by order, in percent of the exact value, and the spectral norm of C."""
     values = torch.linalg.eigvalsh(gram(size, distortion, decay, seed))
     exact = values.log1p().sum()
-    errors = []
+    found = {}
     for order in ORDERS:
         series = sum((-1) ** (k + 1) * values.pow(k).sum() / k for k in range(1, order + 1))
-        errors.append(f'{100 * abs(float(series / exact) - 1):.3g}')
-    cells = [f'{decay:g}', str(distortion), str(size), f'{float(values[-1]):.2f}', *errors]
-    return f'| {" | ".join(cells)} |'
+        found[f'order {order}'] = 100 * abs(float(series / exact) - 1)
+    case = dict(decay=decay, distortion=distortion, size=size, norm=float(values[-1]))
+    return case | dict(percent=found)
+
+
+def errors_table(rows: list[dict]) -> str:
+    """A line for each case."""
+    lines = [
+        'Error of the series in percent of the exact value, float64.\n',
+        '| a | distortion | m = d | norm of C | ' + ' | '.join(SERIES) + ' |',
+        '|---' * (4 + len(SERIES)) + '|',
+    ]
+    for row in rows:
+        case = f'{row["decay"]:g} | {row["distortion"]} | {row["size"]} | {row["norm"]:.2f}'
+        cells = [f'{value:.3g}' for value in row['percent'].values()]
+        lines.append(f'| {case} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
 
 
 # -- Time --------------------------------------------------------------------
@@ -138,6 +153,37 @@ def medians(
     return {name: 1e3 * statistics.median(times) for name, times in taken.items()}
 
 
+def times(device: str, backward: bool, args: argparse.Namespace) -> dict:
+    """Milliseconds of all contestants by the size of C, with isotropic rows."""
+    clock = Clock(device, args.threads)
+    found = {}
+    for size in args.sizes:
+        c = gram(size, args.distortions[0], 0.0, args.seed).float().to(device)
+        found[str(size)] = medians(clock, c, backward, args.rounds, args.patience)
+    what = 'CPU time' if clock.now is time.process_time else 'wall time'
+    case = dict(device=device, threads=args.threads, clock=what, gradient=backward)
+    return case | dict(rounds=args.rounds, milliseconds=found)
+
+
+def times_table(found: dict) -> str:
+    """A line for each size; in brackets how many times order 4 is faster."""
+    what = 'value and gradient' if found['gradient'] else 'value'
+    where = 'GPU' if found['device'] == 'cuda' else f'{found["threads"]} thread(s)'
+    lines = [
+        f'Milliseconds for the {what}, float32, {where}, {found["clock"]}; median of '
+        f'{found["rounds"]} rounds in turns.\nIn brackets: how many times order 4 is faster.\n',
+        '| m = d | ' + ' | '.join(CONTESTANTS) + ' |',
+        '|---' * (1 + len(CONTESTANTS)) + '|',
+    ]
+    for size, row in found['milliseconds'].items():
+        cells = [
+            number(value) + (f' ({value / row["order 4"]:.1f})' if name not in SERIES else '')
+            for name, value in row.items()
+        ]
+        lines.append(f'| {size} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
 def number(milliseconds: float) -> str:
     """Three digits, no exponent."""
     digits = max(0, 2 - math.floor(math.log10(milliseconds)))
@@ -159,48 +205,23 @@ def main() -> None:
         '--patience', type=float, default=10.0, help='seconds above which a call is made once'
     )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', type=Path, help='also write the tables to this file')
+    parser.add_argument('--json', type=Path, help='also write all numbers to this file')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
-    say(f'{machine()}; seed {args.seed}\n')
-    say('Error of the series in percent of the exact value, float64.\n')
-    say('| a | distortion | m = d | norm of C | ' + ' | '.join(SERIES) + ' |')
-    say('|---' * (4 + len(SERIES)) + '|')
+    print(f'{machine()}; seed {args.seed}\n', flush=True)
+    found: dict[str, list[dict]] = dict(errors=[], times=[])
     for distortion in args.distortions:
         for decay in DECAYS:
             for size in args.sizes:
-                say(error_row(size, distortion, decay, args.seed))
-
+                found['errors'].append(errors(size, distortion, decay, args.seed))
+    print(errors_table(found['errors']), flush=True)
     devices = [args.device] if args.device else ['cpu'] + ['cuda'] * torch.cuda.is_available()
     for device in devices:
-        clock = Clock(device, args.threads)
-        where = 'GPU' if device == 'cuda' else f'{args.threads} thread(s)'
-        what = 'CPU time' if clock.now is time.process_time else 'wall time'
         for backward in (False, True):
-            with_gradient = 'value and gradient' if backward else 'value'
-            say(
-                f'\nMilliseconds for the {with_gradient}, float32, {where}, {what}; median of '
-                f'{args.rounds} rounds in turns.\nIn brackets: how many times order 4 is faster.\n'
-            )
-            say('| m = d | ' + ' | '.join(CONTESTANTS) + ' |')
-            say('|---' * (1 + len(CONTESTANTS)) + '|')
-            for size in args.sizes:
-                c = gram(size, args.distortions[0], 0.0, args.seed).float().to(device)
-                times = medians(clock, c, backward, args.rounds, args.patience)
-                cells = [
-                    number(value)
-                    + (f' ({value / times["order 4"]:.1f})' if name not in SERIES else '')
-                    for name, value in times.items()
-                ]
-                say(f'| {size} | ' + ' | '.join(cells) + ' |')
-    if args.out:
-        args.out.write_text('\n'.join(lines) + '\n')
+            found['times'].append(times(device, backward, args))
+            print('\n' + times_table(found['times'][-1]), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(found) + '\n')
 
 
 if __name__ == '__main__':

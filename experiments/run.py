@@ -12,9 +12,11 @@ An experiment is a folder with README.md and experiment.py, which has
   ``seed`` is its seed, ``recipe`` a file of this repository, ``changes`` the values that differ
   from it by their dotted names, in which {data} stands for the folder of images, ``evaluate`` the
   arguments of tools/evaluate.py if it is evaluated. A run without ``changes`` waits for results of
-  others.
+  others. The recipe may also be a program in benchmarks/, ``changes`` its options, and it writes
+  measured.json into the work directory.
 - ``page(records)``: the generated parts of README.md by the names of their marks.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
+- where it tries claims ``verdicts(records)``, which verdicts.py makes a page of.
 - where needed ``measured(run, folder)``, further fields of the record of a run from its work
   directory, and ``draw(records, folder)``, which draws the figures of the page into a folder.
 """
@@ -88,9 +90,15 @@ def resolved(run: dict):
     return cfg
 
 
+def is_program(run: dict) -> bool:
+    """Whether a run calls a program and trains no recipe."""
+    return Path(run['recipe']).parts[0] == 'benchmarks'
+
+
 def key_of(run: dict) -> str:
     """What the results of a run are found by: a hash of its resolved config and its seed."""
-    told = [resolved(run).to_dict(), run['seed'], run.get('evaluate')]
+    what = [run['recipe'], run['changes']] if is_program(run) else resolved(run).to_dict()
+    told = [what, run['seed'], run.get('evaluate')]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -158,15 +166,16 @@ def commit() -> str:
     return git('rev-parse', '--short=10', 'HEAD') + ('-dirty' if changed else '')
 
 
-def tool(name: str, *arguments: object) -> None:
-    """Run a tool of this repository in this process."""
-    path = ROOT / 'tools' / name
-    sys.argv = [str(part) for part in (path, *arguments)]
-    runpy.run_path(str(path), run_name='__main__')
+def program(path: str, *arguments: object) -> None:
+    """Run a program of this repository in this process."""
+    file = ROOT / path
+    sys.argv = [str(part) for part in (file, *arguments)]
+    sys.path.insert(0, str(file.parent))
+    runpy.run_path(str(file), run_name='__main__')
 
 
-def work(folder: Path, seed: int, evaluate: list[str] | None) -> None:
-    """Train and evaluate in this process; a run that was stopped goes on."""
+def work(folder: Path, run: dict) -> None:
+    """Call a program, or train and evaluate, in this process; a stopped training goes on."""
     log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -174,9 +183,15 @@ def work(folder: Path, seed: int, evaluate: list[str] | None) -> None:
     from cli import leave_with_launcher
 
     leave_with_launcher()
+    seed, evaluate = run['seed'], run.get('evaluate')
     start = time.monotonic()
     try:
-        tool('train.py', folder / 'recipe.py', '--work-dir', folder, '--resume', '--seed', seed)
+        if is_program(run):
+            options = [part for option in run['changes'].items() for part in flat(option)]
+            program(run['recipe'], *options, '--seed', seed, '--json', folder / 'measured.json')
+        else:
+            places = [folder / 'recipe.py', '--work-dir', folder]
+            program('tools/train.py', *places, '--resume', '--seed', seed)
     except FloatingPointError as error:
         write_whole(folder / 'diverged', str(error))
         return
@@ -185,7 +200,13 @@ def work(folder: Path, seed: int, evaluate: list[str] | None) -> None:
         write_whole(folder / 'minutes', str(minutes))
     if evaluate is not None:
         checkpoint = (folder / 'last_checkpoint').read_text().strip()
-        tool('evaluate.py', checkpoint, '--out', folder / 'scores.json', *evaluate)
+        program('tools/evaluate.py', checkpoint, '--out', folder / 'scores.json', *evaluate)
+
+
+def flat(option: tuple[str, list]) -> list:
+    """An option's name and its values."""
+    name, values = option
+    return [name, *values]
 
 
 def minutes_of(folder: Path) -> float:
@@ -201,9 +222,10 @@ def start(run: dict, places: Places) -> Job:
     name = '_'.join([*words, f'seed{run["seed"]}', key]).replace(' ', '-').replace('/', '-')
     folder = places.work / name
     folder.mkdir(parents=True, exist_ok=True)
-    text = resolved(run).pretty_text.replace('{data}', str(places.data))
-    write_whole(folder / 'recipe.py', text)
-    process = SERVER.Process(target=work, args=(folder, run['seed'], run.get('evaluate')))
+    if not is_program(run):
+        text = resolved(run).pretty_text.replace('{data}', str(places.data))
+        write_whole(folder / 'recipe.py', text)
+    process = SERVER.Process(target=work, args=(folder, run))
     process.start()
     return Job(run, key, folder, commit(), process)
 
@@ -351,10 +373,14 @@ def smoke(experiment: ModuleType, readme: Path, cores: int) -> int:
         return run_all(short, Places(folder, folder / 'work', folder / 'data'), 1, cores)
 
 
+def names() -> list[str]:
+    """The names of all experiments."""
+    return sorted(path.parent.name for path in (ROOT / 'experiments').glob('*/experiment.py'))
+
+
 def parse_args() -> argparse.Namespace:
-    names = sorted(path.parent.name for path in (ROOT / 'experiments').glob('*/experiment.py'))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('name', choices=names)
+    parser.add_argument('name', choices=names())
     parser.add_argument('--smoke', action='store_true', help='all of it small; nothing is kept')
     parser.add_argument('--seeds', type=int, default=3, help='how many, from 0 on')
     parser.add_argument('--cores', type=int, default=2, help='runs at a time, a thread each')

@@ -1,17 +1,16 @@
 """All methods at one budget on CIFAR-10, with learning rates by held-out training images."""
 
-import math
-from functools import cache
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import cifar10
+import comparisons
+from comparisons import SCORES, accuracies, difference, spread
 from mmengine.config import Config
 from monitored import alarms_table, correlations_table, monitored
 
 from mmentropy.weights.export import export_backbone
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = '{}fast_r18s_1xb256_10e_cifar10'
 # The methods and the folder and prefix of their recipes.
 METHODS = {
@@ -52,6 +51,14 @@ PAIRS = {
     'MinEnt': 'SimCLR',
     'SimDINO': 'DINO',
 }
+SOURCES = {
+    'MEC': 'arXiv 2210.11464, table 1',
+    'SimCLR+ER': 'arXiv 2307.10907, table 2',
+    'BYOL+ER': 'arXiv 2307.10907, table 2 at small batches',
+    'DINO+ER': 'arXiv 2307.10907, table 2 at small batches',
+    'MinEnt': 'Pattern Recognition 138, 109364',
+    'SimDINO': 'arXiv 2502.10385, table 1',
+}
 COMPARED = [m for m in RECIPES if m in (*PAIRS, *PAIRS.values(), SUPERVISED)]
 GROUPS = [COMPARED, [method for method in RECIPES if method not in COMPARED]]
 # Factors on the learning rate of the recipe, tried with one seed: the three in the middle, and
@@ -60,57 +67,28 @@ RATES = {'1/9': 1 / 9, '1/3': 1 / 3, '1': 1.0, '3': 3.0, '9': 9.0}
 MIDDLE = ('1/3', '1', '3')
 BEYOND = {'1/3': '1/9', '3': '9'}
 SEARCH_EPOCHS, EPOCHS = 3, 10
-# Channels of the first stage, half of the recipes', so that all fits into a night of two cores.
-CHANNELS = 16
-SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
 # Five measurements an epoch, which see test images without their labels and change no training.
 MONITOR = dict(type='EntropyMonitorHook', interval=39)
 
 
-@cache
 def recipe(method: str) -> Config:
     """The config of a method."""
-    return Config.fromfile(ROOT / RECIPES[method])
+    return cifar10.config(RECIPES[method])
 
 
 def changes(method: str, rate: str, epochs: int, held_out: bool) -> dict:
     """The changes of a method's recipe."""
-    lr = recipe(method).optim_wrapper.optimizer.lr * RATES[rate]
-    found = cifar10.data(held_out)
-    hooks = [dict(hook) for hook in recipe(method).custom_hooks if hook.type == 'SimSiamHook']
-    for hook in hooks:
-        # The predictor of SimSiam has the learning rate of the others, without schedule.
-        hook['lr'] = lr
-    fast = cifar10.FAST
+    found = cifar10.budget(RECIPES[method], epochs, RATES[rate], held_out)
     if method == SUPERVISED:
         # It has labels, which the views made in batch leave out, and so makes a view at a time.
         steps = [*recipe(method).labelled_view, dict(type='PackInputs')]
         found['train_dataloader.dataset'] = with_pipeline(
             found['train_dataloader.dataset'], [*cifar10.LOAD, *map(dict, steps)]
         )
-        fast = fast[1:]
-    watch = [] if held_out or method == SUPERVISED else [MONITOR]
-    return (
-        found
-        | narrow(recipe(method).model)
-        | {
-            'optim_wrapper.type': 'BFloat16OptimWrapper',
-            'optim_wrapper.optimizer.lr': lr,
-            'train_cfg.max_epochs': epochs,
-            'custom_hooks': [*hooks, *fast, *watch],
-        }
-    )
-
-
-def narrow(model: dict) -> dict:
-    """The changes for a backbone of fewer channels, whose features go into neck or head."""
-    after = 'head' if model.neck.type == 'GlobalAveragePooling' else 'neck'
-    after += '.projector' if 'projector' in model[after] else ''
-    return {
-        'model.backbone.stem_channels': CHANNELS,
-        'model.backbone.base_channels': CHANNELS,
-        f'model.{after}.in_channels': 4 * CHANNELS,
-    }
+        found['custom_hooks'] = cifar10.FAST[1:]
+    elif not held_out:
+        found['custom_hooks'] = [*found['custom_hooks'], MONITOR]
+    return found
 
 
 def with_pipeline(dataset: dict, steps: list[dict]) -> dict:
@@ -216,39 +194,6 @@ def rows(records: list[dict]) -> dict[str, list[dict]]:
     return {name: found for name, found in found.items() if found}
 
 
-def accuracies(records: list[dict], score: str) -> dict[int, float]:
-    """The accuracy of a row by seed."""
-    return {r['seed']: r['scores']['checkpoint'][score] for r in records}
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation, which one value has not."""
-    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
-
-
-def compared(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, int] | None:
-    """Mean, standard error and number of differences, first less second, of seeds in common.
-
-    They are paired: runs of one seed see the images in the same order. None if there are fewer than
-    two.
-    """
-    seeds = first.keys() & second.keys()
-    if len(seeds) < 2:
-        return None
-    differences = [first[seed] - second[seed] for seed in seeds]
-    return mean(differences), stdev(differences) / math.sqrt(len(seeds)), len(seeds)
-
-
-def verdict(first: dict[int, float], second: dict[int, float]) -> str:
-    """A difference with its standard error; one below twice of that is a draw."""
-    found = compared(first, second)
-    if found is None:
-        return 'not enough seeds'
-    difference, error, _ = found
-    told = f'{difference:+.1f} ± {error:.1f}'
-    return f'draw ({told})' if abs(difference) <= 2 * error else told
-
-
 def table(records: list[dict]) -> str:
     """Accuracies, minutes and seeds by row, the best kNN first."""
     found = rows(records)
@@ -266,7 +211,7 @@ def table(records: list[dict]) -> str:
         less = ''
         if name in learned:
             best = accuracies(found[learned[0]], 'knn')
-            less = 'the best' if name == learned[0] else verdict(mine['knn'], best)
+            less = 'the best' if name == learned[0] else difference(mine['knn'], best)
         framed = name in FRAME.values()
         rate = '' if framed else f'x {found[name][0]["rate"]}'
         minutes = '' if framed else f'{mean(r["minutes"] for r in found[name]):.0f}'
@@ -285,7 +230,7 @@ def pairs(records: list[dict]) -> str:
     lines = ['| | kNN | linear | seeds |', '|---|---|---|---|']
     for first, second in done.items():
         both = {s: [accuracies(found[m], s) for m in (first, second)] for s in SCORES}
-        cells = [verdict(*values) for values in both.values()]
+        cells = [difference(*values) for values in both.values()]
         count = len(both['knn'][0].keys() & both['knn'][1].keys())
         lines.append(f'| {first} less {second} | {" | ".join(cells)} | {count} |')
     return '\n'.join(lines)
@@ -326,3 +271,26 @@ def page(records: list[dict]) -> dict[str, str]:
         without_labels=correlations_table(learned),
         alarms=alarms_table(learned),
     )
+
+
+def verdicts(records: list[dict]) -> list[dict]:
+    """Whether each method is better than the one that its paper compares it with."""
+    found = rows(records)
+    told = []
+    for first, second in PAIRS.items():
+        if first not in found or second not in found:
+            continue
+        both = [[accuracies(found[m], score) for m in (first, second)] for score in SCORES]
+        numbers = ', '.join(
+            f'{name.removesuffix(", %")} {difference(*pair)}'
+            for name, pair in zip(SCORES.values(), both)
+        )
+        told.append(
+            dict(
+                claim=f'{first} is better than {second}',
+                source=SOURCES[first],
+                verdict=comparisons.verdict([tuple(pair) for pair in both]),
+                numbers=f'{numbers} points after {EPOCHS} epochs',
+            )
+        )
+    return told

@@ -1,8 +1,9 @@
 """The entropy objectives of the family on Digits, in the quickstart's 50 epochs."""
 
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
+from comparisons import spread
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -77,11 +78,6 @@ def smoke(run: dict) -> dict | None:
     if label not in parts:
         return None
     return {f'{part}.indices': 160 for part in parts[label]} | {'train_cfg.max_epochs': 6}
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation, which one value has not."""
-    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
 def reached(records: list[dict]) -> str:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from comparisons import compared, difference, saves
 from mmengine.config import Config
 from torch import Tensor
 
@@ -239,3 +240,78 @@ def draw(records: list[dict], folder: Path) -> None:
 def page(records: list[dict]) -> dict[str, str]:
     """The generated parts of the README."""
     return dict(bound=table(records), stability=stability_table(records))
+
+
+def verdicts(records: list[dict]) -> list[dict]:
+    """What the methods do to the terms, and whether ER makes two of them stable."""
+    return [*terms_verdict(records), *stability_verdicts(records)]
+
+
+def change(run: dict) -> dict[str, float]:
+    """How much each term, and the bound, rose from the first epoch to the last."""
+    rise = {name: run[name][-1] - run[name][0] for name in ('entropy', 'reconstruction')}
+    return rise | dict(bound=rise['entropy'] - rise['reconstruction'])
+
+
+def terms_verdict(records: list[dict]) -> list[dict]:
+    """Whether the methods change the terms as the paper says, by all seeds."""
+    found = {m: [change(r) for r in runs] for m, runs in claimed_runs(records).items()}
+    if found.keys() != set(CLAIMED):
+        return []
+
+    def mean(method: str, term: str) -> float:
+        return sum(rise[term] for rise in found[method]) / len(found[method])
+
+    distilling = ('byol', 'dino')
+    contrasting = [m for m in CLAIMED if m not in distilling]
+    raised = all(rise['bound'] > 0 for m in contrasting for rise in found[m])
+    lowered = all(rise['reconstruction'] < 0 for m in distilling for rise in found[m])
+    kept = all(rise['entropy'] <= 0 for m in distilling for rise in found[m])
+    bounds = ', '.join(f'{TITLES[m]} {mean(m, "bound"):+.1f}' for m in contrasting)
+    others = ', '.join(
+        f'{TITLES[m]} {mean(m, "reconstruction"):+.1f} and {mean(m, "entropy"):+.1f}'
+        for m in distilling
+    )
+    return [
+        dict(
+            claim='Contrastive and clustering methods maximise the ER bound; BYOL and DINO lower '
+            'the reconstruction error and keep the entropy',
+            source='arXiv 2307.10907, figure 1',
+            verdict='confirmed' if raised and lowered and kept else 'refuted',
+            numbers=f'bound, nats: {bounds}; error and entropy: {others}',
+        )
+    ]
+
+
+def stability_verdicts(records: list[dict]) -> list[dict]:
+    """Whether each method loses less with ER at the small batch and with the fast EMA."""
+
+    def accuracy(method: str, batch: int | None, ema: float | None) -> dict[int, float]:
+        runs = [r for r in records if setting(r) == (method, batch, ema)]
+        return {r['seed']: r['knn'][-1] for r in runs}
+
+    def gain(method: str, from_: tuple, to: tuple) -> dict[int, float]:
+        before, after = accuracy(method, *from_), accuracy(method, *to)
+        return {seed: after[seed] - before[seed] for seed in before.keys() & after.keys()}
+
+    def told(gain: dict[int, float]) -> str:
+        return difference(gain, dict.fromkeys(gain, 0.0))
+
+    ends = {
+        'at a small batch': [(batch, None) for batch in BATCHES],
+        'with a fast EMA': [(None, ema) for ema in MOMENTA],
+    }
+    found = []
+    for where, (usual, hard) in ends.items():
+        for plain in ('byol', 'dino'):
+            pair = tuple(gain(m, usual, hard) for m in (f'{plain}_er', plain))
+            if compared(*pair):
+                found.append(
+                    dict(
+                        claim=f'With ER {TITLES[plain]} loses less {where}',
+                        source='arXiv 2307.10907, table 2',
+                        verdict=saves(*pair),
+                        numbers=f'Digits, kNN {told(pair[1])} without ER, {told(pair[0])} with it',
+                    )
+                )
+    return found

@@ -1,8 +1,7 @@
 """MinEnt on CIFAR-10, begun as the authors begin and as mmpretrain begins a ResNet."""
 
-from statistics import mean, stdev
-
 import cifar10
+from comparisons import spread
 
 RECIPES = dict(
     authors='configs/minent/minent_fast_r18s_1xb256_10e_cifar10.py',
@@ -35,11 +34,6 @@ def runs(records: list[dict], seeds: int) -> list[dict]:
 def smoke(run: dict) -> dict:
     """Two epochs of two batches."""
     return {'train_cfg.max_epochs': 2, 'train_dataloader.batch_size': 16}
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation, which one value has not."""
-    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
 def page(records: list[dict]) -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""What experiments say of claims, and the learning rates that they take from a search."""
+
+import experiment_modules
+import pytest
+
+
+@pytest.fixture(scope='module')
+def verdicts():
+    experiment_modules.runner()
+    import verdicts
+
+    return verdicts
+
+
+def test_page_is_that_of_the_results(verdicts):
+    assert verdicts.PAGE.read_text() == verdicts.text(), 'run python experiments/verdicts.py'
+    rows = [line.split('|') for line in verdicts.table().splitlines()[2:]]
+    assert rows and {row[3].strip() for row in rows} <= {*verdicts.VERDICTS}
+
+
+@pytest.mark.parametrize('name', ['mec_orders', 'mec_regulariser', 'er_stability'])
+def test_learning_rates_are_those_of_the_search(name):
+    runner = experiment_modules.runner()
+    table, experiment = runner.load('cifar10_table'), runner.load(name)
+    folder = runner.ROOT / 'experiments/cifar10_table'
+    records = runner.read_records(runner.Places(folder, folder, None))
+    for method, factor in experiment.FACTORS.items():
+        best = table.best_rate(records, method)
+        assert best is None or table.RATES[best] == factor, method
+
+
+def series(**errors):
+    """A record of experiments/mec_series whose order 4 has these errors, in percent, by decay."""
+    rows = [
+        dict(
+            decay=float(decay.removeprefix('a').replace('_', '.')),
+            size=size,
+            norm=0.2,
+            percent={f'order {n}': error if n == 4 else 9.0 for n in (1, 2, 3, 4, 5)},
+        )
+        for decay, error in errors.items()
+        for size in (256, 512)
+    ]
+    taken = dict.fromkeys(['order 4', 'eigvalsh', 'SVD'], 2.0) | dict(slogdet=1.0, eigvals=80.0)
+    times = [
+        dict(gradient=gradient, milliseconds={'256': taken, '512': taken})
+        for gradient in (False, True)
+    ]
+    return dict(errors=rows, times=times)
+
+
+def test_both_halves_of_a_claim_are_judged():
+    experiment = experiment_modules.runner().load('mec_series')
+    found = experiment.verdicts([series(a0_5=0.2, a1=60.0), series(a0_5=0.4, a1=50.0)])
+    assert [v['verdict'] for v in found] == ['confirmed', 'refuted']
+    assert 'at most 0.4 %' in found[0]['numbers'] and '(60 %)' in found[0]['numbers']
+    # The fastest exact way counts, not the slowest.
+    assert 'at most 0.5 times' in found[1]['numbers'] and 'up to 40 times' in found[1]['numbers']
+    found = experiment.verdicts([series(a0_5=0.6, a1=60.0)])
+    assert found[0]['verdict'] == 'refuted'
+
+
+def reached(setting, seed, linear, knn=50.0, **more):
+    return dict(
+        setting=setting,
+        seed=seed,
+        minutes=5.0,
+        scores=dict(checkpoint=dict(knn=knn, linear=linear)),
+        **more,
+    )
+
+
+def test_robust_settings_may_lose_little():
+    experiment = experiment_modules.runner().load('mec_orders')
+    losses = {'order 1': 0.0, 'order 2': 3.0, 'order 3': 4.0, 'order 4': 0.0}
+    losses |= {'batch 64': 1.0, 'batch 1024': 1.2, 'no EMA': 5.0}
+    records = [
+        reached(name, seed, 60.0 - lost + 0.1 * seed)
+        for name, lost in losses.items()
+        for seed in range(3)
+    ]
+    found = [v['verdict'] for v in experiment.verdicts(records)]
+    # Order 1 is a draw with order 4.
+    assert found == ['undecided', 'confirmed', 'refuted']
+
+
+def test_a_collapse_is_seen_by_the_targets():
+    experiment = experiment_modules.runner().load('minent_norms')
+    levels = dict.fromkeys(experiment.SETTINGS, 0.8)
+
+    def told(**changed):
+        values = levels | {key.replace('_', ' '): value for key, value in changed.items()}
+        records = [
+            reached(name, seed, 60.0, lowest=dict(target_entropy=level))
+            for name, level in values.items()
+            for seed in range(2)
+        ]
+        return experiment.verdicts(records)[0]['verdict']
+
+    assert told(no_normalisation=0.05) == 'confirmed'
+    assert told() == 'refuted'
+    assert told(no_normalisation=0.05, softmax=0.1) == 'refuted'
