@@ -12,8 +12,9 @@ An experiment is a folder with README.md and experiment.py, which has
   ``seed`` is its seed, ``recipe`` a file of this repository, ``changes`` the values that differ
   from it by their dotted names, in which {data} stands for the folder of images, ``evaluate`` the
   arguments of tools/evaluate.py if it is evaluated. A run without ``changes`` waits for results of
-  others. The recipe may also be a program in benchmarks/, ``changes`` its options, and it writes
-  measured.json into the work directory.
+  others. The recipe may also be a program of benchmarks/ or tools/, and ``changes`` the values of
+  its options by their names. There {out} stands for the file measured.json of the work directory,
+  and, as in a config, {work} for the folder of the work directories of all experiments.
 - ``page(records)``: the generated parts of README.md by the names of their marks.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
 - where it tries claims ``verdicts(records)``, which verdicts.py makes a page of.
@@ -92,7 +93,7 @@ def resolved(run: dict):
 
 def is_program(run: dict) -> bool:
     """Whether a run calls a program and trains no recipe."""
-    return Path(run['recipe']).parts[0] == 'benchmarks'
+    return Path(run['recipe']).parts[0] in ('benchmarks', 'tools')
 
 
 def key_of(run: dict) -> str:
@@ -187,8 +188,7 @@ def work(folder: Path, run: dict) -> None:
     start = time.monotonic()
     try:
         if is_program(run):
-            options = [part for option in run['changes'].items() for part in flat(option)]
-            program(run['recipe'], *options, '--seed', seed, '--json', folder / 'measured.json')
+            program(run['recipe'], *options(run, folder), '--seed', seed)
         else:
             places = [folder / 'recipe.py', '--work-dir', folder]
             program('tools/train.py', *places, '--resume', '--seed', seed)
@@ -203,10 +203,20 @@ def work(folder: Path, run: dict) -> None:
         program('tools/evaluate.py', checkpoint, '--out', folder / 'scores.json', *evaluate)
 
 
-def flat(option: tuple[str, list]) -> list:
-    """An option's name and its values."""
-    name, values = option
-    return [name, *values]
+def options(run: dict, folder: Path) -> list[str]:
+    """The arguments of a program; a name without a hyphen is that of a positional one."""
+    found = []
+    for name, values in run['changes'].items():
+        found += [name] if name.startswith('-') else []
+        found += [placed(str(value), folder) for value in values]
+    return found
+
+
+def placed(text: str, folder: Path) -> str:
+    """A text with the places of a work directory in it."""
+    return text.replace('{out}', str(folder / 'measured.json')).replace(
+        '{work}', str(folder.parent.parent)
+    )
 
 
 def minutes_of(folder: Path) -> float:
@@ -224,7 +234,7 @@ def start(run: dict, places: Places) -> Job:
     folder.mkdir(parents=True, exist_ok=True)
     if not is_program(run):
         text = resolved(run).pretty_text.replace('{data}', str(places.data))
-        write_whole(folder / 'recipe.py', text)
+        write_whole(folder / 'recipe.py', placed(text, folder))
     process = SERVER.Process(target=work, args=(folder, run))
     process.start()
     return Job(run, key, folder, commit(), process)

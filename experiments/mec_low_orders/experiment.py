@@ -14,6 +14,7 @@ DISTORTION = 1.0
 def runs(records: list[dict], seeds: int) -> list[dict]:
     """The benchmark, which trains a network first, once a seed."""
     changes = {'--config': ['configs/mec/fast_r18s_1xb64_50e_digits.py'], '--rows': [64, 256]}
+    changes['--json'] = ['{out}']
     common = dict(
         label=dict(program='low orders', epochs=50),
         recipe='benchmarks/low_orders.py',

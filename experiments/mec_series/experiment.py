@@ -14,7 +14,7 @@ EXACT = ('slogdet', 'eigvalsh', 'SVD', 'eigvals')
 def runs(records: list[dict], seeds: int) -> list[dict]:
     """The benchmark, once a seed."""
     label = dict(program='series', epochs=1)
-    changes = {'--sizes': [*SIZES], '--distortions': [0.06]}
+    changes = {'--sizes': [*SIZES], '--distortions': [0.06], '--json': ['{out}']}
     common = dict(label=label, recipe='benchmarks/series.py', changes=changes)
     return [dict(common, seed=seed) for seed in range(seeds)]
 
