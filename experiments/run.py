@@ -42,13 +42,6 @@ from types import ModuleType
 
 # Runs share the machine by processes. torch reads this when it is imported.
 os.environ['OMP_NUM_THREADS'] = '1'
-# glibc gives large tensors back to the system when they are freed, and each page of the next one
-# then costs a fault. The processes of runs keep their memory, in large pages: a step of a small
-# network takes about 0.7 times as long.
-KEPT = {'hugetlb': 1, 'mmap_threshold': 1 << 32, 'trim_threshold': 1 << 33, 'top_pad': 1 << 28}
-os.environ.setdefault(
-    'GLIBC_TUNABLES', ':'.join(f'glibc.malloc.{name}={value}' for name, value in KEPT.items())
-)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / 'experiments')]

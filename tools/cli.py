@@ -1,6 +1,7 @@
 """What the tools share."""
 
 import argparse
+import ctypes
 import os
 import signal
 import subprocess
@@ -21,8 +22,25 @@ SECONDS_TO_SAVE = 30
 # time on a busy one (benchmarks/speed/threads.py). libgomp reads the variable when torch is
 # imported, which tools do after this module.
 os.environ.setdefault('GOMP_SPINCOUNT', '6000')
+# What glibc's mallopt is told by keep_memory, by the numbers of malloc.h: M_MMAP_MAX, so that large
+# blocks are no mappings of their own, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes.
+KEPT_MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 # Environment variables with the command that runs a tool, if one does, and an example of it.
 COMMAND, EXAMPLE = 'MMENTROPY_COMMAND', 'MMENTROPY_EXAMPLE'
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, where its C library is glibc.
+
+    Otherwise large tensors are given back to the system when they are freed, and each page of the
+    next one costs a fault, which took a third of a small network's step
+    (benchmarks/speed/kept_memory.py). Variables with which a user sets this are respected.
+    """
+    set_by_user = [name for name in os.environ if name.startswith(('MALLOC_', 'GLIBC_TUNABLES'))]
+    if sys.platform == 'linux' and not set_by_user:
+        mallopt = getattr(ctypes.CDLL(None), 'mallopt', lambda *_: 0)
+        for parameter, value in KEPT_MEMORY.items():
+            mallopt(parameter, value)
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,7 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from cli import checkpoint_parser, errors_in_one_line, leave_with_launcher, read_config
+from cli import (
+    checkpoint_parser,
+    errors_in_one_line,
+    keep_memory,
+    leave_with_launcher,
+    read_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +47,7 @@ from mmentropy.evaluation.progress import show_progress
 
 
 def main() -> None:
+    keep_memory()
     args = parse_args()
     show_progress()
     if args.launcher == 'pytorch':

@@ -6,7 +6,14 @@ python tools/evaluate.py CHECKPOINT --protocols knn,linear --random
 import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
-from cli import checkpoint_parser, errors_in_one_line, leave_with_launcher, read_config, score_table
+from cli import (
+    checkpoint_parser,
+    errors_in_one_line,
+    keep_memory,
+    leave_with_launcher,
+    read_config,
+    score_table,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,6 +56,7 @@ from mmentropy.weights.stored_config import chosen_config
 
 
 def main() -> None:
+    keep_memory()
     args = parse_args()
     if args.launcher == 'pytorch':
         leave_with_launcher()

@@ -5,7 +5,7 @@ mmentropy pretrain PHOTOS --method mec --minutes 5
 
 import argparse
 
-from cli import Parser, errors_in_one_line
+from cli import Parser, errors_in_one_line, keep_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +38,7 @@ from mmentropy.evaluation.progress import show_progress
 
 
 def main() -> None:
+    keep_memory()
     show_progress()
     mmentropy.pretrain(**vars(parse_args()))
 

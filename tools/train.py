@@ -8,6 +8,7 @@ from cli import (
     commit,
     config_path,
     errors_in_one_line,
+    keep_memory,
     leave_with_launcher,
     read_config,
     traceback_in,
@@ -196,6 +197,7 @@ def show_plan(cfg: Config, weights: str | None, settings: str | None) -> None:
 # torchrun shows the traceback of the first rank that failed.
 @record
 def main() -> None:
+    keep_memory()
     args = parse_args()
     if args.launcher == 'pytorch':
         leave_with_launcher()

@@ -1,6 +1,7 @@
 """The command ``mmentropy``, and what the hosts find in the package."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -72,3 +73,36 @@ def test_threads_wait_briefly_unless_the_user_says_otherwise(told, found):
         text=True,
     )
     assert done.stdout.split() == [found, 'False']
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='it is about glibc')
+@pytest.mark.parametrize('told, kept', [({}, True), ({'MALLOC_ARENA_MAX': '4'}, False)])
+def test_memory_is_kept_unless_the_user_says_otherwise(told, kept):
+    """Large blocks are taken, used and freed: no page is asked for twice."""
+    code = """
+import cli, ctypes, resource
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+
+def use():
+    block = libc.malloc(40_000_000)
+    ctypes.memset(block, 1, 40_000_000)
+    libc.free(block)
+
+cli.keep_memory()
+use()
+before = resource.getrusage(0).ru_minflt
+use()
+print(resource.getrusage(0).ru_minflt - before)
+"""
+    others = {name: v for name, v in os.environ.items() if not name.startswith(('MALLOC', 'GLIBC'))}
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=REPOSITORY / 'tools',
+        env=others | told,
+        capture_output=True,
+        text=True,
+    )
+    # A block of 40 MB has 9,766 pages.
+    assert (int(done.stdout) < 1000) == kept, done.stdout + done.stderr
