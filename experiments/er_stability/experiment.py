@@ -19,7 +19,7 @@ FACTORS = {
     'BYOL': 1.0,
     'BYOL+ER': 9.0,
     'DINO': 3.0,
-    'DINO+ER': 3.0,
+    'DINO+ER': 9.0,
     'SimCLR': 9.0,
     'SimCLR+ER': 9.0,
 }
