@@ -86,19 +86,24 @@ def narrow(model: dict) -> dict:
     }
 
 
-def setting_runs(settings: dict[str, tuple[str, float, dict]], epochs: int, seeds: int) -> list:
+def setting_runs(
+    settings: dict[str, tuple[str, float, dict]], epochs: int, seeds: int, held_out: bool = False
+) -> list[dict]:
     """Runs that compare settings, a seed of all after the other.
 
     Args:
         settings: recipe, factor on its learning rate and changes, by what tables call a setting.
+        epochs: the length of training.
+        seeds: how many.
+        held_out: as of :func:`data`; then there is kNN only, which chooses.
     """
     return [
         dict(
             label=dict(setting=name, epochs=epochs),
             recipe=recipe,
-            changes=budget(recipe, epochs, factor) | changes,
+            changes=budget(recipe, epochs, factor, held_out) | changes,
             seed=seed,
-            evaluate=['--protocols', 'knn,linear'],
+            evaluate=['--protocols', 'knn' if held_out else 'knn,linear'],
         )
         for seed in range(seeds)
         for name, (recipe, factor, changes) in settings.items()

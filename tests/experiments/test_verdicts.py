@@ -18,7 +18,9 @@ def test_page_is_that_of_the_results(verdicts):
     assert rows and {row[3].strip() for row in rows} <= {*verdicts.VERDICTS}
 
 
-@pytest.mark.parametrize('name', ['mec_orders', 'mec_regulariser', 'er_stability'])
+@pytest.mark.parametrize(
+    'name', ['mec_orders', 'mec_regulariser', 'er_stability', 'cifar10_causes']
+)
 def test_learning_rates_are_those_of_the_search(name):
     runner = experiment_modules.runner()
     table, experiment = runner.load('cifar10_table'), runner.load(name)
