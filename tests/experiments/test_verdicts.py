@@ -19,7 +19,7 @@ def test_page_is_that_of_the_results(verdicts):
 
 
 @pytest.mark.parametrize(
-    'name', ['mec_orders', 'mec_regulariser', 'er_stability', 'cifar10_causes']
+    'name', ['mec_orders', 'mec_regulariser', 'er_stability', 'cifar10_causes', 'cifar10_record']
 )
 def test_learning_rates_are_those_of_the_search(name):
     runner = experiment_modules.runner()
