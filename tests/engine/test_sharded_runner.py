@@ -129,21 +129,21 @@ def test_a_resumed_run_ends_as_the_whole_one(tmp_path):
 
 def shares(folder, rank, world):
     """What a rank has of a network and of its average, and features from before training."""
-    runner = ShardedRunner.from_cfg(config_of(folder / 'run', rank, 'vit'))
     whole = Runner.from_cfg(config_of(folder / 'ddp', rank, 'vit')).model.module
     whole.init_weights()
+    runner = ShardedRunner.from_cfg(config_of(folder / 'run', rank, 'vit'))
     images = torch.rand(2 + rank, 3, 8, 8)
     features = [model.eval().backbone(images)[0] for model in (runner.model, whole)]
     torch.testing.assert_close(*features)
-    # The first iteration comes after that.
-    trained_runner, _ = trained(ShardedRunner, config_of(folder / 'after', rank, 'vit'))
-    state = trained_runner.optim_wrapper.optimizer.state.values()
-    parameters = [*trained_runner.model.parameters()]
+    # The first iteration comes after the backbone was called alone.
+    runner.train()
+    state = runner.optim_wrapper.optimizer.state.values()
+    parameters = [*runner.model.parameters()]
     assert all(isinstance(p, DTensor) for p in parameters)
     moments = [value for entry in state for value in entry.values() if value.dim()]
     assert all(isinstance(value, DTensor) for value in moments)
     with pytest.raises(ValueError, match='exact accumulation does not work with a ShardedRunner'):
-        accumulate_exactly(trained_runner.model, 2)
+        accumulate_exactly(runner.model, 2)
     return [
         sum(x.to_local().numel() for x in found) / sum(x.numel() for x in found)
         for found in (parameters, moments)
