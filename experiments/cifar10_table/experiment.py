@@ -7,7 +7,7 @@ import cifar10
 import comparisons
 from comparisons import SCORES, accuracies, difference, spread
 from mmengine.config import Config
-from monitored import alarms_table, correlations_table, monitored
+from monitor_records import alarms_table, correlations_table, monitored
 
 from mmentropy.weights.export import export_backbone
 
@@ -281,6 +281,8 @@ def verdicts(records: list[dict]) -> list[dict]:
         if first not in found or second not in found:
             continue
         both = [[accuracies(found[m], score) for m in (first, second)] for score in SCORES]
+        if None in [comparisons.compared(*pair) for pair in both]:
+            continue
         numbers = ', '.join(
             f'{name.removesuffix(", %")} {difference(*pair)}'
             for name, pair in zip(SCORES.values(), both)

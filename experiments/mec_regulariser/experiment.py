@@ -1,7 +1,7 @@
 """MEC added to the losses of SimSiam and SimCLR on CIFAR-10."""
 
 import cifar10
-from comparisons import SCORES, accuracies, difference, settings_table, verdict
+from comparisons import SCORES, accuracies, compared, difference, settings_table, verdict
 
 RECIPE = 'configs/baselines/{}_fast_r18s_1xb256_10e_cifar10.py'
 EPOCHS = 3
@@ -46,9 +46,9 @@ def verdicts(records: list[dict]) -> list[dict]:
     found = []
     for name, setting in WITH_MEC.items():
         both = [[r for r in records if r['setting'] == s] for s in (setting, name)]
-        if not all(both):
-            continue
         pairs = [tuple(accuracies(rows, score) for rows in both) for score in SCORES]
+        if None in [compared(*pair) for pair in pairs]:
+            continue
         numbers = ', '.join(
             f'{title.removesuffix(", %")} {difference(*pair)}'
             for title, pair in zip(SCORES.values(), pairs)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cifar10
 from comparisons import accuracies, difference, settings_table, verdict
-from monitored import monitored
+from monitor_records import monitored
 
 from mmentropy.engine.collapse_alarms import DEAD_TARGETS
 

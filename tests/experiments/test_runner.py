@@ -168,12 +168,21 @@ def test_page_is_that_of_the_results(runner, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
-def test_smoke(name):
-    done = python(REPOSITORY / 'experiments/run.py', name, '--smoke', '--cores', '1')
+def test_smoke(runner, name, capsys):
+    readme = REPOSITORY / 'experiments' / name / 'README.md'
+    failed = runner.smoke(runner.load(name), readme, 1)
+    printed = capsys.readouterr()
+    assert failed == 0, printed.err[-2000:]
+    last = printed.out.splitlines()[-1].split(',')[0].split()
+    assert int(last[0]) == int(last[2]) >= (1 if name in ALONE else 2), printed.out
+
+
+@pytest.mark.slow
+def test_smoke_by_its_command():
+    command = [REPOSITORY / 'experiments/run.py', 'mec_series', '--smoke', '--cores', '1']
+    done = python(*command)
     assert done.returncode == 0, done.stderr[-2000:]
-    last = done.stdout.splitlines()[-1].split(',')[0].split()
-    least = 1 if name in ALONE else 2
-    assert int(last[0]) == int(last[2]) >= least, done.stdout
+    assert done.stdout.splitlines()[-1].startswith('1 of 1 runs are done')
 
 
 @pytest.mark.slow

@@ -20,11 +20,11 @@ BOUNDS = dict(
 
 
 @pytest.fixture(scope='module')
-def monitored():
+def records_of():
     experiment_modules.runner()
-    import monitored
+    import monitor_records
 
-    return monitored
+    return monitor_records
 
 
 def curves(seed):
@@ -40,7 +40,7 @@ def curves(seed):
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_a_level_is_below_its_bound_exactly_where_the_alarm_is_given(monitored, seed, tmp_path):
+def test_a_level_is_below_its_bound_exactly_where_the_alarm_is_given(records_of, seed, tmp_path):
     name = 'monitor_train/projector'
     metrics = curves(seed)
     steps = [*range(13)]
@@ -49,18 +49,18 @@ def test_a_level_is_below_its_bound_exactly_where_the_alarm_is_given(monitored, 
     alarms = collapse_alarms.Alarms()
     for step in steps:
         alarms.look(name, {key: values[step] for key, values in metrics.items()}, WIDTH)
-    lowest = monitored.lowest(run)
+    lowest = records_of.lowest(run)
     for sign, (kind, bound) in BOUNDS.items():
         assert (lowest[sign] < bound) == (f'projector {kind}' in alarms.reported), sign
 
 
-def test_the_chance_gives_every_alarm_and_leaves_every_other(monitored):
+def test_the_chance_gives_every_alarm_and_leaves_every_other(records_of):
     """The test above would prove nothing if all or none were given."""
     for sign, (_, bound) in BOUNDS.items():
         key = 'head0_target_entropy' if sign == 'target_entropy' else sign
         zero = point_entropy(WIDTH) if sign == 'entropy' else 0.0
         levels = [
-            monitored.sustained([value - zero for value in curves(seed)[key]]) for seed in range(8)
+            records_of.sustained([value - zero for value in curves(seed)[key]]) for seed in range(8)
         ]
         assert min(levels) < bound <= max(levels), sign
 
@@ -71,7 +71,7 @@ def record(rankme, knn, std=0.5, alarms=()):
     return dict(metrics=metrics, scores=scores, lowest=dict(feature_std=std), alarms=[*alarms])
 
 
-def test_methods_are_ranked_by_means_over_seeds(monitored):
+def test_methods_are_ranked_by_means_over_seeds(records_of):
     runs = dict(
         a=[record(1.0, 9.0), record(5.0, 9.0)],
         b=[record(2.0, 10.0)],
@@ -80,14 +80,14 @@ def test_methods_are_ranked_by_means_over_seeds(monitored):
     )
     # Means 3, 2, 4, 8 have the ranks 2, 1, 3, 4, and the accuracies 1, 2, 4, 3. Of all
     # 24 orders 18 have a Kendall's tau at least as far from 0 as theirs, which is 1/3.
-    assert '| rankme | +0.60 (0.75) |' in monitored.correlations_table(runs)
-    assert '| alpha_req | the same in all |' in monitored.correlations_table(runs)
-    assert 'Fewer than three' in monitored.correlations_table(dict(a=runs['a']))
+    assert '| rankme | +0.60 (0.75) |' in records_of.correlations_table(runs)
+    assert '| alpha_req | the same in all |' in records_of.correlations_table(runs)
+    assert 'Fewer than three' in records_of.correlations_table(dict(a=runs['a']))
 
 
-def test_the_nearest_of_the_seeds_is_told(monitored):
+def test_the_nearest_of_the_seeds_is_told(records_of):
     given = [[120, 'total collapse: feature_std']]
     runs = dict(a=[record(1.0, 9.0, 0.5), record(1.0, 9.0, 0.25, given)])
-    lines = monitored.alarms_table(runs).splitlines()
+    lines = records_of.alarms_table(runs).splitlines()
     cells = [cell.strip() for cell in lines[-1].split('|')[1:-1]]
     assert cells == ['a', '', '', '', '0.25', '', '', 'total collapse at 120']
