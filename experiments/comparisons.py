@@ -18,8 +18,8 @@ def accuracies(records: Iterable[dict], score: str) -> dict[int, float]:
     return {r['seed']: r['scores']['checkpoint'][score] for r in records if 'scores' in r}
 
 
-def compared(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, int] | None:
-    """Mean, standard error and number of differences, first less second, of seeds in common.
+def compared(first: dict[int, float], second: dict[int, float]) -> tuple[float, float] | None:
+    """Mean and standard error of differences, first less second, of seeds in common.
 
     They are paired: runs of one seed see the images in the same order. None if there are fewer than
     two.
@@ -28,7 +28,7 @@ def compared(first: dict[int, float], second: dict[int, float]) -> tuple[float, 
     if len(seeds) < 2:
         return None
     differences = [first[seed] - second[seed] for seed in seeds]
-    return mean(differences), stdev(differences) / math.sqrt(len(seeds)), len(seeds)
+    return mean(differences), stdev(differences) / math.sqrt(len(seeds))
 
 
 def difference(first: dict[int, float], second: dict[int, float]) -> str:
@@ -36,9 +36,20 @@ def difference(first: dict[int, float], second: dict[int, float]) -> str:
     found = compared(first, second)
     if found is None:
         return 'not enough seeds'
-    value, error, _ = found
+    value, error = found
     told = f'{value:+.1f} ± {error:.1f}'
     return f'draw ({told})' if abs(value) <= 2 * error else told
+
+
+def differences(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
+    """The differences of a pair for each of SCORES."""
+    names = [title.removesuffix(', %') for title in SCORES.values()]
+    return ', '.join(f'{name} {difference(*pair)}' for name, pair in zip(names, pairs))
+
+
+def gained(gain: dict[int, float]) -> str:
+    """A gain, or a loss, with its standard error."""
+    return difference(gain, dict.fromkeys(gain, 0.0))
 
 
 def verdict(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
@@ -50,9 +61,9 @@ def verdict(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
     found = [compared(*pair) for pair in pairs]
     if not found or None in found:
         return 'undecided'
-    if all(value > 2 * error for value, error, _ in found):
+    if all(value > 2 * error for value, error in found):
         return 'confirmed'
-    return 'refuted' if all(value < -2 * error for value, error, _ in found) else 'undecided'
+    return 'refuted' if all(value < -2 * error for value, error in found) else 'undecided'
 
 
 def saves(gain_with: dict[int, float], gain_without: dict[int, float]) -> str:

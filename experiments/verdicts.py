@@ -9,7 +9,6 @@ An experiment that tries a claim has ``verdicts(records)``: dicts with ``claim``
 import run
 
 PAGE = run.ROOT / 'docs/understand/verdicts.md'
-VERDICTS = ('confirmed', 'refuted', 'undecided')
 
 
 def table() -> str:

@@ -22,8 +22,9 @@ SECONDS_TO_SAVE = 30
 # time on a busy one (benchmarks/speed/threads.py). libgomp reads the variable when torch is
 # imported, which tools do after this module.
 os.environ.setdefault('GOMP_SPINCOUNT', '6000')
-# What glibc's mallopt is told by keep_memory, by the numbers of malloc.h: M_MMAP_MAX, so that large
-# blocks are no mappings of their own, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes.
+# keep_memory sets these parameters of glibc's mallopt, which have these numbers in malloc.h:
+# M_MMAP_MAX, at 0 of which large blocks are no mappings of their own, and M_TRIM_THRESHOLD and
+# M_TOP_PAD, in bytes.
 KEPT_MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 # Environment variables with the command that runs a tool, if one does, and an example of it.
 COMMAND, EXAMPLE = 'MMENTROPY_COMMAND', 'MMENTROPY_EXAMPLE'

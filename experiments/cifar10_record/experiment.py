@@ -8,7 +8,7 @@ import cifar10
 from comparisons import accuracies, spread
 
 RECIPE = 'configs/er/er_simclr_fast_r18s_1xb256_10e_cifar10.py'
-# What the search of experiments/cifar10_table found best, a factor on the recipe's rate.
+# The search of experiments/cifar10_table found these factors on the recipe's rate to be the best.
 FACTORS = {'SimCLR+ER': 9.0}
 LENGTHS = (3, 10, 30)
 TARGET = 90.0

@@ -280,19 +280,15 @@ def verdicts(records: list[dict]) -> list[dict]:
     for first, second in PAIRS.items():
         if first not in found or second not in found:
             continue
-        both = [[accuracies(found[m], score) for m in (first, second)] for score in SCORES]
-        if None in [comparisons.compared(*pair) for pair in both]:
+        pairs = [tuple(accuracies(found[m], score) for m in (first, second)) for score in SCORES]
+        if None in [comparisons.compared(*pair) for pair in pairs]:
             continue
-        numbers = ', '.join(
-            f'{name.removesuffix(", %")} {difference(*pair)}'
-            for name, pair in zip(SCORES.values(), both)
-        )
         told.append(
             dict(
                 claim=f'{first} is better than {second}',
                 source=SOURCES[first],
-                verdict=comparisons.verdict([tuple(pair) for pair in both]),
-                numbers=f'{numbers} points after {EPOCHS} epochs',
+                verdict=comparisons.verdict(pairs),
+                numbers=f'{comparisons.differences(pairs)} points after {EPOCHS} epochs',
             )
         )
     return told

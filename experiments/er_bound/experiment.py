@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from comparisons import compared, difference, saves
+from comparisons import compared, gained, saves
 from mmengine.config import Config
 from torch import Tensor
 
@@ -294,9 +294,6 @@ def stability_verdicts(records: list[dict]) -> list[dict]:
         before, after = accuracy(method, *from_), accuracy(method, *to)
         return {seed: after[seed] - before[seed] for seed in before.keys() & after.keys()}
 
-    def told(gain: dict[int, float]) -> str:
-        return difference(gain, dict.fromkeys(gain, 0.0))
-
     ends = {
         'at a small batch': [(batch, None) for batch in BATCHES],
         'with a fast EMA': [(None, ema) for ema in MOMENTA],
@@ -311,7 +308,8 @@ def stability_verdicts(records: list[dict]) -> list[dict]:
                         claim=f'With ER {TITLES[plain]} loses less {where}',
                         source='arXiv 2307.10907, table 2',
                         verdict=saves(*pair),
-                        numbers=f'Digits, kNN {told(pair[1])} without ER, {told(pair[0])} with it',
+                        numbers=f'Digits, kNN {gained(pair[1])} without ER, '
+                        f'{gained(pair[0])} with it',
                     )
                 )
     return found

@@ -1,11 +1,11 @@
 """MEC on CIFAR-10 with one to four terms, other batches, and without its averaged network."""
 
 import cifar10
-from comparisons import accuracies, compared, settings_table, verdict
+from comparisons import accuracies, difference, settings_table, verdict
 
 RECIPE = 'configs/mec/fast_r18s_1xb256_10e_cifar10.py'
 EPOCHS = 3
-# What the search of experiments/cifar10_table found best, a factor on the recipe's rate.
+# The search of experiments/cifar10_table found these factors on the recipe's rate to be the best.
 FACTORS = {'MEC': 3.0}
 RATE = FACTORS['MEC']
 ORDERS = {f'order {n}': {'model.head.loss.taylor_order': n} for n in (1, 2, 3, 4)}
@@ -66,26 +66,21 @@ def verdicts(records: list[dict]) -> list[dict]:
             source='arXiv 2210.11464, table 5e',
             verdict=verdict([(whole, found) for found in lower.values()]),
             numbers='order 4 less '
-            + ', '.join(f'{name}: {told(whole, found)}' for name, found in lower.items()),
+            + ', '.join(f'{name}: {difference(whole, found)}' for name, found in lower.items()),
         ),
         dict(
             claim='MEC is robust to the batch (69.5 at 128, 70.6 at 1,024)',
             source='arXiv 2210.11464, table 5b',
             verdict=verdict([loses_at_most(records, name, ROBUST) for name in settings]),
             numbers=', '.join(
-                f'{name} less batch 256: {told(linear(records, name), whole)}' for name in settings
+                f'{name} less batch 256: {difference(linear(records, name), whole)}'
+                for name in settings
             ),
         ),
         dict(
             claim='MEC needs no EMA (69.0 without, 70.6 with 0.996)',
             source='arXiv 2210.11464, table 5d',
             verdict=verdict([loses_at_most(records, WITHOUT_EMA, ROBUST)]),
-            numbers=f'without less with: {told(linear(records, WITHOUT_EMA), whole)}',
+            numbers=f'without less with: {difference(linear(records, WITHOUT_EMA), whole)}',
         ),
     ]
-
-
-def told(first: dict[int, float], second: dict[int, float]) -> str:
-    """A difference with its standard error."""
-    found = compared(first, second)
-    return f'{found[0]:+.1f} ± {found[1]:.1f}' if found else 'not enough seeds'

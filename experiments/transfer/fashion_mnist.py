@@ -1,13 +1,8 @@
 """Fashion-MNIST as colour images of 32 x 32 pixels, for backbones that were trained on CIFAR-10."""
 
-root = 'data/fashion_mnist'
-pipeline = [
-    dict(type='NumpyToPIL'),
-    dict(type='torchvision/Grayscale', num_output_channels=3),
-    dict(type='torchvision/Resize', size=(32, 32)),
-    dict(type='PackInputs'),
-]
+_base_ = 'digits.py'
+fashion = dict(_delete_=True, type='LocalFashionMNIST', data_root='data/fashion_mnist')
 eval_datasets = dict(
-    train=dict(type='LocalFashionMNIST', data_root=root, split='train', pipeline=pipeline),
-    test=dict(type='LocalFashionMNIST', data_root=root, split='test', pipeline=pipeline),
+    train=dict(fashion, split='train', pipeline=_base_.pipeline),
+    test=dict(fashion, split='test', pipeline=_base_.pipeline),
 )
