@@ -44,8 +44,13 @@ def test_a_level_is_below_its_bound_exactly_where_the_alarm_is_given(records_of,
     name = 'monitor_train/projector'
     metrics = curves(seed)
     steps = [*range(13)]
-    run = Run(tmp_path, 'a run', widths=dict(projector=WIDTH))
+    run = Run(tmp_path, 'a run', widths=dict(backbone=WIDTH, projector=WIDTH))
     run.curves = {f'{name}/{key}': (steps, values) for key, values in metrics.items()}
+    # The other part of the network stays as it began.
+    run.curves |= {
+        f'monitor/backbone/{key}': (steps, values[:1] * len(steps))
+        for key, values in metrics.items()
+    }
     alarms = collapse_alarms.Alarms()
     for step in steps:
         alarms.look(name, {key: values[step] for key, values in metrics.items()}, WIDTH)
