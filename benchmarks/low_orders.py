@@ -195,6 +195,8 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--json', type=Path, help='also write all numbers to this file')
     args = parser.parse_args()
+    if args.json and not args.json.absolute().parent.is_dir():
+        parser.error(f'--json: no folder {args.json.parent}')
     if args.checkpoint and not Path(args.checkpoint).is_file():
         parser.error(f'checkpoint {args.checkpoint} does not exist')
     torch.set_num_threads(args.threads)

@@ -207,6 +207,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', type=Path, help='also write all numbers to this file')
     args = parser.parse_args()
+    if args.json and not args.json.absolute().parent.is_dir():
+        parser.error(f'--json: no folder {args.json.parent}')
     torch.set_num_threads(args.threads)
     print(f'{machine()}; seed {args.seed}\n', flush=True)
     found: dict[str, list[dict]] = dict(errors=[], times=[])
