@@ -13,13 +13,15 @@ An experiment is a folder with README.md and experiment.py, which has
   from it by their dotted names, in which {data} stands for the folder of images, ``evaluate`` the
   arguments of tools/evaluate.py if it is evaluated. A run without ``changes`` waits for results of
   others. The recipe may also be a program of benchmarks/ or tools/, and ``changes`` the values of
-  its options by their names. There {out} stands for the file measured.json of the work directory,
-  and, as in a config, {work} for the folder of the work directories of all experiments.
+  its options by their names. There {out} stands for the file measured.json of the work directory.
+  Places in a config or an option are relative to the repository.
 - ``page(records)``: the generated parts of README.md by the names of their marks.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
 - where it tries claims ``verdicts(records)``, which verdicts.py makes a page of.
 - where needed ``measured(run, folder)``, further fields of the record of a run from its work
-  directory, and ``draw(records, folder)``, which draws the figures of the page into a folder.
+  directory, ``files(run, folder)``, which writes files that are to be kept into the work directory
+  and returns their places there by those beside README.md, and ``draw(records, folder)``, which
+  draws the figures of the page into a folder.
 """
 
 import argparse
@@ -180,6 +182,7 @@ def work(folder: Path, run: dict) -> None:
     log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
+    os.chdir(ROOT)
     sys.path.insert(0, str(ROOT / 'tools'))
     from cli import leave_with_launcher
 
@@ -208,15 +211,8 @@ def options(run: dict, folder: Path) -> list[str]:
     found = []
     for name, values in run['changes'].items():
         found += [name] if name.startswith('-') else []
-        found += [placed(str(value), folder) for value in values]
+        found += [str(value).replace('{out}', str(folder / 'measured.json')) for value in values]
     return found
-
-
-def placed(text: str, folder: Path) -> str:
-    """A text with the places of a work directory in it."""
-    return text.replace('{out}', str(folder / 'measured.json')).replace(
-        '{work}', str(folder.parent.parent)
-    )
 
 
 def minutes_of(folder: Path) -> float:
@@ -234,7 +230,7 @@ def start(run: dict, places: Places) -> Job:
     folder.mkdir(parents=True, exist_ok=True)
     if not is_program(run):
         text = resolved(run).pretty_text.replace('{data}', str(places.data))
-        write_whole(folder / 'recipe.py', placed(text, folder))
+        write_whole(folder / 'recipe.py', text)
     process = SERVER.Process(target=work, args=(folder, run))
     process.start()
     return Job(run, key, folder, commit(), process)
@@ -260,6 +256,17 @@ def record_of(job: Job, experiment: ModuleType) -> dict:
     if scores.exists():
         record['scores'] = json.loads(scores.read_text())
     return record | getattr(experiment, 'measured', lambda *_: {})(job.run, job.folder)
+
+
+def keep_files(job: Job, experiment: ModuleType, places: Places) -> None:
+    """Copy what an experiment keeps of a run, other than its record, beside the page."""
+    from mmentropy.weights.files import put_whole
+
+    found = getattr(experiment, 'files', lambda *_: {})(job.run, job.folder)
+    for name, file in found.items():
+        path = places.page / name
+        path.parent.mkdir(exist_ok=True)
+        put_whole(file.read_bytes(), path)
 
 
 def keep(record: dict, places: Places) -> None:
@@ -288,6 +295,8 @@ def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
         print(f'error: {job.folder}/log.txt: {lines[-1]}', file=sys.stderr, flush=True)
         return False
     record = record_of(job, experiment)
+    if 'diverged' not in record:
+        keep_files(job, experiment, places)
     keep(record, places)
     write_pages(experiment, places)
     shutil.rmtree(job.folder)

@@ -5,11 +5,13 @@ from statistics import mean
 
 import cifar10
 import comparisons
+import torch
+from cifar10 import ROOT
 from comparisons import SCORES, accuracies, difference, spread
 from mmengine.config import Config
 from monitor_records import alarms_table, correlations_table, monitored
 
-from mmentropy.weights.export import export_backbone
+from mmentropy.weights.backbone import backbone_state_dict
 
 NAME = '{}fast_r18s_1xb256_10e_cifar10'
 # The methods and the folder and prefix of their recipes.
@@ -147,15 +149,22 @@ def smoke(run: dict) -> dict | None:
 
 
 def measured(run: dict, folder: Path) -> dict:
-    """What the monitor found in a run of the table; its backbone is kept beside the folder."""
-    label = run['label']
-    if label['stage'] != 'table':
+    """What the monitor found in a run of the table."""
+    watched = run['label']['stage'] == 'table' and run['label']['method'] != SUPERVISED
+    return monitored(folder) if watched else {}
+
+
+def files(run: dict, folder: Path) -> dict[str, Path]:
+    """The backbone of a run of the table, in half precision, with its config."""
+    if run['label']['stage'] != 'table':
         return {}
-    name = f'{label["method"].replace(" ", "-")}_seed{run["seed"]}.pth'
-    checkpoint = Path((folder / 'last_checkpoint').read_text().strip())
-    (folder.parent / 'backbones').mkdir(exist_ok=True)
-    export_backbone(checkpoint, 'mmpretrain', folder.parent / 'backbones' / name)
-    return {} if label['method'] == SUPERVISED else monitored(folder)
+    state = backbone_state_dict((folder / 'last_checkpoint').read_text().strip())
+    cfg = Config.fromfile(ROOT / run['recipe'])
+    cfg.merge_from_dict(run['changes'])
+    backbone = {f'backbone.{k}': v.half() if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(dict(state_dict=backbone, meta=dict(cfg=cfg.pretty_text)), folder / 'backbone.pth')
+    method = run['label']['method'].replace(' ', '-')
+    return {f'backbones/{method}_seed{run["seed"]}.pth': folder / 'backbone.pth'}
 
 
 def held_out(records: list[dict], method: str) -> dict[str, float]:

@@ -19,7 +19,7 @@ PRECISIONS = {'bbox': 'box AP', 'segm': 'mask AP'}
 
 def backbone(method: str, seed: int) -> str:
     """The file that experiments/cifar10_table keeps of a run."""
-    return f'{{work}}/cifar10_table/backbones/{method}_seed{seed}.pth'
+    return f'experiments/cifar10_table/backbones/{method}_seed{seed}.pth'
 
 
 def classified(method: str, task: str, seed: int) -> dict:

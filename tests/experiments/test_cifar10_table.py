@@ -4,6 +4,9 @@ import statistics
 
 import experiment_modules
 import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
 
 @pytest.fixture(scope='module')
@@ -108,3 +111,19 @@ def test_page_says_how_many_seeds_there_are(table):
         'supervised': '1', 'MEC': '3', 'SimSiam': '2', 'random backbone': '1', 'raw pixels': '1'
     }  # fmt: skip
     assert '| MEC less SimSiam | +9.5 ± 0.5 | draw (+0.0 ± 0.0) | 2 |' in table.pairs(runs)
+
+
+def test_the_backbone_of_a_run_is_kept(table, tmp_path):
+    run = table.run('MoCo v3', 'table', '1', 1, [])
+    drawn = MODELS.build(Config.fromfile(table.ROOT / run['recipe']).model.backbone)
+    state = {f'backbone.{name}': value for name, value in drawn.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'epoch_10.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_10.pth'))
+    ((name, file),) = table.files(run, tmp_path).items()
+    assert name == 'backbones/MoCo-v3_seed1.pth'
+    kept = torch.load(file)
+    assert '{data}/train' in kept['meta']['cfg'] and str(table.ROOT) not in kept['meta']['cfg']
+    weight = kept['state_dict']['backbone.conv1.weight']
+    assert torch.equal(weight, drawn.conv1.weight.half())
+    # Runs of the search are not kept.
+    assert table.files(table.run('MoCo v3', 'search', '1', 1, []), tmp_path) == {}

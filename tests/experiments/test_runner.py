@@ -120,6 +120,14 @@ def test_a_run_that_fails_is_kept_and_said(runner, places, worked, capsys):
     assert [path.name for path in places.work.iterdir()] == ['0']
 
 
+def test_files_of_a_run_are_kept_beside_the_page(runner, places, worked):
+    some = experiment(lambda records, seeds: [a_run()])
+    some.files = lambda run, folder: {'backbones/MEC.pth': folder / 'log.txt'}
+    assert runner.run_all(some, places, 1, 1) == 0
+    assert (places.page / 'backbones/MEC.pth').read_text() == 'error: no room'
+    assert not any(places.work.iterdir())
+
+
 def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
     def stopped(sentinels):
         raise KeyboardInterrupt

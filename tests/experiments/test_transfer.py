@@ -34,7 +34,7 @@ def test_a_program_is_told_its_places(runner, transfer, tmp_path):
     run = transfer.classified('MEC', 'digits', 2)
     folder = tmp_path / 'transfer/a_run'
     found = runner.options(run, folder)
-    assert found[0] == f'{tmp_path}/cifar10_table/backbones/MEC_seed2.pth'
+    assert found[0] == 'experiments/cifar10_table/backbones/MEC_seed2.pth'
     assert found[-2:] == ['--out', f'{folder}/measured.json']
     assert runner.options(transfer.classified('supervised', 'digits', 0), folder)[-1] == '--random'
 
