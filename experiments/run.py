@@ -17,7 +17,7 @@ An experiment is a folder with README.md and experiment.py, which has
   Places in a config or an option are relative to the repository.
 - ``page(records)``: the generated parts of README.md by the names of their marks.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
-- where it tries claims ``verdicts(records)``, which verdicts.py makes a page of.
+- where it tries claims ``verdicts(records)``, which pages.py makes a page of.
 - where needed ``measured(run, folder)``, further fields of the record of a run from its work
   directory, ``files(run, folder)``, which writes files that are to be kept into the work directory
   and returns their places there by those beside README.md, and ``draw(records, folder)``, which

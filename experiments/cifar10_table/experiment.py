@@ -69,6 +69,8 @@ RATES = {'1/9': 1 / 9, '1/3': 1 / 3, '1': 1.0, '3': 3.0, '9': 9.0}
 MIDDLE = ('1/3', '1', '3')
 BEYOND = {'1/3': '1/9', '3': '9'}
 SEARCH_EPOCHS, EPOCHS = 3, 10
+# The backbones of these runs are kept, for experiments/transfer.
+KEPT = ('MEC', 'BYOL+ER', 'MinEnt', 'SimCLR', 'BYOL', SUPERVISED)
 # Five measurements an epoch, which see test images without their labels and change no training.
 MONITOR = dict(type='EntropyMonitorHook', interval=39)
 
@@ -156,14 +158,14 @@ def measured(run: dict, folder: Path) -> dict:
 
 def files(run: dict, folder: Path) -> dict[str, Path]:
     """The backbone of a run of the table, in half precision, with its config."""
-    if run['label']['stage'] != 'table':
+    method = run['label']['method']
+    if run['label']['stage'] != 'table' or method not in KEPT:
         return {}
     state = backbone_state_dict((folder / 'last_checkpoint').read_text().strip())
     cfg = Config.fromfile(ROOT / run['recipe'])
     cfg.merge_from_dict(run['changes'])
     backbone = {f'backbone.{k}': v.half() if v.is_floating_point() else v for k, v in state.items()}
     torch.save(dict(state_dict=backbone, meta=dict(cfg=cfg.pretty_text)), folder / 'backbone.pth')
-    method = run['label']['method'].replace(' ', '-')
     return {f'backbones/{method}_seed{run["seed"]}.pth': folder / 'backbone.pth'}
 
 
@@ -198,35 +200,49 @@ def rows(records: list[dict]) -> dict[str, list[dict]]:
     for key, name in FRAME.items():
         framed = [r for r in found[SUPERVISED] if key in r['scores']]
         found[name] = [dict(r, scores=dict(checkpoint=r['scores'][key])) for r in framed]
-        for r in found[name]:
-            r['minutes'] = 0.0
     return {name: found for name, found in found.items() if found}
 
 
+def ranked(found: dict[str, list[dict]]) -> list[str]:
+    """Names of rows, the best kNN first."""
+    return sorted(found, key=lambda name: -mean(accuracies(found[name], 'knn').values()))
+
+
+def cells(name: str, found: list[dict]) -> list[str]:
+    """Name, accuracies and minutes of a row; the frame of untrained rows took no training."""
+    scores = [spread([*accuracies(found, score).values()]) for score in SCORES]
+    minutes = '' if name in FRAME.values() else f'{mean(r["minutes"] for r in found):.0f}'
+    # Those of this package stand out.
+    added = name in METHODS and not METHODS[name].startswith('baselines/')
+    return [f'**{name}**' if added else name, *scores, minutes, f'{len(found)}']
+
+
+def results(records: list[dict], methods: list[str] | None = None) -> str:
+    """Accuracies, minutes and seeds of all methods or of some, beside the frame."""
+    frame = [SUPERVISED, *FRAME.values()]
+    found = {n: r for n, r in rows(records).items() if not methods or n in [*methods, *frame]}
+    lines = [f'| | {" | ".join(SCORES.values())} | minutes | seeds |', '|---' * 5 + '|']
+    lines += [f'| {" | ".join(cells(name, found[name]))} |' for name in ranked(found)]
+    return '\n'.join(lines)
+
+
 def table(records: list[dict]) -> str:
-    """Accuracies, minutes and seeds by row, the best kNN first."""
+    """The results of all methods with the differences from the best, the best kNN first."""
     found = rows(records)
     if not found:
         return 'No run of the table is done.'
-    order = sorted(found, key=lambda m: -mean(accuracies(found[m], 'knn').values()))
-    learned = [m for m in order if m in METHODS]
+    learned = [name for name in ranked(found) if name in METHODS]
     lines = [
-        f'| | {" | ".join(SCORES.values())} | kNN less the best | rate | minutes | seeds |',
-        '|---|' + '---|' * (len(SCORES) + 4),
+        f'| | {" | ".join(SCORES.values())} | minutes | seeds | kNN less the best | rate |',
+        '|---' * 7 + '|',
     ]
-    for name in order:
-        mine = {score: accuracies(found[name], score) for score in SCORES}
-        cells = [spread([*values.values()]) for values in mine.values()]
+    for name in ranked(found):
         less = ''
         if name in learned:
-            best = accuracies(found[learned[0]], 'knn')
-            less = 'the best' if name == learned[0] else difference(mine['knn'], best)
-        framed = name in FRAME.values()
-        rate = '' if framed else f'x {found[name][0]["rate"]}'
-        minutes = '' if framed else f'{mean(r["minutes"] for r in found[name]):.0f}'
-        lines.append(
-            f'| {name} | {" | ".join(cells)} | {less} | {rate} | {minutes} | {len(found[name])} |'
-        )
+            knn, best = (accuracies(found[n], 'knn') for n in (name, learned[0]))
+            less = 'the best' if name == learned[0] else difference(knn, best)
+        rate = '' if name in FRAME.values() else f'x {found[name][0]["rate"]}'
+        lines.append(f'| {" | ".join([*cells(name, found[name]), less, rate])} |')
     return '\n'.join(lines)
 
 

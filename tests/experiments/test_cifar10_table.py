@@ -97,7 +97,9 @@ def test_means_and_deviations_are_those_of_the_records(table):
     values = [50.0, 51.0, 55.0]
     runs = [record('MEC', 'table', seed, knn=v) for seed, v in enumerate(values)]
     mean, deviation = statistics.mean(values), statistics.stdev(values)
-    assert f'| MEC | {mean:.1f} ± {deviation:.1f} | 60.0 ± 0.0 | the best |' in table.table(runs)
+    row = f'| **MEC** | {mean:.1f} ± {deviation:.1f} | 60.0 ± 0.0 | 20 | 3 |'
+    assert f'{row} the best |' in table.table(runs)
+    assert row in table.results(runs).splitlines()
 
 
 def test_page_says_how_many_seeds_there_are(table):
@@ -105,25 +107,32 @@ def test_page_says_how_many_seeds_there_are(table):
     runs += [record('SimSiam', 'table', seed, knn=40.0 + seed) for seed in range(2)]
     frame = dict(knn=30.0, linear=35.0)
     runs.append(record('supervised', 'table', knn=70.0, random=frame, pixels=frame))
-    lines = table.table(runs).splitlines()
-    seeds = {line.split('|')[1].strip(): line.split('|')[-2].strip() for line in lines[2:]}
-    assert seeds == {
-        'supervised': '1', 'MEC': '3', 'SimSiam': '2', 'random backbone': '1', 'raw pixels': '1'
-    }  # fmt: skip
+    for lines in (table.table(runs).splitlines(), table.results(runs).splitlines()):
+        cells = [[cell.strip(' *') for cell in line.split('|')] for line in lines[2:]]
+        # Training took minutes, which what is not trained has not.
+        assert {row[1]: (row[4], row[5]) for row in cells} == {
+            'supervised': ('20', '1'),
+            'MEC': ('20', '3'),
+            'SimSiam': ('20', '2'),
+            'random backbone': ('', '1'),
+            'raw pixels': ('', '1'),
+        }
+    some = [line.split('|')[1].strip() for line in table.results(runs, ['MEC']).splitlines()[2:]]
+    assert some == ['supervised', '**MEC**', 'random backbone', 'raw pixels']
     assert '| MEC less SimSiam | +9.5 ± 0.5 | draw (+0.0 ± 0.0) | 2 |' in table.pairs(runs)
 
 
 def test_the_backbone_of_a_run_is_kept(table, tmp_path):
-    run = table.run('MoCo v3', 'table', '1', 1, [])
+    run = table.run('MEC', 'table', '1', 1, [])
     drawn = MODELS.build(Config.fromfile(table.ROOT / run['recipe']).model.backbone)
     state = {f'backbone.{name}': value for name, value in drawn.state_dict().items()}
     torch.save(dict(state_dict=state), tmp_path / 'epoch_10.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_10.pth'))
     ((name, file),) = table.files(run, tmp_path).items()
-    assert name == 'backbones/MoCo-v3_seed1.pth'
+    assert name == 'backbones/MEC_seed1.pth'
     kept = torch.load(file)
     assert '{data}/train' in kept['meta']['cfg'] and str(table.ROOT) not in kept['meta']['cfg']
     weight = kept['state_dict']['backbone.conv1.weight']
     assert torch.equal(weight, drawn.conv1.weight.half())
-    # Runs of the search are not kept.
-    assert table.files(table.run('MoCo v3', 'search', '1', 1, []), tmp_path) == {}
+    others = [table.run('MEC', 'search', '1', 1, []), table.run('DINO', 'table', '1', 1, [])]
+    assert [table.files(other, tmp_path) for other in others] == [{}, {}]

@@ -39,6 +39,10 @@ def test_a_program_is_told_its_places(runner, transfer, tmp_path):
     assert runner.options(transfer.classified('supervised', 'digits', 0), folder)[-1] == '--random'
 
 
+def test_the_table_keeps_the_backbones(runner, transfer):
+    assert runner.load('cifar10_table').KEPT == transfer.METHODS
+
+
 def test_detectors_differ_in_their_backbone_alone(runner, transfer):
     cfgs = [runner.resolved(transfer.detected(method, 1)) for method in ('MEC', 'random')]
     assert cfgs[0].model.backbone.pop('init_cfg').checkpoint.endswith('MEC_seed1.pth')

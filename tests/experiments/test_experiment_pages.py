@@ -1,21 +1,32 @@
-"""What experiments say of claims, and the learning rates that they take from a search."""
+"""What pages have of experiments, the verdicts, and the learning rates taken from a search."""
 
 import experiment_modules
 import pytest
 
 
 @pytest.fixture(scope='module')
-def verdicts():
+def pages():
     experiment_modules.runner()
-    import verdicts
+    import pages
 
-    return verdicts
+    return pages
 
 
-def test_page_is_that_of_the_results(verdicts):
-    assert verdicts.PAGE.read_text() == verdicts.text(), 'run python experiments/verdicts.py'
-    rows = [line.split('|') for line in verdicts.table().splitlines()[2:]]
-    assert rows and {row[3].strip() for row in rows} <= {'confirmed', 'refuted', 'undecided'}
+def test_pages_are_those_of_the_results(pages):
+    for path, text in pages.texts().items():
+        assert path.read_text() == text, f'{path.name}: run python experiments/pages.py'
+
+
+def test_each_verdict_is_one_of_three(pages):
+    found = pages.verdicts()
+    assert found and {told['verdict'] for told in found} <= {'confirmed', 'refuted', 'undecided'}
+    assert f'Of {len(found)} claims' in pages.verdicts_sentence(found)
+    assert len(pages.verdicts_table(found).splitlines()) == 2 + len(found)
+
+
+def test_pages_of_methods_have_rows_that_the_table_knows(pages):
+    known = pages.run.load('cifar10_table').METHODS
+    assert {row for rows in pages.ROWS.values() for row in rows} <= known.keys()
 
 
 @pytest.mark.parametrize(
