@@ -513,7 +513,10 @@ def load_lines(checkpoint: Path, out: Path) -> dict[str, str]:
             file = out / f'backbone_{target}.pth'
             lines[target] = export_backbone(checkpoint, target, file)
         except ValueError:
-            lines[target] = 'has no such network; it has resnet18, resnet34 and resnet50 of colours'
+            lines[target] = (
+                f'{target} has no such network; train one that it has, on images of three '
+                'channels: --backbone resnet18, resnet34 or resnet50'
+            )
     return lines
 
 

@@ -65,14 +65,14 @@ def page(records: list[dict]) -> dict[str, str]:
 
 def verdicts(records: list[dict]) -> list[dict]:
     """Whether normalising avoids a collapse, and whether several heads are better than one."""
-    if not records:
+    if not all(used(records, name) for name in SETTINGS):
         return []
     healthy = min(v for name in NORMS for v in used(records, name))
     collapsed = max(used(records, NONE))
-    heads = [
-        tuple(accuracies([r for r in records if r['setting'] == s], 'knn') for s in (WHOLE, name))
-        for name in (ONE_HEAD,)
-    ]
+    heads = tuple(
+        accuracies([r for r in records if r['setting'] == name], 'knn')
+        for name in (WHOLE, ONE_HEAD)
+    )
     return [
         dict(
             claim='Any normalisation along the batch avoids the collapse, and none collapses',
@@ -84,7 +84,7 @@ def verdicts(records: list[dict]) -> list[dict]:
         dict(
             claim='Several heads are better than one',
             source=SOURCE,
-            verdict=verdict(heads),
-            numbers=f'kNN, six heads less one: {difference(*heads[0])} points',
+            verdict=verdict([heads]),
+            numbers=f'kNN, six heads less one: {difference(*heads)} points',
         ),
     ]
