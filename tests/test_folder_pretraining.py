@@ -19,8 +19,10 @@ from mmentropy.pretraining import (
     choose_held_out,
     choose_lr,
     choose_side,
+    load_lines,
     schedule,
 )
+from mmentropy.weights.zoo import CONFIGS
 
 
 def save_photos(folder, count, sides=(32, 32), seed=0):
@@ -138,6 +140,16 @@ def test_16_bits_keep_their_depth(tmp_path):
 
 
 @pytest.mark.slow
+def test_what_loads_elsewhere_is_said(tmp_path):
+    checkpoint = CONFIGS / 'weights/mec_fast_r18s_1xb256_10e_cifar10.pth'
+    lines = load_lines(checkpoint, tmp_path)
+    assert str(checkpoint) in lines['mmdet']
+    for library in ('timm', 'torchvision'):
+        assert lines[library].startswith(f'{library} has no such network')
+        assert '--backbone resnet18' in lines[library]
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('method', sorted(pretraining.methods()))
 def test_every_method_steps_on_a_wide_backbone(method, tmp_path):
     save_photos(tmp_path / 'photos', 40, (20, 60))
