@@ -5,13 +5,14 @@ python benchmarks/speed/views.py --photos /path/to/jpegs
 Both make the same views of the same images, by turns in one process on one
 thread; ratios are medians over the rounds. CPU seconds are counted, so that a
 busy machine matters little; with --device cuda, where the views are made then,
-seconds.
+seconds. The process keeps freed memory, as tools/train.py does.
 """
 
 import argparse
 import copy
 import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -30,6 +31,9 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from mmentropy.views.loading import collate_images
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+from cli import keep_memory  # noqa: E402
+
 # Data set, and the height, width and channels of its images; None for photos.
 SHAPES: dict[str, tuple[int, ...] | None] = dict(
     digits=(8, 8),
@@ -119,6 +123,7 @@ def seconds(make: Callable[[list], object], batch: list, clock: Callable[[], flo
 
 def main() -> None:
     args = parse_args()
+    keep_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     init_default_scope('mmpretrain')

@@ -103,7 +103,8 @@ class ColorJitter:
 
     def apply(self, x: Tensor, on: Tensor, order: Tensor, factors: Tensor) -> Tensor:
         for place in order.unbind(1):
-            for i, adjust in enumerate(JITTER):
+            # A photo goes alone, so that most adjustments are those of no image.
+            for i in set(place[on].tolist()):
                 if self.spans[i] is not None:
-                    x = apply_where(x, on & (place == i), adjust, factors[:, i])
+                    x = apply_where(x, on & (place == i), JITTER[i], factors[:, i])
         return x
