@@ -11,7 +11,7 @@ from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
 from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, POSITIVE, require, some
-from mmentropy.evaluation.features import Rows, blocks, check_features
+from mmentropy.evaluation.features import blocks, check_features
 from mmentropy.evaluation.progress import progress
 from mmentropy.evaluation.scored import check_class_labels
 
@@ -26,6 +26,8 @@ SMALLEST = 1e-20
 # A sweep has fewer epochs where all of them would read more numbers, but at least so many. Raw
 # pixels of CIFAR-10 have 150 million; features of 512 columns there have all 100 epochs.
 SWEEP_NUMBERS, SWEEP_EPOCHS = 5 * 10**9, 10
+# Rows that are scored at once: with six rates and a thousand classes their logits take 24 MiB.
+SCORED_ROWS = 2**10
 # The score of a pair whose training diverged.
 DIVERGED = (-1.0, 0.0)
 
@@ -39,6 +41,41 @@ class LinearProbe(NamedTuple):
     val_accuracies: dict[Pair, float]
 
 
+class Part(NamedTuple):
+    """Those ``rows`` (K,) of features ``x`` (N, D) and labels ``y`` (N,) that are looked at."""
+
+    x: Tensor
+    y: Tensor
+    rows: Tensor
+
+
+class Standard(NamedTuple):
+    """What standardises features: their mean (D,) and one over their deviation (D,)."""
+
+    mean: Tensor
+    scale: Tensor
+
+
+class Reader:
+    """Reads up to ``count`` standardised rows of ``x`` (N, D), always into the same memory.
+
+    Memory that is new for every batch takes longer than the copy of the rows.
+    """
+
+    def __init__(self, x: Tensor, standard: Standard, count: int) -> None:
+        self.x, self.standard = x, standard
+        self.plain = x.new_empty(count, x.shape[1])
+        self.batch = x.new_ones(count, x.shape[1] + 1, dtype=torch.float32)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return (K, D + 1) float32, whose last column is 1: that of weights is the bias."""
+        count = len(rows)
+        plain = torch.index_select(self.x, 0, rows, out=self.plain[:count])
+        features = torch.sub(plain, self.standard.mean, out=self.batch[:count, :-1])
+        features *= self.standard.scale
+        return self.batch[:count]
+
+
 class Training(NamedTuple):
     """How a classifier is trained; ``seed`` orders the batches."""
 
@@ -46,6 +83,11 @@ class Training(NamedTuple):
     epochs: int
     batch_size: int
     seed: int
+
+
+def whole(x: Tensor, y: Tensor) -> Part:
+    """All rows."""
+    return Part(x, y, torch.arange(len(x), device=x.device))
 
 
 def linear_probe(
@@ -87,12 +129,12 @@ def linear_probe(
     require(some(NOT_NEGATIVE), weight_decays=weight_decays)
     require(COUNT, epochs=epochs, batch_size=batch_size)
     training = Training(int(train_y.max()) + 1, epochs, batch_size, seed)
+    train, test = whole(train_x, train_y), whole(test_x, test_y)
     pairs = list(itertools.product(learning_rates, weight_decays))
     fewer = max(SWEEP_EPOCHS, SWEEP_NUMBERS // train_x.numel())
-    sweep = training._replace(epochs=min(epochs, fewer))
-    scores = _held_out_scores((train_x, train_y), pairs, sweep)
+    scores = _held_out_scores(train, pairs, training._replace(epochs=min(epochs, fewer)))
     best = max(pairs, key=scores.__getitem__)
-    ((accuracy, _),) = fit_and_score((train_x, train_y), (test_x, test_y), [best], training)
+    ((accuracy, _),) = fit_and_score(train, test, [best], training)
     val_accuracies = {pair: score[0] for pair, score in scores.items()}
     if min(accuracy, val_accuracies[best]) < 0:
         raise ValueError(
@@ -102,15 +144,15 @@ def linear_probe(
     return LinearProbe(accuracy, *best, val_accuracies)
 
 
-def _held_out_scores(train: Rows, pairs: list[Pair], training: Training) -> dict[Pair, Score]:
+def _held_out_scores(train: Part, pairs: list[Pair], training: Training) -> dict[Pair, Score]:
     """Return the scores of all pairs on a tenth of the rows; each rank trains its share of them."""
-    x, y = train
+    x, y, rows = train
     held_out = stratified_tenth(y, torch.Generator().manual_seed(training.seed))
     rank, world_size = get_dist_info()
     share = slice(rank, None, world_size)
     scores = torch.zeros(len(pairs), 2, dtype=torch.float64)
     if pairs[share]:
-        kept, tenth = (x[~held_out], y[~held_out]), (x[held_out], y[held_out])
+        kept, tenth = Part(x, y, rows[~held_out]), Part(x, y, rows[held_out])
         scores[share] = scores.new_tensor(fit_and_score(kept, tenth, pairs[share], training))
     all_reduce(scores)
     return {pair: tuple(score) for pair, score in zip(pairs, scores.tolist())}
@@ -127,53 +169,50 @@ def stratified_tenth(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def fit_and_score(
-    train: Rows, test: Rows, pairs: Sequence[Pair], training: Training
+    train: Part, test: Part, pairs: Sequence[Pair], training: Training
 ) -> list[Score]:
-    """Train one classifier for each pair and return its score on the test rows."""
-    train_x, test_x = _standardised(train[0], test[0])
-    weight = _trained_weights(train_x, train[1].long(), pairs, training)
-    return [
-        _score(F.linear(test_x, one), test[1], training.num_classes) for one in weight.unbind(1)
-    ]
+    """Train one classifier for each pair and return its score on the test rows.
 
-
-def _standardised(train_x: Tensor, test_x: Tensor) -> list[Tensor]:
-    """Return both (N, D + 1) float32 by the mean and deviation of the first; the last column is 1.
-
-    By the column of ones the last column of the weights is the bias.
+    Features are standardised a batch at a time, so that they need no second memory.
     """
-    zeros = train_x.new_zeros(train_x.shape[1], dtype=torch.float64)
-    mean = sum((rows.double().sum(0) for rows in blocks(train_x)), zeros) / len(train_x)
-    squares = sum(((rows - mean).square().sum(0) for rows in blocks(train_x)), zeros)
-    std = (squares / len(train_x) + 1e-6).sqrt()
-    results = []
-    for x in (train_x, test_x):
-        out = x.new_ones(len(x), x.shape[1] + 1, dtype=torch.float32)
-        for rows, block in zip(blocks(out[:, :-1]), blocks(x), strict=True):
-            rows.copy_((block - mean) / std)
-        results.append(out)
-    return results
+    standard = _standard(train)
+    weight = _trained_weights(train, standard, pairs, training)
+    return _scores(weight, test, standard)
 
 
-def _trained_weights(x: Tensor, y: Tensor, pairs: Sequence[Pair], training: Training) -> Tensor:
-    """Return weights (classes, pairs, D) after SGD on the cross-entropy, for all pairs at once.
+def _standard(train: Part) -> Standard:
+    """Return the mean and one over the deviation of the training rows, summed in float64."""
+    x, _, rows = train
+    parts = rows.split(len(blocks(x)[0]))
+    zeros = x.new_zeros(x.shape[1], dtype=torch.float64)
+    mean = sum((x[part].double().sum(0) for part in parts), zeros) / len(rows)
+    squares = sum(((x[part] - mean).square().sum(0) for part in parts), zeros)
+    scale = (squares / len(rows) + 1e-6).rsqrt()
+    return Standard(mean.float(), scale.float())
 
-    The classifiers are rows of one matrix (classes * pairs, D). SGD is written out because the
+
+def _trained_weights(
+    train: Part, standard: Standard, pairs: Sequence[Pair], training: Training
+) -> Tensor:
+    """Return weights (classes, pairs, D + 1) after SGD on the cross-entropy, for all pairs at once.
+
+    The classifiers are rows of one matrix (classes * pairs, D + 1). SGD is written out because the
     gradient, (softmax(x w^T) - one_hot(y))^T x / N, needs no graph.
     """
     num_classes, epochs, batch_size, seed = training
-    rates, decays = x.new_tensor(pairs).T.repeat(1, num_classes).unsqueeze(2)
-    weight = x.new_zeros(len(rates), x.shape[1])
+    x, y, kept = train
+    y = y.long()
+    read = Reader(x, standard, min(batch_size, len(kept)))
+    rates, decays = standard.mean.new_tensor(pairs).T.repeat(1, num_classes).unsqueeze(2)
+    weight = standard.mean.new_zeros(len(rates), x.shape[1] + 1)
     momentum = torch.zeros_like(weight)
-    # Memory that is new for every batch takes longer than the copy of the rows.
-    memory = x.new_empty(min(batch_size, len(x)), x.shape[1])
     generator = torch.Generator().manual_seed(seed)
-    steps, step = epochs * math.ceil(len(x) / batch_size), 0
+    steps, step = epochs * math.ceil(len(kept) / batch_size), 0
     what = f'linear probe by {len(pairs)} rates' if len(pairs) > 1 else 'linear probe by the best'
     for _ in progress(range(epochs), what, 'epoch'):
-        order = torch.randperm(len(x), generator=generator)
-        for rows in order.to(x.device).split(batch_size):
-            batch = torch.index_select(x, 0, rows, out=memory[: len(rows)])
+        order = torch.randperm(len(kept), generator=generator)
+        for rows in kept[order.to(kept.device)].split(batch_size):
+            batch = read(rows)
             logits = F.linear(batch, weight).view(len(rows), num_classes, len(pairs))
             # Where a rate is too high, most are denormal numbers, by which products take 10 times
             # as long.
@@ -187,11 +226,21 @@ def _trained_weights(x: Tensor, y: Tensor, pairs: Sequence[Pair], training: Trai
     return weight.view(num_classes, len(pairs), -1)
 
 
-def _score(logits: Tensor, labels: Tensor, num_classes: int) -> Score:
-    if not logits.isfinite().all():
-        return DIVERGED
-    correct = (logits.argmax(1) == labels).double().mean().item()
-    # A class that only the test rows have lies outside the logits.
-    known = labels < num_classes
-    loss = F.cross_entropy(logits[known], labels[known].long())
-    return 100 * correct, -loss.item()
+def _scores(weight: Tensor, test: Part, standard: Standard) -> list[Score]:
+    """Return the score of the classifiers of each pair, weights (classes, pairs, D + 1)."""
+    num_classes, pairs, _ = weight.shape
+    read = Reader(test.x, standard, min(SCORED_ROWS, len(test.rows)))
+    totals = weight.new_zeros(3, pairs, dtype=torch.float64)
+    for rows in test.rows.split(SCORED_ROWS):
+        logits = F.linear(read(rows), weight.flatten(0, 1)).view(len(rows), num_classes, pairs)
+        labels = test.y[rows].long()[:, None].expand(-1, pairs)
+        # A class that only the test rows have lies outside the logits.
+        known = labels[:, 0] < num_classes
+        loss = F.cross_entropy(logits[known], labels[known], reduction='none')
+        totals[0] += (logits.argmax(1) == labels).sum(0)
+        totals[1] -= loss.sum(0, dtype=torch.float64)
+        totals[2] += known.sum()
+    correct, log_likelihood, known = totals
+    finite = torch.isfinite(weight).flatten(2).all(2).all(0) & log_likelihood.isfinite()
+    scores = zip((100 * correct / len(test.rows)).tolist(), (log_likelihood / known).tolist())
+    return [score if good else DIVERGED for score, good in zip(scores, finite.tolist())]

@@ -80,7 +80,8 @@ def test_linear_pair_is_the_best_on_the_held_out_rows():
     train_x, train_y, test_x, test_y = rows()
     out = linear_module.stratified_tenth(train_y, torch.Generator().manual_seed(2))
     training = linear_module.Training(num_classes=3, epochs=5, batch_size=256, seed=2)
-    kept, tenth = (train_x[~out], train_y[~out]), (train_x[out], train_y[out])
+    train = linear_module.whole(train_x, train_y)
+    kept, tenth = (train._replace(rows=train.rows[part]) for part in (~out, out))
     scores = {
         pair: linear_module.fit_and_score(kept, tenth, [pair], training)[0]
         for pair in itertools.product(RATES, DECAYS)
@@ -93,9 +94,8 @@ def test_linear_pair_is_the_best_on_the_held_out_rows():
     found = probe()
     assert (found.learning_rate, found.weight_decay) == best
     assert found.val_accuracies == {p: s[0] for p, s in scores.items()}
-    ((accuracy, _),) = linear_module.fit_and_score(
-        (train_x, train_y), (test_x, test_y), [best], training
-    )
+    test = linear_module.whole(test_x, test_y)
+    ((accuracy, _),) = linear_module.fit_and_score(train, test, [best], training)
     assert found.accuracy == accuracy
 
 
@@ -131,13 +131,13 @@ def test_knn_needs_no_more_memory_for_more_rows(metric, monkeypatch):
         assert memory.bytes == expected
 
 
-def test_linear_needs_no_float64_copy_of_the_features(monkeypatch):
+def test_linear_needs_no_copy_of_the_features(monkeypatch):
     monkeypatch.setattr(features, 'BLOCK_NUMBERS', 8000)
     data = rows(5000, 5000, width=16)
     with Largest() as memory:
         linear_probe(*data, [0.1], 1, weight_decays=[0.0])
-    # The normalised features and the column of the bias.
-    assert memory.bytes == 5000 * 17 * 4
+    # Standardised rows that are scored at once, and the column of the bias.
+    assert memory.bytes == linear_module.SCORED_ROWS * 17 * 4
 
 
 def test_non_finite_rows_are_counted_over_blocks(monkeypatch):
