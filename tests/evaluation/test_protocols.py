@@ -59,6 +59,17 @@ def checkpoint(tmp_path):
     return path
 
 
+def test_convolutions_run_in_channels_last():
+    backbone, seen = tiny_resnet(5), []
+
+    def note(module, args, out):
+        seen.append(out.is_contiguous(memory_format=torch.channels_last))
+
+    backbone.layer1.register_forward_hook(note)
+    protocols.Evaluation(digits_config(), ['knn']).scores(backbone)
+    assert seen and all(seen)
+
+
 @pytest.mark.slow
 def test_tool_scores_checkpoint_and_baselines(checkpoint, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'results.json'
