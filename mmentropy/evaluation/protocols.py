@@ -142,7 +142,7 @@ class Evaluation:
     def scores(self, backbone: nn.Module) -> dict[str, float]:
         """Return the scores of a backbone in percent, by column, the fine-tuned last."""
         # Convolutions are faster in this layout, which their outputs have, too.
-        backbone.to(self.device, memory_format=torch.channels_last)
+        backbone.to(self.device).to(memory_format=torch.channels_last)
 
         def extract(dataset: Dataset) -> Rows:
             return extract_features(
