@@ -108,9 +108,9 @@ def linear_probe(
     The pair of learning rate and weight decay with the highest accuracy (of equals: the lowest
     cross-entropy) on a stratified tenth of the TRAINING rows is trained again on all of them; the
     test rows are used once, for the result. Where N times D is large (``SWEEP_NUMBERS``) the pairs
-    are compared after fewer epochs; the best one is trained for all of them. No copy of the features
-    is made. All ranks have to call this, with the same rows; each trains its share of the pairs, and
-    all get the same result.
+    are compared after fewer epochs; the best one is trained for all of them. No copy of the
+    features is made. All ranks have to call this, with the same rows; each trains its share of the
+    pairs, and all get the same result.
 
     Args:
         train_x, train_y: (N, D) and (N,) int64, not negative; all ranks' rows.
