@@ -108,11 +108,13 @@ class ReplacesUnreadable(CustomDataset):
 
     def prepare_data(self, idx: int) -> dict | None:
         """Load and transform an image, or another one if it is unreadable."""
-        rng = random.Random(idx)
+        rng = None
         while True:
             loaded = None if self._unreadable[idx] else self._load(idx)
             if loaded is not None:
                 return Compose(self.pipeline.transforms[1:])(loaded)
+            # Most images are readable, and need no generator.
+            rng = rng or random.Random(idx)
             idx = rng.randrange(len(self))
 
     def _load(self, idx: int) -> dict | None:

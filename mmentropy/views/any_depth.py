@@ -38,8 +38,9 @@ def decode_by_opencv(content: bytes, image: Image.Image) -> np.ndarray:
     if img.ndim == 2:
         return img
     # OpenCV gives BGR, and gray images with alpha as BGRA.
-    order = [0, 3] if image.mode in ('LA', 'La') else [2, 1, 0, 3]
-    return np.ascontiguousarray(img[..., order[: img.shape[2]]])
+    if image.mode in ('LA', 'La'):
+        return np.ascontiguousarray(img[..., [0, 3]])
+    return cv2.cvtColor(img, cv2.COLOR_BGR2RGB if img.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
 def decode_tiff(content: bytes) -> np.ndarray:
