@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 from mmentropy.distributed import all_sum, gather  # noqa: E402
 from mmentropy.engine.exact_accumulation import accumulate_exactly  # noqa: E402
 from mmentropy.engine.hooks.resident_images import ResidentLoader, decoded  # noqa: E402
-from mmentropy.evaluation import knn_predict  # noqa: E402
+from mmentropy.evaluation import knn_predict, linear_probe  # noqa: E402
 from mmentropy.functional import sphere  # noqa: E402
 
 CARD = torch.device('cuda')
@@ -226,6 +226,14 @@ def test_knn_equals_that_of_the_cpu():
     expected = knn_predict(train_x, labels, test_x)
     found = knn_predict(train_x.to(CARD), labels.to(CARD), test_x.to(CARD))
     assert torch.equal(found.cpu(), expected)
+
+
+def test_linear_probe_is_near_that_of_the_cpu():
+    labels = torch.arange(400) % 4
+    rows = torch.randn(400, 8) + labels[:, None]
+    data = rows[:300], labels[:300], rows[300:], labels[300:]
+    found = linear_probe(*[part.to(CARD) for part in data], epochs=5)
+    assert abs(found.accuracy - linear_probe(*data, epochs=5).accuracy) <= 1
 
 
 def test_entropy_equals_that_of_the_cpu_in_float32():
