@@ -308,12 +308,13 @@ def verdicts(records: list[dict]) -> list[dict]:
         pairs = [tuple(accuracies(found[m], score) for m in (first, second)) for score in SCORES]
         if None in [comparisons.compared(*pair) for pair in pairs]:
             continue
+        seeds = len(pairs[0][0].keys() & pairs[0][1].keys())
         told.append(
             dict(
                 claim=f'{first} is better than {second}',
                 source=SOURCES[first],
                 verdict=comparisons.verdict(pairs),
-                numbers=f'{comparisons.differences(pairs)} points after {EPOCHS} epochs',
+                numbers=f'{comparisons.differences(pairs)} points, {EPOCHS} epochs, {seeds} seeds',
             )
         )
     return told

@@ -136,3 +136,11 @@ def test_the_backbone_of_a_run_is_kept(table, tmp_path):
     assert torch.equal(weight, drawn.conv1.weight.half())
     others = [table.run('MEC', 'search', '1', 1, []), table.run('DINO', 'table', '1', 1, [])]
     assert [table.files(other, tmp_path) for other in others] == [{}, {}]
+
+
+def test_a_verdict_says_of_how_many_seeds_it_is(table):
+    runs = [record('MEC', 'table', seed, knn=50.0 + seed, linear=55.0 + seed) for seed in range(3)]
+    runs += [record('SimSiam', 'table', seed, knn=40.0, linear=45.0) for seed in range(2)]
+    (found,) = table.verdicts(runs)
+    assert (found['claim'], found['verdict']) == ('MEC is better than SimSiam', 'confirmed')
+    assert found['numbers'] == 'kNN +10.5 ± 0.5, linear +10.5 ± 0.5 points, 10 epochs, 2 seeds'
