@@ -23,9 +23,9 @@ from mmentropy.evaluation.linear import (
     SWEEP_EPOCHS,
     SWEEP_NUMBERS,
     Training,
+    all_rows,
     fit_and_score,
     stratified_tenth,
-    whole,
 )
 
 ROWS, QUERIES, WIDTH, CLASSES, EPOCHS = 1_281_167, 50_000, 2048, 1000, 100
@@ -61,7 +61,7 @@ def main() -> None:
     torch.manual_seed(0)
     train_x, train_y = features(int(part * ROWS))
     test_x, test_y = features(int(part * QUERIES))
-    train, test = whole(train_x, train_y), whole(test_x, test_y)
+    train, test = all_rows(train_x, train_y), all_rows(test_x, test_y)
     out = stratified_tenth(train_y, torch.Generator().manual_seed(0))
     kept, tenth = (train._replace(rows=train.rows[rows]) for rows in (~out, out))
     epoch = Training(CLASSES, 1, 256, 0)

@@ -42,7 +42,7 @@ class LinearProbe(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Those ``rows`` (K,) of features ``x`` (N, D) and labels ``y`` (N,) that are looked at."""
+    """Features ``x`` (N, D) and labels ``y`` (N,), of which only ``rows`` (K,) are looked at."""
 
     x: Tensor
     y: Tensor
@@ -85,8 +85,8 @@ class Training(NamedTuple):
     seed: int
 
 
-def whole(x: Tensor, y: Tensor) -> Part:
-    """All rows."""
+def all_rows(x: Tensor, y: Tensor) -> Part:
+    """Return features and labels of which all rows are looked at."""
     return Part(x, y, torch.arange(len(x), device=x.device))
 
 
@@ -130,7 +130,7 @@ def linear_probe(
     require(some(NOT_NEGATIVE), weight_decays=weight_decays)
     require(COUNT, epochs=epochs, batch_size=batch_size)
     training = Training(int(train_y.max()) + 1, epochs, batch_size, seed)
-    train, test = whole(train_x, train_y), whole(test_x, test_y)
+    train, test = all_rows(train_x, train_y), all_rows(test_x, test_y)
     pairs = list(itertools.product(learning_rates, weight_decays))
     fewer = max(SWEEP_EPOCHS, SWEEP_NUMBERS // train_x.numel())
     scores = _held_out_scores(train, pairs, training._replace(epochs=min(epochs, fewer)))

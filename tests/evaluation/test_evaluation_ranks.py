@@ -80,7 +80,7 @@ def test_linear_pair_is_the_best_on_the_held_out_rows():
     train_x, train_y, test_x, test_y = rows()
     out = linear_module.stratified_tenth(train_y, torch.Generator().manual_seed(2))
     training = linear_module.Training(num_classes=3, epochs=5, batch_size=256, seed=2)
-    train = linear_module.whole(train_x, train_y)
+    train = linear_module.all_rows(train_x, train_y)
     kept, tenth = (train._replace(rows=train.rows[part]) for part in (~out, out))
     scores = {
         pair: linear_module.fit_and_score(kept, tenth, [pair], training)[0]
@@ -94,7 +94,7 @@ def test_linear_pair_is_the_best_on_the_held_out_rows():
     found = probe()
     assert (found.learning_rate, found.weight_decay) == best
     assert found.val_accuracies == {p: s[0] for p, s in scores.items()}
-    test = linear_module.whole(test_x, test_y)
+    test = linear_module.all_rows(test_x, test_y)
     ((accuracy, _),) = linear_module.fit_and_score(train, test, [best], training)
     assert found.accuracy == accuracy
 

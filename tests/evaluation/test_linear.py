@@ -29,7 +29,7 @@ def test_linear_probe_follows_torch_sgd(digits):
     x, y, test_x, test_y = digits[0][:96], digits[1][:96], *digits[2:]
     training = linear.Training(num_classes=10, epochs=4, batch_size=40, seed=3)
     ((accuracy, loss),) = linear.fit_and_score(
-        linear.whole(x, y), linear.whole(test_x, test_y), [(0.5, 0.01)], training
+        linear.all_rows(x, y), linear.all_rows(test_x, test_y), [(0.5, 0.01)], training
     )
     norm = nn.BatchNorm1d(64, eps=1e-6, affine=False, momentum=1.0).double()
     norm(x.double())
@@ -61,7 +61,7 @@ def test_linear_probe_follows_torch_sgd(digits):
 
 def test_linear_pairs_trained_at_once_equal_separate_ones(digits):
     training = linear.Training(num_classes=10, epochs=3, batch_size=100, seed=1)
-    train, test = linear.whole(*digits[:2]), linear.whole(*digits[2:])
+    train, test = linear.all_rows(*digits[:2]), linear.all_rows(*digits[2:])
     pairs = [(0.003, 0.0), (0.1, 0.1), (0.1, 0.0), (1.0, 0.01), (1.0, 0.03)]
     together = linear.fit_and_score(train, test, pairs, training)
     for pair, scores in zip(pairs, together, strict=True):
@@ -180,7 +180,7 @@ def test_rates_that_are_too_high_take_no_longer():
     times = []
     for rate in (0.001, 10.0):
         start = time.process_time()
-        train = linear.whole(x, y)
+        train = linear.all_rows(x, y)
         linear.fit_and_score(train, train, [(rate, 0.0)] * 6, linear.Training(10, 3, 256, 0))
         times.append(time.process_time() - start)
     assert times[1] < 2.5 * times[0]
