@@ -34,7 +34,11 @@ ROWS, QUERIES, WIDTH, CLASSES, EPOCHS = 1_281_167, 50_000, 2048, 1000, 100
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--part', type=float, default=0.1, help='of rows and queries')
-    return parser.parse_args()
+    args = parser.parse_args()
+    least = CLASSES / QUERIES
+    if not least <= args.part <= 1:
+        parser.error(f'--part: must be between {least} and 1, got {args.part}')
+    return args
 
 
 def features(rows: int) -> tuple[torch.Tensor, torch.Tensor]:

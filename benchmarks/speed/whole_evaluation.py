@@ -34,7 +34,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--data', type=Path, required=True, help='images in SPLIT/CLASS/')
     parser.add_argument('--rounds', type=int, default=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    for split in ('train', 'test'):
+        if not (args.data / split).is_dir():
+            parser.error(f'--data: no folder {args.data / split} of class folders')
+    return args
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -212,7 +212,7 @@ def cells(name: str, found: list[dict]) -> list[str]:
     """Name, accuracies and minutes of a row; the frame of untrained rows took no training."""
     scores = [spread([*accuracies(found, score).values()]) for score in SCORES]
     minutes = '' if name in FRAME.values() else f'{mean(r["minutes"] for r in found):.0f}'
-    # Those of this package stand out.
+    # Objectives that this package adds are in bold.
     added = name in METHODS and not METHODS[name].startswith('baselines/')
     return [f'**{name}**' if added else name, *scores, minutes, f'{len(found)}']
 
