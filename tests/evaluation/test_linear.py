@@ -184,3 +184,13 @@ def test_rates_that_are_too_high_take_no_longer():
         linear.fit_and_score(train, train, [(rate, 0.0)] * 6, linear.Training(10, 3, 256, 0))
         times.append(time.process_time() - start)
     assert times[1] < 2.5 * times[0]
+
+
+def test_rows_that_are_left_out_do_not_matter(digits):
+    training = linear.Training(num_classes=10, epochs=2, batch_size=64, seed=1)
+    x, y, test_x, test_y = digits
+    rows = torch.arange(0, 300, 3)
+    test = linear.all_rows(test_x, test_y)
+    found = linear.fit_and_score(linear.Part(x, y, rows), test, [(0.1, 0.0)], training)
+    alone = linear.all_rows(x[rows], y[rows])
+    assert found == linear.fit_and_score(alone, test, [(0.1, 0.0)], training)
