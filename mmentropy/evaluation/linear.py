@@ -198,7 +198,8 @@ def _trained_weights(
     """Return weights (classes, pairs, D + 1) after SGD on the cross-entropy, for all pairs at once.
 
     The classifiers are rows of one matrix (classes * pairs, D + 1). SGD is written out because the
-    gradient, (softmax(x w^T) - one_hot(y))^T x / N, needs no graph.
+    gradient, (softmax(w x^T) - one_hot(y)^T) x / N, needs no graph. The rows of a batch come last,
+    so that a softmax over the classes reads whole vectors.
     """
     num_classes, epochs, batch_size, seed = training
     x, y, kept = train
@@ -214,12 +215,12 @@ def _trained_weights(
         order = torch.randperm(len(kept), generator=generator)
         for rows in kept[order.to(kept.device)].split(batch_size):
             batch = read(rows)
-            logits = F.linear(batch, weight).view(len(rows), num_classes, len(pairs))
+            logits = (weight @ batch.T).view(num_classes, len(pairs), len(rows))
             # Where a rate is too high, most are denormal numbers, by which products take 10 times
             # as long.
-            error = F.threshold(torch.softmax(logits, 1), SMALLEST, 0)
-            error -= F.one_hot(y[rows], num_classes).unsqueeze(2)
-            momentum.addmm_(error.flatten(1).T, batch, beta=0.9, alpha=1 / len(rows))
+            error = F.threshold(torch.softmax(logits, 0), SMALLEST, 0)
+            error -= F.one_hot(y[rows], num_classes).T.unsqueeze(1)
+            momentum.addmm_(error.flatten(0, 1), batch, beta=0.9, alpha=1 / len(rows))
             momentum[:, :-1].addcmul_(weight[:, :-1], decays)
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
             weight.addcmul_(momentum, rates, value=-cosine)

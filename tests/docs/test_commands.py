@@ -86,7 +86,8 @@ def test_arguments_are_taken(words, monkeypatch):
 def test_recipes_are_found_by_their_names():
     named = [words[2] for _, words in COMMANDS if words[:2] == ['mmentropy', 'train']]
     assert named
-    for name in named:
+    # Names with an ending are files of the reader's.
+    for name in (name for name in named if not name.endswith('.py')):
         assert (REPOSITORY / f'configs/{name}.py').exists()
 
 
