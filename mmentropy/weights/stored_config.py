@@ -118,8 +118,15 @@ def prepare_stored(cfg: Config, trust: bool = False) -> None:
     """
     if not trust:
         check_stored(cfg.to_dict())
-    if cfg.get('custom_imports'):
+    if not cfg.get('custom_imports'):
+        return
+    try:
         import_modules_from_strings(**cfg.custom_imports)
+    except ImportError as error:
+        raise ImportError(
+            f'{error}, which the stored config names (custom_imports): pass a config that lies '
+            'beside that module, or put the folder of the module on PYTHONPATH'
+        ) from error
 
 
 class _LiteralDicts(ast.NodeTransformer):
