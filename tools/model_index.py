@@ -1,7 +1,8 @@
 """Write metafiles, model-index.yml, tables of READMEs and docs, and headers of recipes.
 
 They are made of the configs, of configs/published.yml (the papers' numbers),
-configs/facts.yml (their settings), docs/results.json and experiments/digits_family (our numbers).
+configs/facts.yml (their settings), docs/results.json, experiments/digits_family and
+experiments/cifar10_table (our numbers).
 With --check nothing is written, and the exit status is 1 if anything is out of date.
 """
 
@@ -69,6 +70,8 @@ DATA = dict(
     bands='Images of 8 bands in a folder',
 )
 METRICS = dict(linear='linear', knn='kNN (k = 20)', knn5='kNN (k = 5, Euclidean)')
+# Its runs have recipes of CIFAR-10 with half of their channels.
+TABLE = 'experiments/cifar10_table'
 BEGIN, END = '<!-- recipes: begin, generated -->', '<!-- recipes: end -->'
 # From this batch on a header says how to train on fewer cards.
 LARGE_BATCH = 2048
@@ -120,6 +123,23 @@ def our_records() -> list[dict[str, Any]]:
     return records
 
 
+def in_table(name: str) -> dict[str, Any]:
+    """The means of experiments/cifar10_table for a recipe, which are of a narrower network.
+
+    ``factor`` is what the search of learning rates multiplies that of the recipe by.
+    """
+    runs = [
+        run
+        for run in json.loads((ROOT / TABLE / 'results.json').read_text())
+        if run['stage'] == 'table' and run['config'] == f'configs/{name}.py' and 'scores' in run
+    ]
+    if not runs:
+        return {}
+    found = [run['scores']['checkpoint'] for run in runs]
+    means = {key: round(mean(scores[key] for scores in found), 1) for key in found[0]}
+    return means | dict(factor=runs[0]['rate'], seeds=len(runs))
+
+
 def measured(name: str, records: list[dict]) -> dict[str, Any]:
     """Our own numbers, the mean over seeds, or an empty dict."""
     ours = [r for r in records if r.get('config') == name]
@@ -160,6 +180,12 @@ def with_header(name: str, published: dict, records: list[dict]) -> str:
         details = [seeds, f'commit {scores["commit"]}', scores['time']]
         ours = f'{scores_cell(scores)}; {", ".join(filter(None, details))}.'
         command = f'{command} {scores["options"]}'.strip()
+    if table := in_table(name):
+        means = f'mean of {table["seeds"]} seeds' if table['seeds'] > 1 else 'one seed'
+        ours = (
+            f'{ours.removesuffix(".")}; with half of the channels and {table["factor"]} times the '
+            f'learning rate {scores_cell(table)}, {means} ({TABLE}).'
+        )
     gpus = part(r'_(\d+)xb\d+_', name)
     if gpus == '1':
         command = f'python tools/train.py {command}'
@@ -196,7 +222,10 @@ def fewer_cards(name: str) -> list[str]:
 
 
 def model(name: str, collection: str, published: dict, records: list[dict]) -> dict[str, Any]:
-    """One entry of a metafile; ``Results`` are ours, ``Paper Results`` not."""
+    """One entry of a metafile; ``Results`` are ours, ``Paper Results`` not.
+
+    ``Narrow Results`` are those of :func:`in_table`.
+    """
     folder, stem = name.split('/')[0], name.split('/')[-1]
     entry: dict[str, Any] = {
         # Unique among the models of other packages, too.
@@ -224,6 +253,8 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
                 Commit=ours['commit'],
             )
         ]
+    if table := in_table(name):
+        entry['Narrow Results'] = table | dict(source=TABLE)
     if scores_cell(published.get(name, {})):
         entry['Paper Results'] = published[name]
     return entry
