@@ -4,8 +4,8 @@ It begins with the weights of the authors' network; `minent_fast_zeroinit_*` mea
 mmpretrain's own initialisation changes.
 
 Paper: not reported.
-Ours: not run; with half of the channels and 1 times the learning rate 52.6 linear, 52.2 kNN (k =
-    20), mean of 2 seeds (experiments/cifar10_table).
+Ours: not run; with half of the channels and 1 times the learning rate 52.2 linear, 51.5 kNN (k =
+    20), mean of 3 seeds (experiments/cifar10_table).
 Run: python tools/train.py configs/minent/minent_fast_r18s_1xb256_10e_cifar10.py
 """
 
