@@ -178,6 +178,7 @@ class DINO(BaseSelfSupervisor):
         targets = [at_least_float32(t) for t in targets]
         centred = [t - self.center for t in targets]
         if self.training:
-            mean = all_sum(torch.cat(targets).mean(0)) / get_world_size()
+            mean = torch.stack([t.mean(0) for t in targets]).mean(0)
+            mean = all_sum(mean) / get_world_size()
             self.center.lerp_(mean, 1 - self.center_momentum)
         return centred
