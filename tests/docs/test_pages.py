@@ -58,6 +58,15 @@ def test_listed_messages_are_those_of_the_code():
             assert part.strip(' ()') in known, message
 
 
+def test_what_a_config_can_name_is_on_the_page_of_the_api():
+    page = (REPOSITORY / 'docs/reference/api.md').read_text(encoding='utf-8')
+    listed = set(re.findall(r'automodule:: (\S+)', page))
+    package = (REPOSITORY / 'mmentropy').rglob('*.py')
+    for path in (p for p in package if '.register_module()' in p.read_text(encoding='utf-8')):
+        module = '.'.join(path.relative_to(REPOSITORY).with_suffix('').parts)
+        assert module in listed, f'docs/reference/api.md lacks automodule:: {module}'
+
+
 @pytest.mark.slow
 def test_the_site_is_built_without_warnings(tmp_path):
     done = subprocess.run(
