@@ -42,12 +42,18 @@ def embed(
     Args:
         checkpoint: a file, ``zoo://NAME``, or the name of a model of mmpretrain, whose weights are
             downloaded.
-        folder: of images, flat or nested.
-        out: an .npz, see :func:`mmentropy.evaluation.embed_folder.embed_folder`.
-        size: side to which images are resized and cropped; default: as the checkpoint was trained.
-        thumbnails: their side in pixels; 0 writes none.
+        folder: a folder of images, flat or nested.
+        out: the .npz that is written, with ``features`` (N, D) float32, ``paths`` (N,) below the
+            folder, sorted, and ``folder``.
+        size: side in pixels to which images are resized and cropped; default: that with which the
+            checkpoint was trained.
+        thumbnails: side in pixels of small images (N, side, side, 3) uint8 that are written, too;
+            0 writes none.
         batch_size: images of a step.
         workers: loader processes.
+
+    Returns:
+        Features, paths and the files that could not be read.
 
     Raises:
         FileNotFoundError, ValueError, OSError: see :func:`.embed_checkpoint`, or ``out``
@@ -81,12 +87,12 @@ def evaluate(
 
     Args:
         checkpoint: a file with its config, as training writes it, or ``zoo://NAME``.
-        protocols: names of :data:`mmentropy.evaluation.protocols.PROTOCOLS`.
-        data: a config whose labelled data sets to take; default: those of the checkpoint's config.
-        random: also the same backbone, freshly initialised.
-        pixels: also raw pixels.
-        branch: 'student' or 'teacher', the EMA target of BYOL-like models.
-        seed: of the fresh initialisation and of the protocols.
+        protocols: 'knn', 'linear' or other names of ``mmentropy evaluate -h``.
+        data: a config whose labelled data sets are taken; default: those of the checkpoint.
+        random: score the same backbone with fresh weights, too.
+        pixels: score raw pixels, too.
+        branch: 'student', or 'teacher' for the EMA network of methods that have one.
+        seed: seed of the fresh weights and of the protocols.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: see :func:`.evaluate_checkpoint`.

@@ -536,14 +536,18 @@ def pretrain(
     to ``out/config.py``. Images in one folder for each class are measured by kNN.
 
     Args:
-        photos: the folder, flat or nested.
-        method: a key of :func:`methods`.
-        backbone: one of ``BACKBONES``, default see :func:`choose`.
-        epochs: default: as many as fit ``minutes``, see :func:`choose_epochs`.
-        out: where all files go; default ``work_dirs/pretrain/NAME``.
-        minutes: that training may take without ``epochs``.
-        seed: of the run.
-        dry_run: stop before training; nothing is returned, and the config is there.
+        photos: a folder of images, flat or nested.
+        method: the objective, 'mec', 'er', 'vicreg' or another; the error of a wrong name has all.
+        backbone: 'resnet18s', a narrow ResNet-18 of three stages, 'resnet18', 'resnet34' or
+            'resnet50'; default: 'resnet18' on a GPU and 'resnet18s' without.
+        epochs: length of training; default: as many as fit into ``minutes``.
+        out: folder of all that is written; default: ``work_dirs/pretrain/NAME OF THE FOLDER``.
+        minutes: how long training may take where ``epochs`` are not given.
+        seed: seed of weights, views and order of images.
+        dry_run: write the config, and do not train.
+
+    Returns:
+        Files, kNN accuracies, and lines that load the backbone; None after a dry run.
 
     Raises:
         FileNotFoundError, ValueError: an argument is wrong, ``out`` has a run already, or the
