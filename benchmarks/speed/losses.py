@@ -75,16 +75,21 @@ def our_dino(width: int) -> ViewsLoss:
     def forward(views: Tensor, targets: Tensor) -> Tensor:
         t1, t2 = [t - center for t in targets]
         center.lerp_(targets.mean(1).mean(0), 0.1)
-        return 0.5 * (loss(views[0], t2)['loss'] + loss(views[1], t1)['loss'])
+        # Each index would fill a gradient of both views with zeros.
+        z1, z2 = views.unbind()
+        return 0.5 * (loss(z1, t2)['loss'] + loss(z2, t1)['loss'])
 
     return forward
 
 
 def our_dino_er(width: int) -> ViewsLoss:
     loss = ERLoss('simplex', target_temperature=0.04)
-    return lambda z, t: (
-        0.5 * (loss(z[0], t[1], distill=True)['loss'] + loss(z[1], t[0], distill=True)['loss'])
-    )
+
+    def forward(views: Tensor, targets: Tensor) -> Tensor:
+        (z1, z2), (t1, t2) = views.unbind(), targets.unbind()
+        return 0.5 * (loss(z1, t2, distill=True)['loss'] + loss(z2, t1, distill=True)['loss'])
+
+    return forward
 
 
 def our_simclr_er(width: int) -> ViewsLoss:
@@ -93,7 +98,11 @@ def our_simclr_er(width: int) -> ViewsLoss:
 
 
 def our_mec(width: int) -> ViewsLoss:
-    return lambda z, t: 0.5 * (mec(z[0], t[1]) + mec(z[1], t[0]))
+    def forward(views: Tensor, targets: Tensor) -> Tensor:
+        (z1, z2), (t1, t2) = views.unbind(), targets.unbind()
+        return 0.5 * (mec(z1, t2) + mec(z2, t1))
+
+    return forward
 
 
 def lightly_dino(width: int) -> ViewsLoss:

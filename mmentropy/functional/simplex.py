@@ -8,12 +8,39 @@ Source:
     apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mmentropy.checks.arguments import NOT_NEGATIVE, one_of, require
 from mmentropy.checks.tensors import check_matrix, check_pair
 from mmentropy.functional.sphere import ESTIMATORS
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Cross-entropy of targets with a softmax, and that softmax, whose exponentials serve both."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        probs = logits.softmax(1)
+        # From the largest entry, whose probability is at least 1 / K, without a sum over all.
+        log_sum_exp = logits.amax(1) - probs.amax(1).log()
+        ctx.save_for_backward(probs, targets)
+        ctx.set_materialize_grads(False)
+        return (log_sum_exp - torch.linalg.vecdot(targets, logits)).mean(), probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, grad_probs: Tensor | None) -> tuple:
+        probs, targets = ctx.saved_tensors
+        slope = probs - targets
+        slope *= 0 if grad is None else grad / len(probs)
+        if grad_probs is not None:
+            inner = torch.linalg.vecdot(probs, grad_probs).unsqueeze(1)
+            slope.addcmul_(probs, grad_probs - inner)
+        return slope, None
 
 
 def _log(probs: Tensor, eps: float) -> Tensor:
@@ -62,3 +89,36 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.0) -> Tensor:
     check_pair(p1=p1, p2=p2)
     cross = p1 * _log(p2, eps) + p2 * _log(p1, eps)
     return -0.5 * cross.sum(dim=1).mean()
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean cross-entropy of targets t with :math:`p = \mathrm{softmax}(l)`, and p itself.
+
+    .. math:: -\frac{1}{N} \sum_i \sum_c t_{ic} \log p_{ic}
+
+    Args:
+        logits: (N, K), l; gradient flows into it from both results.
+        targets: (N, K), rows in the simplex; no gradient flows into it.
+
+    Returns:
+        Scalar in nats, >= 0, and p, (N, K).
+    """
+    check_pair(logits=logits, targets=targets)
+    return _CrossEntropy.apply(logits, targets)
+
+
+def target_reconstruction(logits: Tensor, log_targets: Tensor) -> tuple[Tensor, Tensor]:
+    r""":func:`discrete_reconstruction` of p = softmax(l) and fixed targets, and p itself.
+
+    Args:
+        logits: (N, K), l; gradient flows into it from both results.
+        log_targets: (N, K), logarithms of rows in the simplex; no gradient flows into it.
+
+    Returns:
+        Scalar in nats, >= 0, and p, (N, K).
+    """
+    check_pair(logits=logits, log_targets=log_targets)
+    log_targets = log_targets.detach()
+    forth, probs = _CrossEntropy.apply(logits, log_targets.exp())
+    back = -torch.linalg.vecdot(probs, log_targets).mean()
+    return 0.5 * (forth + back), probs

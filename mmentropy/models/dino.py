@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mmentropy.checks.arguments import BELOW_ONE, COUNT, DICT, POSITIVE, or_none, require
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import all_sum
-from mmentropy.functional.simplex import discrete_entropy
+from mmentropy.functional.simplex import discrete_entropy, soft_cross_entropy
 from mmentropy.models.base import (
     SHARE_OF_TRAINING,
     at_least_float32,
@@ -90,10 +90,10 @@ class DINOLoss(BaseModule):
         logits = z / self.temperature
         sharpening = warmed_up(self.warmup_target_temperature, self.target_temperature, self.warmup)
         targets = (target.detach() / sharpening).softmax(dim=1)
-        loss = F.cross_entropy(logits, targets)
+        loss, assigned = soft_cross_entropy(logits, targets)
         return dict(
             loss=loss,
-            entropy=discrete_entropy(logits.detach().softmax(dim=1)),
+            entropy=discrete_entropy(assigned.detach()),
             reconstruction=loss.detach(),
         )
 

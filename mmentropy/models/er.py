@@ -25,7 +25,11 @@ from torch import Tensor
 from mmentropy.checks.arguments import FLAG, POSITIVE, one_of, or_none, require
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import all_sum, gather
-from mmentropy.functional.simplex import discrete_entropy, discrete_reconstruction
+from mmentropy.functional.simplex import (
+    discrete_entropy,
+    discrete_reconstruction,
+    target_reconstruction,
+)
 from mmentropy.functional.sphere import (
     AUTHORS_EPS,
     ESTIMATORS,
@@ -136,16 +140,23 @@ class ERLoss(BaseModule):
 
     def _on_simplex(self, z1: Tensor, z2: Tensor, distill: bool) -> tuple[list[Tensor], Tensor]:
         """Entropies of the views, or of the first, and their reconstruction."""
+        temperature = self.target_temperature if distill else self.temperature
+        z1, z2 = z1 / self.temperature, z2 / temperature
         eps = AUTHORS_EPS if self.authors_constant else 0.0
-        p1 = (z1 / self.temperature).softmax(dim=1)
-        p2 = (z2 / (self.target_temperature if distill else self.temperature)).softmax(dim=1)
-        entropies = []
-        for p in (p1,) if distill else (p1, p2):
-            if self.gather:
-                # The entropy is that of the mean row, which is all it needs.
-                p = all_sum(p.mean(dim=0, keepdim=True)) / get_world_size()
-            entropies.append(discrete_entropy(p, self.estimator, eps))
+        if distill and not eps:
+            reconstruction, p1 = target_reconstruction(z1, z2.log_softmax(dim=1))
+            return [self._entropy_on_simplex(p1, eps)], reconstruction
+        p1, p2 = z1.softmax(dim=1), z2.softmax(dim=1)
+        views = (p1,) if distill else (p1, p2)
+        entropies = [self._entropy_on_simplex(p, eps) for p in views]
         return entropies, discrete_reconstruction(p1, p2, eps)
+
+    def _entropy_on_simplex(self, p: Tensor, eps: float) -> Tensor:
+        """Entropy of the mean assignment, of which (N, K) are those of the images."""
+        if self.gather:
+            # The mean of all ranks is all it needs.
+            p = all_sum(p.mean(dim=0, keepdim=True)) / get_world_size()
+        return discrete_entropy(p, self.estimator, eps)
 
 
 @MODELS.register_module()

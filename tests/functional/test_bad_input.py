@@ -49,6 +49,14 @@ ROUTINES = {
     'discrete_entropy': (simplex.discrete_entropy, dict(probs=P)),
     'discrete_joe': (lambda p: simplex.discrete_entropy(p, 'joe'), dict(probs=P)),
     'discrete_reconstruction': (simplex.discrete_reconstruction, dict(p1=P, p2=P)),
+    'soft_cross_entropy': (
+        lambda x, t: simplex.soft_cross_entropy(x, t)[0],
+        dict(logits=X, targets=P),
+    ),
+    'target_reconstruction': (
+        lambda x, t: simplex.target_reconstruction(x, t)[0],
+        dict(logits=X, log_targets=P.log()),
+    ),
     'min_entropy_loss': (
         lambda g1, g2: minimum_entropy.min_entropy_loss(g1, g2, CLASSES, CLASSES),
         dict(g1=X, g2=X),

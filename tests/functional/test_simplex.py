@@ -71,6 +71,39 @@ def test_discrete_reconstruction_is_the_entropy_of_equal_rows():
     torch.testing.assert_close(simplex.discrete_reconstruction(p, p), entropy)
 
 
+@pytest.mark.parametrize('scale', [1.0, 1000.0])
+def test_soft_cross_entropy_is_torch_s(scale):
+    """Also with gradient into the assignments, and with logits whose exponentials overflow."""
+    logits, targets, weight = torch.randn(3, 9, 5, dtype=torch.float64)
+    logits, targets = scale * logits, targets.softmax(1)
+
+    def ours(x):
+        value, probs = simplex.soft_cross_entropy(x, targets)
+        return value + (weight * probs).sum()
+
+    def plain(x):
+        return torch.nn.functional.cross_entropy(x, targets) + (weight * x.softmax(1)).sum()
+
+    assert_value_and_gradient(ours, plain, logits)
+    probs = simplex.soft_cross_entropy(logits, targets)[1]
+    torch.testing.assert_close(probs, logits.softmax(1), rtol=0, atol=0)
+
+
+def test_target_reconstruction_is_that_of_assignments():
+    logits, other, weight = torch.randn(3, 9, 5, dtype=torch.float64)
+    targets = other.softmax(1)
+
+    def ours(x):
+        value, probs = simplex.target_reconstruction(x, targets.log())
+        return value + (weight * probs).sum()
+
+    def plain(x):
+        probs = x.softmax(1)
+        return simplex.discrete_reconstruction(probs, targets) + (weight * probs).sum()
+
+    assert_value_and_gradient(ours, plain, logits)
+
+
 @prop(pair=simplices(2), eps=guards)
 def test_discrete_reconstruction(pair, eps):
     tiny = torch.finfo(pair[0].dtype).tiny
