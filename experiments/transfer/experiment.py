@@ -123,7 +123,7 @@ def page(records: list[dict]) -> dict[str, str]:
 
 
 def verdicts(records: list[dict]) -> list[dict]:
-    """Whether MEC transfers better than SimCLR and BYOL to every task."""
+    """Whether MEC transfers better than SimCLR and BYOL to every task, from two seeds on."""
 
     def by_seed(method: str, task: str, score: str) -> dict[int, float]:
         return {row['seed']: row[score] for row in scores(records, method, task)}
@@ -133,7 +133,7 @@ def verdicts(records: list[dict]) -> list[dict]:
         for other in ('SimCLR', 'BYOL')
         for column, title in columns().items()
     }
-    if not all(values for pair in pairs.values() for values in pair):
+    if not all(len(values) > 1 for pair in pairs.values() for values in pair):
         return []
     better = [
         f'{other} in {title}'
