@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import cifar10
-from comparisons import accuracies, difference, settings_table, verdict
+from comparisons import accuracies, compared, difference, settings_table, verdict
 from monitor_records import monitored
 
 from mmentropy.engine.collapse_alarms import DEAD_TARGETS
@@ -69,22 +69,26 @@ def verdicts(records: list[dict]) -> list[dict]:
         return []
     healthy = min(v for name in NORMS for v in used(records, name))
     collapsed = max(used(records, NONE))
-    heads = tuple(
-        accuracies([r for r in records if r['setting'] == name], 'knn')
-        for name in (WHOLE, ONE_HEAD)
-    )
-    return [
+    told = [
         dict(
             claim='Any normalisation along the batch avoids the collapse, and none collapses',
             source=SOURCE,
             verdict='confirmed' if healthy >= DEAD_TARGETS > collapsed else 'refuted',
             numbers=f'target entropy at least {healthy:.2f} with batch norm, softmax and L2 norm, '
             f'at most {collapsed:.2f} without',
-        ),
-        dict(
-            claim='Several heads are better than one',
-            source=SOURCE,
-            verdict=verdict([heads]),
-            numbers=f'kNN, six heads less one: {difference(*heads)} points',
-        ),
+        )
     ]
+    heads = [
+        accuracies([r for r in records if r['setting'] == name], 'knn')
+        for name in (WHOLE, ONE_HEAD)
+    ]
+    if compared(*heads) is not None:
+        told.append(
+            dict(
+                claim='Several heads are better than one',
+                source=SOURCE,
+                verdict=verdict([tuple(heads)]),
+                numbers=f'kNN, six heads less one: {difference(*heads)} points',
+            )
+        )
+    return told
