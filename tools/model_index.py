@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -123,21 +124,22 @@ def our_records() -> list[dict[str, Any]]:
     return records
 
 
-def in_table(name: str) -> dict[str, Any]:
-    """The means of experiments/cifar10_table for a recipe, which are of a narrower network.
+@cache
+def narrow_runs() -> dict[str, dict[str, Any]]:
+    """The means of experiments/cifar10_table by recipe, which are of narrower networks.
 
     ``factor`` is what the search of learning rates multiplies that of the recipe by.
     """
-    runs = [
-        run
-        for run in json.loads((ROOT / TABLE / 'results.json').read_text())
-        if run['stage'] == 'table' and run['config'] == f'configs/{name}.py' and 'scores' in run
-    ]
-    if not runs:
-        return {}
-    found = [run['scores']['checkpoint'] for run in runs]
-    means = {key: round(mean(scores[key] for scores in found), 1) for key in found[0]}
-    return means | dict(factor=runs[0]['rate'], seeds=len(runs))
+    by_recipe = defaultdict(list)
+    for run in json.loads((ROOT / TABLE / 'results.json').read_text()):
+        if run['stage'] == 'table' and 'scores' in run:
+            by_recipe[run['config'].removeprefix('configs/').removesuffix('.py')].append(run)
+    found = {}
+    for name, runs in by_recipe.items():
+        scores = [run['scores']['checkpoint'] for run in runs]
+        means = {key: round(mean(s[key] for s in scores), 1) for key in scores[0]}
+        found[name] = means | dict(factor=runs[0]['rate'], seeds=len(runs))
+    return found
 
 
 def measured(name: str, records: list[dict]) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def with_header(name: str, published: dict, records: list[dict]) -> str:
         details = [seeds, f'commit {scores["commit"]}', scores['time']]
         ours = f'{scores_cell(scores)}; {", ".join(filter(None, details))}.'
         command = f'{command} {scores["options"]}'.strip()
-    if table := in_table(name):
+    if table := narrow_runs().get(name):
         means = f'mean of {table["seeds"]} seeds' if table['seeds'] > 1 else 'one seed'
         ours = (
             f'{ours.removesuffix(".")}; with half of the channels and {table["factor"]} times the '
@@ -224,7 +226,7 @@ def fewer_cards(name: str) -> list[str]:
 def model(name: str, collection: str, published: dict, records: list[dict]) -> dict[str, Any]:
     """One entry of a metafile; ``Results`` are ours, ``Paper Results`` not.
 
-    ``Narrow Results`` are those of :func:`in_table`.
+    ``Narrow Results`` are those of :func:`narrow_runs`.
     """
     folder, stem = name.split('/')[0], name.split('/')[-1]
     entry: dict[str, Any] = {
@@ -253,7 +255,7 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
                 Commit=ours['commit'],
             )
         ]
-    if table := in_table(name):
+    if table := narrow_runs().get(name):
         entry['Narrow Results'] = table | dict(source=TABLE)
     if scores_cell(published.get(name, {})):
         entry['Paper Results'] = published[name]
@@ -325,7 +327,9 @@ def generated() -> dict[Path, str]:
         dict(Import=[f'configs/{folder}/metafile.yml' for folder in COLLECTIONS])
     )
     files[ROOT / 'docs/settings.md'] = settings_table.page(published)
-    files[ROOT / 'docs/which_objective.md'] = objectives_table.page(published, records)
+    files[ROOT / 'docs/which_objective.md'] = objectives_table.page(
+        published, records, narrow_runs()
+    )
     return files | method_numbers.pages(published, records, DATA)
 
 

@@ -54,10 +54,12 @@ REACHED = """## What each reaches
 Top-1 in percent. The papers' best number is that of a recipe here; networks, data and epochs
 differ, so that they do not compare with each other. Ours are those of Digits under one budget (50
 epochs of a narrow ResNet-18), kNN and linear; those of the family are told with their spread in
-[experiments/digits_family](../experiments/digits_family/README.md).
+[experiments/digits_family](../experiments/digits_family/README.md). Those of CIFAR-10 are of 10
+epochs of a narrower one, with a searched learning rate and three seeds
+([experiments/cifar10_table](../experiments/cifar10_table/README.md)); ER is BYOL+ER.
 
-| objective | paper | ours, Digits |
-|---|---|---|
+| objective | paper | ours, Digits | ours, CIFAR-10 |
+|---|---|---|---|
 """
 COLLAPSE = """## What the monitor says when the term that keeps features apart is taken away
 
@@ -141,6 +143,12 @@ def on_digits(config: str, records: list[dict]) -> str:
     return f'{" / ".join(scores)}, {len(runs)} seed{"s" * (len(runs) > 1)}'
 
 
+def on_cifar10(config: str, narrow: dict[str, dict]) -> str:
+    """Our mean over seeds on CIFAR-10 of what has this recipe on Digits, or that there is none."""
+    found = narrow.get(config.replace('r18s_1xb64_50e_digits', 'fast_r18s_1xb256_10e_cifar10'))
+    return f'{found["knn"]:.1f} / {found["linear"]:.1f}' if found else 'not run'
+
+
 def collapse(entry: dict) -> tuple[str, str]:
     """What is taken away of an objective, and what the monitor then says."""
     if not entry['without']:
@@ -149,8 +157,14 @@ def collapse(entry: dict) -> tuple[str, str]:
     return ', '.join(f'{key} = 0' for key in entry['without']), said
 
 
-def page(published: dict[str, dict], records: list[dict]) -> str:
-    """The text of docs/which_objective.md."""
+def page(published: dict[str, dict], records: list[dict], narrow: dict[str, dict]) -> str:
+    """The text of docs/which_objective.md.
+
+    Args:
+        published: the papers' numbers by recipe.
+        records: our runs of recipes.
+        narrow: means of experiments/cifar10_table by recipe.
+    """
     entries = objectives()
     parts = [HEAD, '\n', TERMS, *(f'{terms(*item)}\n' for item in entries.items()), '\n']
     parts += [times(entries), '\n', REACHED]
@@ -158,7 +172,8 @@ def page(published: dict[str, dict], records: list[dict]) -> str:
         best = best_published(entry.get('recipes', f'family/{name}_'), published)
         paper = best or entry.get('paper', 'not recorded')
         config = entry.get('digits', f'family/{name}_r18s_1xb64_50e_digits')
-        parts.append(f'| {entry["title"]} | {paper} | {on_digits(config, records)} |\n')
+        ours = f'{on_digits(config, records)} | {on_cifar10(config, narrow)}'
+        parts.append(f'| {entry["title"]} | {paper} | {ours} |\n')
     parts += ['\n', COLLAPSE]
     for entry in entries.values():
         parts.append(f'| {entry["title"]} | {" | ".join(collapse(entry))} |\n')
