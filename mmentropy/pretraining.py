@@ -448,6 +448,8 @@ def seconds_of_iteration(path: Path) -> float:
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in measuring_hooks]
     cfg.train_dataloader.persistent_workers = False
     with tempfile.TemporaryDirectory() as cfg.work_dir:
+        # A run of the same name in the same second would share its visualizer and folder.
+        cfg.experiment_name = Path(cfg.work_dir).name
         runner = Runner.from_cfg(cfg)
         use_train_loop(runner)
         trial = run_trial(runner)
