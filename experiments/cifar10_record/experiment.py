@@ -53,8 +53,10 @@ def minutes_to(target: float, reached: list[tuple[float, float]]) -> float | Non
     """The minutes at which the error would have fallen to a target, if it goes on as it fell.
 
     The error is taken to be a power of the minutes, fitted to the logarithms of both. None if it
-    does not fall.
+    does not fall, or all took as long.
     """
+    if len({minutes for minutes, _ in reached}) < 2:
+        return None
     x = [math.log(minutes) for minutes, _ in reached]
     y = [math.log(100 - knn) for _, knn in reached]
     slope, intercept = linear_regression(x, y)

@@ -13,6 +13,7 @@ def test_a_power_of_the_minutes_is_found(record):
     # The error halves with four times the minutes: 40, 20, and so 10 % at 16 times the first.
     assert record.minutes_to(90.0, [(5.0, 60.0), (20.0, 80.0)]) == pytest.approx(80.0)
     assert record.minutes_to(90.0, [(5.0, 60.0), (20.0, 60.0)]) is None
+    assert record.minutes_to(90.0, [(5.0, 60.0), (5.0, 80.0)]) is None
 
 
 def runs(record, accuracies):
