@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import re
 
 import method_numbers
@@ -161,3 +162,18 @@ def test_numbers_are_as_the_tool_writes_them():
         for kind in ('ours', 'published'):
             assert text.count(f'<!-- {kind} ') == text.count(f'<!-- {kind}: end -->')
             assert page.stem == 'index' or f'<!-- {kind} ' in text
+
+
+def test_means_of_the_table_are_those_of_its_runs():
+    """Recomputed from the records of one recipe, and told in its header."""
+    name = 'er/er_byol_fast_r18s_1xb256_10e_cifar10'
+    records = json.loads((REPOSITORY / 'experiments/cifar10_table/results.json').read_text())
+    runs = [r for r in records if (r['method'], r['stage']) == ('BYOL+ER', 'table')]
+    assert {r['config'] for r in runs} == {f'configs/{name}.py'}
+    found = model_index.narrow_runs()[name]
+    assert found['seeds'] == len(runs) and {r['rate'] for r in runs} == {found['factor']}
+    for score in ('knn', 'linear'):
+        total = sum(r['scores']['checkpoint'][score] for r in runs)
+        assert found[score] == pytest.approx(total / len(runs), abs=0.051)
+        header = (REPOSITORY / f'configs/{name}.py').read_text()
+        assert f'{found[score]:g} ' in header
