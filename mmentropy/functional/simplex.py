@@ -14,33 +14,55 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmentropy.checks.arguments import NOT_NEGATIVE, one_of, require
+from mmentropy.checks.arguments import NOT_NEGATIVE, POSITIVE, one_of, require
 from mmentropy.checks.tensors import check_matrix, check_pair
 from mmentropy.functional.sphere import ESTIMATORS
 
 
-class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy of targets with a softmax, and that softmax, whose exponentials serve both."""
+class _Assignment(torch.autograd.Function):
+    """What comparisons need of p = softmax(l / T), computed in as few passes over it as possible.
+
+    Returns the cross-entropy of the targets t with p, the mean product <p, w>, and the mean of p
+    over the rows (1, K). The first two are means over the rows, too. All have their gradient in l.
+    """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, temperature: float, targets: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        logits = logits / temperature
         probs = logits.softmax(1)
-        # From the largest entry, whose probability is at least 1 / K, without a sum over all.
-        log_sum_exp = logits.amax(1) - probs.amax(1).log()
-        ctx.save_for_backward(probs, targets)
-        ctx.set_materialize_grads(False)
-        return (log_sum_exp - torch.linalg.vecdot(targets, logits)).mean(), probs
+        cross = _log_sum_exp(logits, probs) - torch.linalg.vecdot(targets, logits)
+        product = None if weights is None else torch.linalg.vecdot(probs, weights)
+        # A product of matrices is faster here than a mean over the first dimension.
+        mean = probs.new_full((1, len(probs)), 1 / len(probs)) @ probs
+        ctx.save_for_backward(probs, targets, weights, product)
+        ctx.temperature = temperature
+        return cross.mean(), None if product is None else product.mean(), mean
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, grad_probs: Tensor | None) -> tuple:
-        probs, targets = ctx.saved_tensors
-        slope = probs - targets
-        slope *= 0 if grad is None else grad / len(probs)
-        if grad_probs is not None:
-            inner = torch.linalg.vecdot(probs, grad_probs).unsqueeze(1)
-            slope.addcmul_(probs, grad_probs - inner)
-        return slope, None
+    def backward(ctx: Any, to_cross: Tensor, to_product: Tensor | None, to_mean: Tensor) -> tuple:
+        probs, targets, weights, product = ctx.saved_tensors
+        share = 1 / (len(probs) * ctx.temperature)
+        to_cross, row = share * to_cross, share * to_mean
+        # In l / T, a gradient r in p is p * (r - <p, r>), and that of the cross-entropy p - t.
+        # Together they are p * (r + rest) - t, each with its factor.
+        rest = to_cross - probs @ row.T
+        if weights is None:
+            slope = row + rest
+        else:
+            to_product = share * to_product
+            slope = torch.addcmul(row, weights, to_product)
+            slope += rest - to_product * product.unsqueeze(1)
+        slope *= probs
+        return slope.addcmul_(targets, -to_cross), None, None, None
+
+
+def _log_sum_exp(logits: Tensor, probs: Tensor) -> Tensor:
+    """Return log sum exp of each row of logits (N, K), from ``probs``, their softmax."""
+    # The largest probability is at least 1 / K, so that its logarithm is exact enough.
+    return logits.amax(1) - probs.amax(1).log()
 
 
 def _log(probs: Tensor, eps: float) -> Tensor:
@@ -91,34 +113,51 @@ def discrete_reconstruction(p1: Tensor, p2: Tensor, eps: float = 0.0) -> Tensor:
     return -0.5 * cross.sum(dim=1).mean()
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Mean cross-entropy of targets t with :math:`p = \mathrm{softmax}(l)`, and p itself.
+def soft_cross_entropy(
+    logits: Tensor, targets: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    r"""Mean cross-entropy of targets t with :math:`p = \mathrm{softmax}(l / T)`, and the mean of p.
 
     .. math:: -\frac{1}{N} \sum_i \sum_c t_{ic} \log p_{ic}
 
     Args:
         logits: (N, K), l; gradient flows into it from both results.
         targets: (N, K), rows in the simplex; no gradient flows into it.
+        temperature: T, above 0.
 
     Returns:
-        Scalar in nats, >= 0, and p, (N, K).
+        Scalar in nats, >= 0, and the mean of p over the rows, (1, K).
     """
     check_pair(logits=logits, targets=targets)
-    return _CrossEntropy.apply(logits, targets)
+    require(POSITIVE, temperature=temperature)
+    value, _, mean = _Assignment.apply(logits, temperature, targets, None)
+    return value, mean
 
 
-def target_reconstruction(logits: Tensor, log_targets: Tensor) -> tuple[Tensor, Tensor]:
-    r""":func:`discrete_reconstruction` of p = softmax(l) and fixed targets, and p itself.
+def target_reconstruction(
+    logits: Tensor,
+    target_logits: Tensor,
+    temperature: float = 1.0,
+    target_temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    r""":func:`discrete_reconstruction` of two softmaxes, the second one fixed.
 
     Args:
-        logits: (N, K), l; gradient flows into it from both results.
-        log_targets: (N, K), logarithms of rows in the simplex; no gradient flows into it.
+        logits: (N, K), of :math:`p_1 = \mathrm{softmax}(l_1 / T_1)`; gradient flows into it from
+            both results.
+        target_logits: (N, K), of :math:`p_2 = \mathrm{softmax}(l_2 / T_2)`; no gradient flows into
+            it.
+        temperature: :math:`T_1`, above 0.
+        target_temperature: :math:`T_2`, above 0.
 
     Returns:
-        Scalar in nats, >= 0, and p, (N, K).
+        Scalar in nats, >= 0, and the mean of :math:`p_1` over the rows, (1, K).
     """
-    check_pair(logits=logits, log_targets=log_targets)
-    log_targets = log_targets.detach()
-    forth, probs = _CrossEntropy.apply(logits, log_targets.exp())
-    back = -torch.linalg.vecdot(probs, log_targets).mean()
-    return 0.5 * (forth + back), probs
+    check_pair(logits=logits, target_logits=target_logits)
+    require(POSITIVE, temperature=temperature, target_temperature=target_temperature)
+    other = target_logits.detach() / target_temperature
+    targets = other.softmax(1)
+    forth, product, mean = _Assignment.apply(logits, temperature, targets, other)
+    # log p2 is its logits less one number per row, so that no second matrix is made.
+    back = _log_sum_exp(other, targets).mean() - product
+    return 0.5 * (forth + back), mean

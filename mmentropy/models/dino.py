@@ -87,10 +87,9 @@ class DINOLoss(BaseModule):
                 'DINOLoss compares with a target network: use it in DINO, or ERLoss here'
             )
         check_pair(z=z, target=target)
-        logits = z / self.temperature
         sharpening = warmed_up(self.warmup_target_temperature, self.target_temperature, self.warmup)
         targets = (target.detach() / sharpening).softmax(dim=1)
-        loss, assigned = soft_cross_entropy(logits, targets)
+        loss, assigned = soft_cross_entropy(z, targets, self.temperature)
         return dict(
             loss=loss,
             entropy=discrete_entropy(assigned.detach()),

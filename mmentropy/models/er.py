@@ -141,12 +141,11 @@ class ERLoss(BaseModule):
     def _on_simplex(self, z1: Tensor, z2: Tensor, distill: bool) -> tuple[list[Tensor], Tensor]:
         """Entropies of the views, or of the first, and their reconstruction."""
         temperature = self.target_temperature if distill else self.temperature
-        z1, z2 = z1 / self.temperature, z2 / temperature
         eps = AUTHORS_EPS if self.authors_constant else 0.0
         if distill and not eps:
-            reconstruction, p1 = target_reconstruction(z1, z2.log_softmax(dim=1))
-            return [self._entropy_on_simplex(p1, eps)], reconstruction
-        p1, p2 = z1.softmax(dim=1), z2.softmax(dim=1)
+            reconstruction, mean = target_reconstruction(z1, z2, self.temperature, temperature)
+            return [self._entropy_on_simplex(mean, eps)], reconstruction
+        p1, p2 = (z1 / self.temperature).softmax(dim=1), (z2 / temperature).softmax(dim=1)
         views = (p1,) if distill else (p1, p2)
         entropies = [self._entropy_on_simplex(p, eps) for p in views]
         return entropies, discrete_reconstruction(p1, p2, eps)

@@ -55,7 +55,7 @@ ROUTINES = {
     ),
     'target_reconstruction': (
         lambda x, t: simplex.target_reconstruction(x, t)[0],
-        dict(logits=X, log_targets=P.log()),
+        dict(logits=X, target_logits=X),
     ),
     'min_entropy_loss': (
         lambda g1, g2: minimum_entropy.min_entropy_loss(g1, g2, CLASSES, CLASSES),
@@ -176,6 +176,11 @@ NUMBERS = {
         lambda v: simplex.discrete_entropy(P, eps=v),
         lambda v: simplex.discrete_reconstruction(P, P, v),
     ],
+    'temperature': [
+        lambda v: simplex.soft_cross_entropy(X, P, v),
+        lambda v: simplex.target_reconstruction(X, X, v),
+    ],
+    'target_temperature': [lambda v: simplex.target_reconstruction(X, X, 1.0, v)],
 }
 
 
@@ -190,6 +195,8 @@ def test_numbers(name):
             order=[-1e-9, 1e30],
             distortion=[0.0, -1.0],
             eps=[-1e-9],
+            temperature=[0.0, -1.0],
+            target_temperature=[0.0, -1.0],
             log_normalizer=[],
         ).get(name),
     ]
