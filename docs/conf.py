@@ -3,7 +3,9 @@
 python -m sphinx -c docs -W . work_dirs/site    # then open work_dirs/site/index.html
 
 Sources are all pages of the repository, so that a link between two of them is one on the site, too.
-Nothing is loaded from the network when it is read: formulas are MathML.
+Nothing is loaded from the network when it is read: formulas are MathML. It is made by Sphinx and
+MyST, as the sites of mmengine, mmcv, mmpretrain and mmdet are: their users know it, pages stay
+Markdown that GitHub shows, and the API is read from docstrings.
 """
 
 import sys

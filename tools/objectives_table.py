@@ -29,7 +29,7 @@ HEAD = """# Which objective?
 | SimCLR, BYOL or DINO, whose networks should stay | their [ER](methods/er.md) variants |
 | another algorithm that should stay | `WithObjective` or `WithMEC`, which add to its loss |
 | a ViT | [SimDINO](methods/simdino.md), or without a teacher [LeJEPA](methods/lejepa.md) |
-| little time to tune | [MinEnt](methods/minent.md) or [MMCR](methods/mmcr.md), of one number |
+| no time to tune | [MinEnt](methods/minent.md) or [MMCR](methods/mmcr.md): one hyper-parameter |
 | projections of many thousand dimensions | [LeJEPA](methods/lejepa.md), which is linear in them |
 
 In ten epochs of a narrow ResNet-18 on CIFAR-10, kNN gives BYOL+ER {er_byol:.1f}, SimCLR+ER

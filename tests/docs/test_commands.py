@@ -1,49 +1,24 @@
-"""Commands of the pages: tools take their arguments, recipes exist, and the quick ones run."""
+"""Commands of the pages: tools take their arguments, and recipes exist."""
 
 import re
 import runpy
-import shlex
 import sys
 
-import numpy as np
 import pytest
 from cfg_options import parsed
-from forked import python
+from documented import commands
 from mmengine.config import Config
-from PIL import Image
 from repository import REPOSITORY
 
 import mmentropy_command
 
-PAGES = [REPOSITORY / 'README.md', *sorted((REPOSITORY / 'docs').rglob('*.md'))]
 TOOLS = REPOSITORY / 'tools'
 # A page explains how to write it, and a test follows that page.
 WRITTEN_BY_THE_READER = 'configs/spread/spread_r18s_1xb64_50e_digits.py'
 RECIPE = 'configs/mec/r18s_1xb64_50e_digits.py'
 
 
-def blocks(language):
-    """The pages' code of a language."""
-    for page in PAGES:
-        text = page.read_text(encoding='utf-8')
-        for code in re.findall(rf'^```{language}\n(.*?)^```', text, re.MULTILINE | re.DOTALL):
-            yield str(page.relative_to(REPOSITORY)), code
-
-
-def documented():
-    """All commands, without what they set in the environment."""
-    found = []
-    for page, code in blocks('bash'):
-        for line in code.replace('\\\n', ' ').splitlines():
-            words = shlex.split(line, comments=True)
-            while words and re.fullmatch(r'[A-Z_]+=.*', words[0]):
-                words.pop(0)
-            if words:
-                found.append((page, words))
-    return found
-
-
-COMMANDS = documented()
+COMMANDS = commands()
 NAMES = [f'{page}: {" ".join(words)}' for page, words in COMMANDS]
 
 
@@ -91,11 +66,6 @@ def test_recipes_are_found_by_their_names():
         assert (REPOSITORY / f'configs/{name}.py').exists()
 
 
-@pytest.mark.parametrize('code', [code for _, code in blocks('python')])
-def test_python_can_be_read(code):
-    compile(code, 'page', 'exec')
-
-
 def test_settings_of_the_command_line_are_those_of_the_recipe():
     """What follows ``--cfg-options`` changes something that the config has."""
     for _, words in COMMANDS:
@@ -111,28 +81,3 @@ def test_settings_of_the_command_line_are_those_of_the_recipe():
             for part in owner.split('.'):
                 assert part in place, key
                 place = place[part]
-
-
-QUICK = [
-    'doctor.py',
-    'folder_statistics.py PHOTOS',
-    f'train.py {RECIPE} --check',
-    'embed.py zoo://mec_fast_r18s_1xb64_50e_digits PHOTOS --out features.npz --thumbnails 32',
-    'neighbours.py features.npz --of 1.png --duplicates 0.98 --page map.html',
-]
-
-
-@pytest.mark.slow
-def test_quick_commands_run(tmp_path):
-    """One after the other, in a folder with nothing but photos."""
-    draws = np.random.default_rng(0)
-    (tmp_path / 'PHOTOS').mkdir()
-    for name in range(12):
-        pixels = draws.integers(0, 256, (16, 16), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / 'PHOTOS' / f'{name}.png')
-    for command in QUICK:
-        tool, *arguments = command.split()
-        arguments = [str(REPOSITORY / a) if a.startswith('configs/') else a for a in arguments]
-        done = python(TOOLS / tool, *arguments, cwd=tmp_path)
-        assert done.returncode == 0, f'{command}: {done.stdout[-500:]}{done.stderr[-500:]}'
-    assert (tmp_path / 'map.html').stat().st_size > 1000
