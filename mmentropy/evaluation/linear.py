@@ -207,7 +207,8 @@ def _trained_weights(
     read = Reader(x, standard, min(batch_size, len(kept)))
     rates, decays = standard.mean.new_tensor(pairs).T.repeat(1, num_classes).unsqueeze(2)
     weight = standard.mean.new_zeros(len(rates), x.shape[1] + 1)
-    momentum = torch.zeros_like(weight)
+    momentum, minus_one = torch.zeros_like(weight), -weight.new_ones(())
+    decayed = bool(decays.any())
     generator = torch.Generator().manual_seed(seed)
     steps, step = epochs * math.ceil(len(kept) / batch_size), 0
     what = f'linear probe by {len(pairs)} rates' if len(pairs) > 1 else 'linear probe by the best'
@@ -219,9 +220,11 @@ def _trained_weights(
             # Where a rate is too high, most are denormal numbers, by which products take 10 times
             # as long.
             error = F.threshold(torch.softmax(logits, 0), SMALLEST, 0)
-            error -= F.one_hot(y[rows], num_classes).T.unsqueeze(1)
+            labels = y.index_select(0, rows).expand(1, len(pairs), -1)
+            error.scatter_add_(0, labels, minus_one.expand_as(labels))
             momentum.addmm_(error.flatten(0, 1), batch, beta=0.9, alpha=1 / len(rows))
-            momentum[:, :-1].addcmul_(weight[:, :-1], decays)
+            if decayed:
+                momentum[:, :-1].addcmul_(weight[:, :-1], decays)
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
             weight.addcmul_(momentum, rates, value=-cosine)
             step += 1

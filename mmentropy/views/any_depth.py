@@ -9,7 +9,7 @@ from PIL import Image
 
 # TIFF and BigTIFF, of either order of bytes.
 TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-DEPTHS = ('uint8', 'uint16')
+DEPTHS = (np.uint8, np.uint16)
 
 
 def decode_any_depth(content: bytes, image: Image.Image | None) -> np.ndarray:
@@ -23,8 +23,9 @@ def decode_any_depth(content: bytes, image: Image.Image | None) -> np.ndarray:
         OSError, ValueError: the file has other pixels, or cannot be decoded.
     """
     img = decode_tiff(content) if image is None else decode_by_opencv(content, image)
-    if img.dtype.name not in DEPTHS:
-        raise OSError(f'pixels of {img.dtype}; known are {" and ".join(DEPTHS)}')
+    if img.dtype.type not in DEPTHS:
+        known = ' and '.join(depth.__name__ for depth in DEPTHS)
+        raise OSError(f'pixels of {img.dtype}; known are {known}')
     return img
 
 

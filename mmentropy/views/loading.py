@@ -1,8 +1,8 @@
 """Loads image files, and carries whole images of any sizes to where views are made in batch."""
 
 import io
-import os.path as osp
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -71,10 +71,7 @@ class CheckedLoadImageFromFile(BaseTransform):
         """Add ``img``, (H, W, C) or, of one channel, (H, W)."""
         path = results['img_path']
         try:
-            # A missing file is named by the reader, and other stores are asked by it alone.
-            if self.backend_args is None and osp.exists(path):
-                size_of(path, MOST_BYTES)
-            content = fileio.get(path, backend_args=self.backend_args)
+            content = read(path, self.backend_args)
         except OSError as error:
             raise cannot_read(path, error) from error
         try:
@@ -123,6 +120,23 @@ class CheckedLoadImageFromFile(BaseTransform):
     def reduction(self, image: Image.Image) -> int:
         """Return 1, 2, 4 or 8, by which the sides of the image may be divided."""
         return 1
+
+
+def read(path: str, backend_args: dict | None) -> bytes:
+    """Return what is in a file.
+
+    Raises:
+        OSError: there is no such file, or it is a pipe, a device or too large.
+    """
+    # What mmengine calls a local file is read without asking its table of stores, which takes
+    # longer than to read a small image.
+    if backend_args is not None or '://' in str(path):
+        return fileio.get(path, backend_args=backend_args)
+    # If there is no such file, the message of open is the shorter one.
+    with suppress(FileNotFoundError):
+        size_of(path, MOST_BYTES)
+    with open(path, 'rb') as file:
+        return file.read()
 
 
 def checked_header(content: bytes) -> Image.Image:

@@ -12,10 +12,12 @@ from image_kinds import (
     BAD,
     GOOD,
     PHOTO,
+    RGB,
     bomb,
     encoded,
 )
 from messages import one_line
+from mmengine.fileio import LocalBackend, backends
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
@@ -171,3 +173,14 @@ def test_what_is_no_file_is_not_read(tmp_path):
             with pytest.raises(OSError, match=reason) as error:
                 load(dict(img_path=str(tmp_path / f'{name}.jpg')))
             one_line(error)
+
+
+def test_a_prefix_names_the_store_of_a_file(monkeypatch):
+    class Store(LocalBackend):
+        def get(self, filepath):
+            assert filepath == 'shelf://photo'
+            return encoded(PHOTO, 'PNG')
+
+    monkeypatch.setitem(backends.prefix_to_backends, 'shelf', Store)
+    for load in loaders()[:2]:
+        np.testing.assert_array_equal(load(dict(img_path='shelf://photo'))['img'], RGB[..., ::-1])
