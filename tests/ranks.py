@@ -28,5 +28,7 @@ def _worker(rank, function, world, folder):
     dist.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=world)
     try:
         torch.save(function(rank, world), f'{folder}/{rank}.pt')
+        # A rank that leaves while another one still connects makes that one fail.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
