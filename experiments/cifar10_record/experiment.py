@@ -83,9 +83,11 @@ def extrapolation(records: list[dict]) -> str:
     minutes = minutes_to(TARGET, found)
     if minutes is None:
         return 'The error does not fall with longer training, so that nothing is extrapolated.'
+    # Three points do not carry more than a digit.
+    hours = float(f'{minutes / 60:.1g}')
     return (
         f'**An extrapolation, not a measurement:** {TARGET:.0f} % would take about '
-        f'{minutes / 60:.0f} hours of one core.'
+        f'{hours:,.0f} hours of one core.'
     )
 
 
@@ -116,6 +118,8 @@ def draw(records: list[dict], folder: Path) -> None:
         start = (100 - TARGET) * (first / end) ** slope
         axis.loglog([first, end], [start, 100 - TARGET], '--', label='extrapolated')
         axis.axhline(100 - TARGET, color='0.6', lw=0.8)
+    for formatted in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        formatted('{x:g}')
     axis.set_xlabel('minutes of one core')
     axis.set_ylabel('error of kNN, %')
     axis.legend()
