@@ -6,6 +6,8 @@ from statistics import mean, stdev
 
 # The accuracies of tools/evaluate.py, and what tables call them.
 SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
+# What is told in the place of a difference of fewer than two seeds.
+TOO_FEW = 'not enough seeds'
 
 
 def spread(values: list[float]) -> str:
@@ -35,7 +37,7 @@ def difference(first: dict[int, float], second: dict[int, float]) -> str:
     """A difference with its standard error; one below twice of that is a draw."""
     found = compared(first, second)
     if found is None:
-        return 'not enough seeds'
+        return TOO_FEW
     value, error = found
     told = f'{value:+.1f} ± {error:.1f}'
     return f'draw ({told})' if abs(value) <= 2 * error else told

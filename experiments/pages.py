@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import run
+from comparisons import TOO_FEW
 
 README = run.ROOT / 'README.md'
 VERDICTS = run.ROOT / 'docs/understand/verdicts.md'
@@ -30,13 +31,14 @@ def records_of(name: str) -> list[dict]:
 
 
 def verdicts() -> list[dict]:
-    """The verdict on each claim that was tried, with the ``name`` of its experiment."""
+    """The verdict on each claim that two seeds tried, with the ``name`` of its experiment."""
     experiments = {name: run.load(name) for name in run.names()}
     return [
         dict(found, name=name)
         for name, experiment in experiments.items()
         if hasattr(experiment, 'verdicts')
         for found in experiment.verdicts(records_of(name))
+        if TOO_FEW not in found['numbers']
     ]
 
 
