@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 # The accuracies of tools/evaluate.py, and what tables call them.
 SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
-# What is told in the place of a difference of fewer than two seeds.
+# Fewer than two seeds have no difference with a standard error; this is told instead.
 TOO_FEW = 'not enough seeds'
 
 

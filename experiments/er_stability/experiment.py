@@ -26,6 +26,8 @@ FACTORS = {
 }
 PLAIN = ('BYOL', 'DINO', 'SimCLR')
 BATCH, SMALL = 256, 32
+# The standard error of fewer seeds is too uncertain for a verdict.
+SEEDS = 3
 # The EMA of the recipes goes from 0.95 to 1.
 WHOLE, FEW, FAST = f'batch {BATCH}', f'batch {SMALL}', 'EMA 0.5'
 
@@ -112,7 +114,7 @@ def verdicts(records: list[dict]) -> list[dict]:
                 tuple(gained(records, m, condition, score) for m in (f'{method}+ER', method))
                 for score in SCORES
             ]
-            if not all(values for pair in pairs for values in pair):
+            if any(len(values) < SEEDS for pair in pairs for values in pair):
                 continue
             told = [
                 f'{name.removesuffix(", %")} {comparisons.gained(without)} without ER, '

@@ -128,8 +128,8 @@ def read(path: str, backend_args: dict | None) -> bytes:
     Raises:
         OSError: there is no such file, or it is a pipe, a device or too large.
     """
-    # What mmengine calls a local file is read without asking its table of stores, which takes
-    # longer than to read a small image.
+    # A local file is read without asking mmengine's table of stores, which takes longer than
+    # reading a small image.
     if backend_args is not None or '://' in str(path):
         return fileio.get(path, backend_args=backend_args)
     # If there is no such file, the message of open is the shorter one.

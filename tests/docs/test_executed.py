@@ -18,7 +18,7 @@ from repository import REPOSITORY
 
 RECIPE = 'configs/mec/r18s_1xb64_50e_digits.py'
 ZOO = 'zoo://mec_fast_r18s_1xb64_50e_digits'
-# What the pages call the reader's own, and what stands for it here.
+# The pages' names for something of the reader's, and what the tests put in its place.
 STANDS_FOR = {
     'CONFIG': RECIPE,
     'CHECKPOINT': ZOO,
