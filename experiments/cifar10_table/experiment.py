@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import cifar10
 import comparisons
@@ -44,24 +45,49 @@ RECIPES = {method: f'configs/{NAME.format(start)}.py' for method, start in METHO
 SUPERVISED = 'supervised'
 RECIPES[SUPERVISED] = 'experiments/cifar10_table/supervised.py'
 FRAME = {'random': 'random backbone', 'pixels': 'raw pixels'}
-# Which method is compared with which, by the claims of the papers.
-PAIRS = {
-    'MEC': 'SimSiam',
-    'SimCLR+ER': 'SimCLR',
-    'BYOL+ER': 'BYOL',
-    'DINO+ER': 'DINO',
-    'MinEnt': 'SimCLR',
-    'SimDINO': 'DINO',
-}
-SOURCES = {
-    'MEC': 'arXiv 2210.11464, table 1',
-    'SimCLR+ER': 'arXiv 2307.10907, table 2',
-    'BYOL+ER': 'arXiv 2307.10907, table 2 at small batches',
-    'DINO+ER': 'arXiv 2307.10907, table 2 at small batches',
-    'MinEnt': 'Pattern Recognition 138, 109364',
-    'SimDINO': 'arXiv 2502.10385, table 1',
-}
-COMPARED = [m for m in RECIPES if m in (*PAIRS, *PAIRS.values(), SUPERVISED)]
+
+
+class Claim(NamedTuple):
+    """What a paper says of a row of the table beside another one: ``first`` is the better one."""
+
+    says: str
+    first: str
+    second: str
+    source: str
+
+
+FROSSL = 'arXiv 2310.02903, abstract'
+CLAIMS = [
+    Claim('MEC is better than SimSiam', 'MEC', 'SimSiam', 'arXiv 2210.11464, table 1'),
+    Claim('SimCLR+ER is better than SimCLR', 'SimCLR+ER', 'SimCLR', 'arXiv 2307.10907, table 2'),
+    Claim(
+        'BYOL+ER is better than BYOL',
+        'BYOL+ER',
+        'BYOL',
+        'arXiv 2307.10907, table 2 at small batches',
+    ),
+    Claim(
+        'DINO+ER is better than DINO',
+        'DINO+ER',
+        'DINO',
+        'arXiv 2307.10907, table 2 at small batches',
+    ),
+    Claim('MinEnt is better than SimCLR', 'MinEnt', 'SimCLR', 'Pattern Recognition 138, 109364'),
+    Claim('SimDINO is better than DINO', 'SimDINO', 'DINO', 'arXiv 2502.10385, table 1'),
+    Claim('FroSSL converges faster than Barlow Twins', 'FroSSL', 'Barlow Twins', FROSSL),
+    Claim('FroSSL converges faster than VICReg', 'FroSSL', 'VICReg', FROSSL),
+    Claim(
+        'LeJEPA learns without EMA teacher and predictor',
+        'LeJEPA',
+        FRAME['random'],
+        'arXiv 2511.08544, abstract',
+    ),
+]
+COMPARED = [
+    name
+    for name in RECIPES
+    if name == SUPERVISED or any(name in (claim.first, claim.second) for claim in CLAIMS)
+]
 GROUPS = [COMPARED, [method for method in RECIPES if method not in COMPARED]]
 # Factors on the learning rate of the recipe, tried with one seed: the three in the middle, and
 # beyond where the best of these is the lowest or the highest.
@@ -246,19 +272,31 @@ def table(records: list[dict]) -> str:
     return '\n'.join(lines)
 
 
+def tried(found: dict[str, list[dict]]) -> list[Claim]:
+    """The claims both of whose rows are there."""
+    return [claim for claim in CLAIMS if claim.first in found and claim.second in found]
+
+
+def both(found: dict[str, list[dict]], claim: Claim) -> list[tuple[dict, dict]]:
+    """The accuracies of the two rows of a claim by seed, a pair for each of SCORES."""
+    return [tuple(accuracies(found[n], s) for n in (claim.first, claim.second)) for s in SCORES]
+
+
+def common_seeds(pairs: list[tuple[dict, dict]]) -> int:
+    """How many seeds two rows have in common."""
+    first, second = pairs[0]
+    return len(first.keys() & second.keys())
+
+
 def pairs(records: list[dict]) -> str:
     """The differences that papers claim, with their verdicts."""
     found = rows(records)
-    done = {a: b for a, b in PAIRS.items() if a in found and b in found}
-    if not done:
-        return 'No pair is done.'
     lines = ['| | kNN | linear | seeds |', '|---|---|---|---|']
-    for first, second in done.items():
-        both = {s: [accuracies(found[m], s) for m in (first, second)] for s in SCORES}
-        cells = [difference(*values) for values in both.values()]
-        count = len(both['knn'][0].keys() & both['knn'][1].keys())
-        lines.append(f'| {first} less {second} | {" | ".join(cells)} | {count} |')
-    return '\n'.join(lines)
+    for claim in tried(found):
+        values = both(found, claim)
+        cells = [f'{claim.first} less {claim.second}', *(difference(*pair) for pair in values)]
+        lines.append(f'| {" | ".join(cells)} | {common_seeds(values)} |')
+    return '\n'.join(lines) if len(lines) > 2 else 'No pair is done.'
 
 
 def search(records: list[dict]) -> str:
@@ -299,22 +337,20 @@ def page(records: list[dict]) -> dict[str, str]:
 
 
 def verdicts(records: list[dict]) -> list[dict]:
-    """Whether each method is better than the one that its paper compares it with."""
+    """Whether each method is better than what its paper compares it with."""
     found = rows(records)
     told = []
-    for first, second in PAIRS.items():
-        if first not in found or second not in found:
+    for claim in tried(found):
+        values = both(found, claim)
+        if any(comparisons.compared(*pair) is None for pair in values):
             continue
-        pairs = [tuple(accuracies(found[m], score) for m in (first, second)) for score in SCORES]
-        if None in [comparisons.compared(*pair) for pair in pairs]:
-            continue
-        seeds = len(pairs[0][0].keys() & pairs[0][1].keys())
+        numbers = f'{comparisons.differences(values)} points'
         told.append(
             dict(
-                claim=f'{first} is better than {second}',
-                source=SOURCES[first],
-                verdict=comparisons.verdict(pairs),
-                numbers=f'{comparisons.differences(pairs)} points, {EPOCHS} epochs, {seeds} seeds',
+                claim=claim.says,
+                source=claim.source,
+                verdict=comparisons.verdict(values),
+                numbers=f'{numbers}, {EPOCHS} epochs, {common_seeds(values)} seeds',
             )
         )
     return told

@@ -144,3 +144,17 @@ def test_a_verdict_says_of_how_many_seeds_it_is(table):
     (found,) = table.verdicts(runs)
     assert (found['claim'], found['verdict']) == ('MEC is better than SimSiam', 'confirmed')
     assert found['numbers'] == 'kNN +10.5 ± 0.5, linear +10.5 ± 0.5 points, 10 epochs, 2 seeds'
+
+
+def test_claims_are_of_rows_that_the_table_can_have(table):
+    names = {*table.RECIPES, *table.FRAME.values()}
+    assert {name for claim in table.CLAIMS for name in (claim.first, claim.second)} <= names
+
+
+def test_an_objective_that_needs_nothing_else_is_compared_with_an_untrained_network(table):
+    runs = [record('LeJEPA', 'table', seed, knn=50.0 + seed, linear=55.0) for seed in range(2)]
+    frames = [dict(knn=30.0 + 2 * seed, linear=32.0) for seed in range(2)]
+    runs += [record('supervised', 'table', seed, random=frames[seed]) for seed in range(2)]
+    (found,) = table.verdicts(runs)
+    assert (found['claim'], found['verdict']) == (table.CLAIMS[-1].says, 'confirmed')
+    assert found['numbers'] == 'kNN +19.5 ± 0.5, linear +23.0 ± 0.0 points, 10 epochs, 2 seeds'
