@@ -22,7 +22,7 @@ from mmentropy import datasets, engine, models, views, weights  # noqa: E402
 
 # The functions of the commands, and the module of each, which is imported at its first use.
 FUNCTIONS = dict(
-    pretrain='mmentropy.pretraining',
+    pretrain='mmentropy.pretraining.pretrain',
     embed='mmentropy.measuring',
     evaluate='mmentropy.measuring',
 )

@@ -10,8 +10,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 import mmentropy
-from mmentropy import pretraining
-from mmentropy.pretraining import (
+from mmentropy.pretraining.config import methods, recipe_of, write_config
+from mmentropy.pretraining.photos import look
+from mmentropy.pretraining.pretrain import load_lines, seconds_of_iteration
+from mmentropy.pretraining.rules import (
     choose_batch,
     choose_classes,
     choose_color_type,
@@ -19,9 +21,9 @@ from mmentropy.pretraining import (
     choose_held_out,
     choose_lr,
     choose_side,
-    load_lines,
     schedule,
 )
+from mmentropy.pretraining.settings import Machine, choose
 from mmentropy.weights.zoo import CONFIGS
 
 
@@ -127,14 +129,14 @@ def test_unreadable_images_are_named(tmp_path):
     for i in range(6):
         (tmp_path / 'photos' / f'bad{i}.png').write_bytes(b'none')
     with pytest.raises(ValueError, match='6 of 26 images cannot be read: .*bad0'):
-        pretraining.look(tmp_path / 'photos')
+        look(tmp_path / 'photos')
 
 
 def test_16_bits_keep_their_depth(tmp_path):
     rng = np.random.default_rng(0)
     for i in range(8):
         tifffile.imwrite(tmp_path / f'{i}.tif', rng.integers(0, 4000, (40, 50), np.uint16))
-    found = pretraining.look(tmp_path)
+    found = look(tmp_path)
     assert (found.color_type, found.depth, len(found.mean)) == ('unchanged', 'uint16', 1)
     assert 1900 < found.mean[0] < 2100 and found.side == 40
 
@@ -150,15 +152,15 @@ def test_what_loads_elsewhere_is_said(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('method', sorted(pretraining.methods()))
+@pytest.mark.parametrize('method', sorted(methods()))
 def test_every_method_steps_on_a_wide_backbone(method, tmp_path):
     save_photos(tmp_path / 'photos', 40, (20, 60))
-    found = pretraining.look(tmp_path / 'photos')
-    machine = pretraining.Machine(cores=1, gpu=False, bfloat16=False)
-    chosen = pretraining.choose(found, machine, method, 'resnet18', 1)
-    recipe = pretraining.recipe_of(method)
-    pretraining.write_config(tmp_path / 'config.py', recipe, found, chosen, seed=0)
-    assert pretraining.seconds_of_iteration(tmp_path / 'config.py') > 0
+    found = look(tmp_path / 'photos')
+    machine = Machine(cores=1, gpu=False, bfloat16=False)
+    chosen = choose(found, machine, method, 'resnet18', 1)
+    recipe = recipe_of(method)
+    write_config(tmp_path / 'config.py', recipe, found, chosen, seed=0)
+    assert seconds_of_iteration(tmp_path / 'config.py') > 0
 
 
 # The cells of a notebook.

@@ -1,0 +1,1 @@
+"""Pre-training on any folder of images, with settings chosen by rules."""

@@ -1,0 +1,85 @@
+"""What is known of a folder of images before a run on it."""
+
+import os
+from collections import Counter
+from statistics import median
+from typing import NamedTuple
+
+from mmentropy.datasets import ImageFolder
+from mmentropy.datasets.image_folder import EXTENSIONS
+from mmentropy.pretraining.rules import choose_classes, choose_color_type
+from mmentropy.views.loading import CheckedLoadImageFromFile
+from mmentropy.views.statistics import channel_statistics
+
+# The images that are looked at, evenly spaced in the folder.
+LOOKED_AT = 300
+FEWEST_IMAGES = 8
+
+
+class Photos(NamedTuple):
+    """What is known of a folder of images.
+
+    ``files`` are paths below ``folder``; ``classes`` are the folders that hold all of them, empty
+    if they are not one folder for each class. ``color_type`` is that of the loader; ``mean`` and
+    ``std`` are in the units of the files, RGB for colours. ``side`` is the median of the shorter
+    sides in pixels.
+    """
+
+    folder: str
+    files: list[str]
+    classes: tuple[str, ...]
+    color_type: str
+    depth: str
+    side: int
+    sides: tuple[int, int]
+    mean: list[float]
+    std: list[float]
+
+
+def look(folder: str) -> Photos:
+    """Read some images of a folder, evenly spaced.
+
+    Images of 8 bits and one to four channels are read as colours, and so is a mixture. Others, such
+    as 16 bits or several bands, keep their channels and depth if all are alike.
+
+    Raises:
+        FileNotFoundError: there is no folder, or no image in it.
+        ValueError: there are too few to compare, or more than 1 % (and five) of those looked at
+            cannot be read; one line.
+    """
+    if not os.path.isdir(os.path.expanduser(folder)):
+        raise FileNotFoundError(f'no folder {folder} of images')
+    try:
+        dataset = ImageFolder(folder)
+    except FileNotFoundError:
+        endings = ' '.join(sorted(EXTENSIONS))
+        raise FileNotFoundError(f'no images in {folder} and below: looked for {endings}') from None
+    root = os.path.abspath(os.path.expanduser(folder))
+    paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
+    if len(paths) < FEWEST_IMAGES:
+        raise ValueError(
+            f'{len(paths)} images in {folder}: the methods compare the images of a batch, and need '
+            f'{FEWEST_IMAGES} at least; a trained backbone embeds a few: mmentropy embed'
+        )
+    some = paths[:: -(-len(paths) // LOOKED_AT)]
+    kinds, sides = Counter[tuple[int, str]](), []
+    load = CheckedLoadImageFromFile(color_type='unchanged')
+    for path in some:
+        try:
+            img = load.transform(dict(img_path=path))['img']
+        except OSError:
+            # Some are read as colours only, such as palettes; statistics count the unreadable.
+            continue
+        sides.append(min(img.shape[:2]))
+        kinds[img.shape[2] if img.ndim > 2 else 1, img.dtype.name] += 1
+    color_type = choose_color_type(kinds)
+    found = channel_statistics(some, CheckedLoadImageFromFile(color_type=color_type))
+    bad = len(found.unreadable)
+    if bad > max(5, len(some) / 100):
+        raise ValueError(f'{bad} of {len(some)} images cannot be read: {found.unreadable[0]}')
+    order = -1 if color_type == 'color' else 1
+    mean, std = ([round(float(v), 3) for v in values[::order]] for values in found[3:5])
+    files = [os.path.relpath(path, root) for path in paths]
+    side = round(median(sides)) if sides else found.sides[0]
+    classes = choose_classes(files)
+    return Photos(root, files, classes, color_type, found.depth, side, found.sides, mean, std)

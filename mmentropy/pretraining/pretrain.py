@@ -1,0 +1,181 @@
+"""The command ``pretrain`` as a function: choose settings, train, measure, embed and report."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmentropy.checks.arguments import COUNT, INDEX, PATH, POSITIVE, one_of, or_none, require
+from mmentropy.engine.train_loop import use_train_loop
+from mmentropy.engine.trial_run import run_trial
+from mmentropy.evaluation.embed_folder import embed_checkpoint
+from mmentropy.evaluation.protocols import evaluate_checkpoint
+from mmentropy.pretraining.config import BACKBONES, recipe_of, write_config
+from mmentropy.pretraining.photos import Photos, look
+from mmentropy.pretraining.rules import choose_epochs
+from mmentropy.pretraining.settings import choose, plan, this_machine
+from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.weights.export import export_backbone
+
+# The lines of the log with one of these are printed.
+SHOWN = ('Epoch(', 'kNN', 'WARNING', 'ERROR', 'collaps')
+
+
+class Pretrained(NamedTuple):
+    """What :func:`pretrain` leaves: files, kNN in percent by row, and lines that load the backbone.
+
+    ``scores`` is empty without class folders; its rows are 'checkpoint' and 'random'.
+    """
+
+    config: Path
+    checkpoint: Path
+    embeddings: Path
+    report: Path
+    scores: dict[str, dict[str, float]]
+    load: dict[str, str]
+
+
+def pretrain(
+    photos: str | os.PathLike,
+    method: str = 'mec',
+    backbone: str | None = None,
+    epochs: int | None = None,
+    out: str | os.PathLike | None = None,
+    minutes: float = 5.0,
+    seed: int = 0,
+    dry_run: bool = False,
+) -> Pretrained | None:
+    """Pre-train a backbone on a folder of images, measure it and embed them.
+
+    What was chosen is printed, and written as a config that inherits from a recipe of the package
+    to ``out/config.py``. Images in one folder for each class are measured by kNN.
+
+    Args:
+        photos: a folder of images, flat or nested.
+        method: the objective, 'mec', 'er', 'vicreg' or another; the error of a wrong name has all.
+        backbone: 'resnet18s', a narrow ResNet-18 of three stages, 'resnet18', 'resnet34' or
+            'resnet50'; default: 'resnet18' on a GPU and 'resnet18s' without.
+        epochs: length of training; default: as many as fit into ``minutes``.
+        out: folder of all that is written; default: ``work_dirs/pretrain/NAME OF THE FOLDER``.
+        minutes: how long training may take where ``epochs`` are not given.
+        seed: seed of weights, views and order of images.
+        dry_run: write the config, and do not train.
+
+    Returns:
+        Files, kNN accuracies, and lines that load the backbone; None after a dry run.
+
+    Raises:
+        FileNotFoundError, ValueError: an argument is wrong, ``out`` has a run already, or the
+            images cannot be trained on, see :func:`look`; one line.
+        RuntimeError: training has ended with an error.
+    """
+    require(PATH, photos=photos)
+    require(or_none(one_of(BACKBONES)), backbone=backbone)
+    require(or_none(COUNT), epochs=epochs)
+    require(POSITIVE, minutes=minutes)
+    require(INDEX, seed=seed)
+    recipe = recipe_of(method)
+    out = Path(out or Path('work_dirs', 'pretrain', Path(photos).resolve().name)).absolute()
+    config, run = out / 'config.py', out / 'run'
+    if run.exists():
+        raise ValueError(
+            f'{out} has a run already: go on with mmentropy train {config} --work-dir {run} '
+            '--resume, or choose another folder by --out'
+        )
+    found = look(os.fspath(photos))
+    chosen = choose(found, this_machine(), method, backbone, epochs)
+    write_config(config, recipe, found, chosen, seed)
+    seconds = seconds_of_iteration(config)
+    if epochs is None:
+        count = len(found.files) - len(chosen.held_out)
+        chosen.epochs = choose_epochs(count, chosen.batch, seconds, minutes)
+        write_config(config, recipe, found, chosen, seed)
+    print('\n'.join([*plan(found, chosen, seconds), f'config: {config}']), flush=True)
+    if dry_run:
+        return None
+    return finish(found, config, train(config, run), bool(chosen.held_out))
+
+
+def seconds_of_iteration(path: Path) -> float:
+    """Return what an iteration of a config takes, of a few that are tried; nothing is kept."""
+    cfg = Config.fromfile(path)
+    cfg.log_level = 'WARNING'
+    measuring_hooks = ('KNNHook', 'EntropyMonitorHook')
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in measuring_hooks]
+    cfg.train_dataloader.persistent_workers = False
+    with tempfile.TemporaryDirectory() as cfg.work_dir:
+        # A run of the same name in the same second would share its visualizer and folder.
+        cfg.experiment_name = Path(cfg.work_dir).name
+        runner = Runner.from_cfg(cfg)
+        use_train_loop(runner)
+        trial = run_trial(runner)
+    return trial.seconds(cfg.train_dataloader.num_workers)[2]
+
+
+def train(config: Path, work_dir: Path) -> Path:
+    """Train a config as ``mmentropy train`` does, in a process of its own; return the checkpoint.
+
+    The log is in ``work_dir``; the lines of epochs, of kNN and warnings are printed.
+
+    Raises:
+        RuntimeError: training has ended with an error, or was interrupted.
+    """
+    command = ['train', str(config), '--work-dir', str(work_dir)]
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mmentropy', *command], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if any(word in line for word in SHOWN):
+                print(line, end='', flush=True)
+    finally:
+        # Training saves when it is interrupted, as this process is then too.
+        status = process.wait()
+    if status:
+        raise RuntimeError(
+            f'training has ended with status {status}; it goes on with: '
+            f'mmentropy {" ".join(command)} --resume'
+        )
+    return Path((work_dir / 'last_checkpoint').read_text())
+
+
+def finish(photos: Photos, config: Path, checkpoint: Path, labelled: bool) -> Pretrained:
+    """Measure, embed and report a run that has trained, and print where everything is."""
+    out = config.parent
+    scores = evaluate_checkpoint(checkpoint, protocols=['knn'], random=True) if labelled else {}
+    embeddings, report = out / 'embeddings.npz', out / 'report.html'
+    embed_checkpoint(checkpoint, photos.folder, embeddings, thumbnails=32)
+    runs = read_runs([checkpoint.parent])
+    report.write_text(report_html(runs, measured_runs(runs)), encoding='utf-8')
+    lines = load_lines(checkpoint, out)
+    print(f'\ncheckpoint: {checkpoint}\nembeddings: {embeddings}\nreport: {report}')
+    for row, score in scores.items():
+        print(f'kNN of held-out images, {row}: {score["knn"]:.2f} %')
+    for library, line in lines.items():
+        print(f'{library}: {line}')
+    return Pretrained(config, checkpoint, embeddings, report, scores, lines)
+
+
+def load_lines(checkpoint: Path, out: Path) -> dict[str, str]:
+    """Write the backbone for timm and torchvision; return the line that loads it in each library.
+
+    Where a library has no such network, the line says why.
+    """
+    entry = f"dict(type='PretrainedBackbone', checkpoint={str(checkpoint)!r})"
+    lines = dict(mmdet=f'model = dict(backbone=dict(init_cfg={entry}))')
+    for target in ('timm', 'torchvision'):
+        try:
+            file = out / f'backbone_{target}.pth'
+            lines[target] = export_backbone(checkpoint, target, file)
+        except ValueError:
+            lines[target] = (
+                f'{target} has no such network; train one that it has, on images of three '
+                'channels: --backbone resnet18, resnet34 or resnet50'
+            )
+    return lines
