@@ -249,7 +249,13 @@ def results(records: list[dict], methods: list[str] | None = None) -> str:
     found = {n: r for n, r in rows(records).items() if not methods or n in [*methods, *frame]}
     lines = [f'| | {" | ".join(SCORES.values())} | minutes | seeds |', '|---' * 5 + '|']
     lines += [f'| {" | ".join(cells(name, found[name]))} |' for name in ranked(found)]
-    return '\n'.join(lines)
+    return '\n'.join(lines if methods else [*lines, *not_run(found)])
+
+
+def not_run(found: dict[str, list[dict]]) -> list[str]:
+    """A sentence about the methods without a row, if there are any."""
+    names = [name for name in METHODS if name not in found]
+    return ['', f'Not run yet: {", ".join(names)}.'] if names else []
 
 
 def table(records: list[dict]) -> str:
@@ -269,7 +275,7 @@ def table(records: list[dict]) -> str:
             less = 'the best' if name == learned[0] else difference(knn, best)
         rate = '' if name in FRAME.values() else f'x {found[name][0]["rate"]}'
         lines.append(f'| {" | ".join([*cells(name, found[name]), less, rate])} |')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *not_run(found)])
 
 
 def tried(found: dict[str, list[dict]]) -> list[Claim]:
