@@ -20,6 +20,9 @@ from torch.autograd.function import once_differentiable
 from mmentropy.checks.arguments import POSITIVE, require
 from mmentropy.checks.tensors import check_square
 
+# Eigenvalues up to this multiple of epsilon times the largest may be rounding. Those of a batch that
+# is one point came to 15, of any other rank to 5, in matrices of up to 1,024 rows in float32.
+ROUNDING = 16
 # A function of eigenvalues: its values and its derivatives.
 Spectral = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -35,7 +38,7 @@ class _SpectralSum(torch.autograd.Function):
     def forward(ctx: Any, matrix: Tensor, f: Spectral) -> Tensor:
         # The decomposition refuses what is not finite.
         values, vectors = torch.linalg.eigh(matrix.nan_to_num(posinf=0.0, neginf=0.0))
-        noise = len(values) * torch.finfo(values.dtype).eps * values[-1]
+        noise = ROUNDING * torch.finfo(values.dtype).eps * values[-1]
         positive = values > noise.clamp_min(torch.finfo(values.dtype).tiny)
         value, slope = f(values.where(positive, 1.0))
         ctx.save_for_backward(vectors, slope.where(positive, 0.0))

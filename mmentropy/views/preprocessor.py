@@ -138,10 +138,10 @@ class BatchViews(PerChannelPreprocessor):
         for image in images if isinstance(images, list) else images[:1]:
             self.check_channels(len(image))
         rng = Generator().manual_seed(self._next_seed())
-        return dict(
-            inputs=[self._view(transforms, images, rng) for transforms in self.views],
-            data_samples=data.get('data_samples'),
-        )
+        # mmengine prepares data under the autocast of training, which would round pixels.
+        with torch.autocast(images[0].device.type, enabled=False):
+            views = [self._view(transforms, images, rng) for transforms in self.views]
+        return dict(inputs=views, data_samples=data.get('data_samples'))
 
     def _next_seed(self) -> int:
         iteration = MessageHub.get_current_instance().get_info('iter')

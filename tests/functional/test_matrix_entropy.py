@@ -86,3 +86,23 @@ def test_gradient_is_that_of_a_matrix_with_any_trace(order):
     assert torch.autograd.gradcheck(
         lambda z: matrix_entropy(3 * z @ z.T, order), z.requires_grad_(), atol=1e-7
     )
+
+
+@pytest.mark.parametrize('cosine', [0.5, 0.99])
+def test_single_precision_of_rows_that_are_nearly_equal(cosine):
+    """Small eigenvalues are many then, and make most of the nuclear norm and of its gradient."""
+    z = torch.randn(256, 128, dtype=torch.float64)
+    direction = torch.nn.functional.one_hot(torch.zeros(256, dtype=torch.long), 128)
+    z = direction + math.sqrt((1 / cosine - 1) / 128) * z
+    z = z / z.norm(dim=1, keepdim=True)
+    exact = z.clone().requires_grad_()
+    single = z.float().requires_grad_()
+    torch.linalg.svdvals(exact).sum().backward()
+    norm = nuclear_norm(gram(single))
+    norm.backward()
+    expected = float(torch.linalg.svdvals(z).sum())
+    torch.testing.assert_close(norm.item(), expected, rtol=1e-4, atol=0)
+    error = (single.grad - exact.grad).norm() / exact.grad.norm()
+    assert error < 0.01, error
+    entropy, expected = (float(matrix_entropy(gram(x), 1)) for x in (single, z))
+    torch.testing.assert_close(entropy, expected, rtol=1e-3, atol=0)

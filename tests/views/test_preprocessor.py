@@ -260,3 +260,14 @@ def test_bad_input_is_refused():
             views_of(CROP)(dict(inputs=inputs), True)
     with pytest.raises(ValueError, match='different sizes'):
         views_of(FLIP)(packed([images[0], images[1, :, :9]]), True)
+
+
+@pytest.mark.parametrize('step', [CROP, BLUR | dict(prob=1.0)], ids=['crop', 'blur'])
+def test_autocast_rounds_no_pixel(step):
+    images = torch.from_numpy(np.stack([photo[:64, :64] for photo in PHOTOS])).permute(0, 3, 1, 2)
+    views = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            views += views_of(step, seed=1)(dict(inputs=images), True)['inputs']
+    assert views[0].dtype == views[1].dtype == torch.float32
+    assert torch.equal(*views)
