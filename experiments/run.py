@@ -195,8 +195,11 @@ def work(folder: Path, run: dict) -> None:
         else:
             places = [folder / 'recipe.py', '--work-dir', folder]
             program('tools/train.py', *places, '--resume', '--seed', seed)
-    except FloatingPointError as error:
-        write_whole(folder / 'diverged', str(error))
+    except (FloatingPointError, SystemExit) as error:
+        cause = divergence(error)
+        if cause is None:
+            raise
+        write_whole(folder / 'diverged', str(cause))
         return
     finally:
         minutes = minutes_of(folder) + (time.monotonic() - start) / 60
@@ -204,6 +207,13 @@ def work(folder: Path, run: dict) -> None:
     if evaluate is not None:
         checkpoint = (folder / 'last_checkpoint').read_text().strip()
         program('tools/evaluate.py', checkpoint, '--out', folder / 'scores.json', *evaluate)
+
+
+def divergence(error: BaseException | None) -> FloatingPointError | None:
+    """Return why a run diverged, if that is the reason for which a program has ended."""
+    while error is not None and not isinstance(error, FloatingPointError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def options(run: dict, folder: Path) -> list[str]:
@@ -307,8 +317,7 @@ def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
 class Progress:
     """The time that is left, by the time that an epoch has taken since this call."""
 
-    def __init__(self, cores: int) -> None:
-        self.cores = cores
+    def __init__(self) -> None:
         self.start = time.monotonic()
         self.epochs = 0
 
@@ -330,7 +339,7 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
     """Run what results.json lacks, ``cores`` runs at a time; return how many failed."""
     jobs: list[Job] = []
     failed: list[dict] = []
-    progress = Progress(cores)
+    progress = Progress()
     try:
         while True:
             records = read_records(places)

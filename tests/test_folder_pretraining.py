@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 import mmentropy
-from mmentropy.pretraining.config import methods, recipe_of, write_config
+from mmentropy.pretraining.config import methods, recipe_of, write_config, write_lists
 from mmentropy.pretraining.photos import look
 from mmentropy.pretraining.pretrain import load_lines, seconds_of_iteration
 from mmentropy.pretraining.rules import (
@@ -72,6 +72,9 @@ def test_a_tenth_of_each_class_is_held_out():
     assert Counter(file[0] for file in held) == dict(a=5, b=5)
     assert choose_held_out(files, ()) == []
     assert choose_held_out(files[40:60], ('a', 'b')) == []
+    # A class of four images gives none, and accuracy over one class would mean nothing.
+    lopsided = [f'a/{i:04}.jpg' for i in range(60)] + [f'b/{i:04}.jpg' for i in range(4)]
+    assert choose_held_out(lopsided, ('a', 'b')) == []
     many = [f'{name}/{i:05}.jpg' for name in ('a', 'b') for i in range(30_000)]
     assert len(choose_held_out(many, ('a', 'b'))) == 2000
 
@@ -130,6 +133,18 @@ def test_unreadable_images_are_named(tmp_path):
         (tmp_path / 'photos' / f'bad{i}.png').write_bytes(b'none')
     with pytest.raises(ValueError, match='6 of 26 images cannot be read: .*bad0'):
         look(tmp_path / 'photos')
+
+
+@pytest.mark.parametrize('name', [' cat/1.png', 'cat/a\nb.png', 'cat/caf\udce9.png'])
+def test_names_that_are_no_lines_are_refused_before_training(name, tmp_path):
+    for folder in ('cat', 'dog', ' cat'):
+        save_photos(tmp_path / 'photos' / folder, 20)
+    found = look(tmp_path / 'photos')
+    found = found._replace(files=[*found.files[-40:], name])
+    with pytest.raises(ValueError, match='rename it') as raised:
+        write_lists(found, [], tmp_path)
+    assert '\n' not in str(raised.value) and str(raised.value).isprintable()
+    write_lists(found._replace(files=found.files[:-1]), [], tmp_path)
 
 
 def test_16_bits_keep_their_depth(tmp_path):

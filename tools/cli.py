@@ -184,10 +184,11 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-# What users cause: files, configs, unregistered names and absent modules.
+# What users cause: files, configs, unregistered names, absent modules and divergence.
 USER_ERRORS = (
     ValueError,
     OSError,
+    FloatingPointError,
     RuntimeError,
     KeyError,
     ImportError,
@@ -216,8 +217,13 @@ def traceback_in(folder: str, rank: int) -> Iterator[None]:
         yield
     except USER_ERRORS as error:
         path = Path(folder, f'traceback_{rank}.txt')
-        path.write_text(traceback.format_exc())
-        raise RuntimeError(f'{one_line(error)} (traceback: {path})') from error
+        try:
+            path.write_text(traceback.format_exc())
+            where = f'traceback: {path}'
+        # The disk may be full, which may be why.
+        except OSError as unwritten:
+            where = f'{path}, its traceback, cannot be written: {one_line(unwritten)}'
+        raise RuntimeError(f'{one_line(error)} ({where})') from error
 
 
 def say_import_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:

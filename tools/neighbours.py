@@ -32,7 +32,7 @@ from mmentropy.checks.arguments import COUNT, require
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.evaluation.progress import show_progress
-from mmentropy.report import embedding_html
+from mmentropy.report import embedding_html, write_page
 from mmentropy.report.unlabelled import of_embedding
 
 
@@ -59,8 +59,9 @@ def main() -> None:
             table.writerow([found.paths[row], found.paths[other], f'{cosine:.4f}'])
     if args.page:
         page = embedding_html(of_embedding(found, args.features.name))
-        args.page.write_text(page, encoding='utf-8')
-        print(f'wrote {args.page} ({len(page.encode()) / 1e6:.1f} MB)', file=sys.stderr)
+        write_page(args.page, page)
+        size = args.page.stat().st_size
+        print(f'wrote {args.page} ({size / 1e6:.1f} MB)', file=sys.stderr)
 
 
 def row_of(path: str, folder: str, paths: list[str]) -> int:

@@ -50,7 +50,7 @@ from mmentropy.evaluation import (
     pixel_features,
 )
 from mmentropy.evaluation.progress import show_progress
-from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.report import measured_runs, read_runs, report_html, write_page
 from mmentropy.report.measured import tsne
 from mmentropy.weights.backbone import load_backbone
 
@@ -158,7 +158,7 @@ def main() -> None:
     path.write_text(json.dumps(results, indent=2) + '\n')
     runs = read_runs([args.work_dir / method for method in methods])
     page = args.work_dir / 'report.html'
-    page.write_text(report_html(runs, measured_runs(runs)), encoding='utf-8')
+    write_page(page, report_html(runs, measured_runs(runs)))
     show(results)
     print(
         f'\nkNN: 20 nearest of 1,297 training digits by cosine; linear: a '

@@ -32,7 +32,7 @@ if __name__ == '__main__':
 import sys
 
 from mmentropy.evaluation.progress import show_progress
-from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.report import measured_runs, read_runs, report_html, write_page
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
         for note in [*run.notes, *(text for text in found if isinstance(text, str))]:
             print(f'note: {run.name}: {note}', file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding='utf-8')
+    write_page(out, page)
     print(f'wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')
 
 

@@ -5,7 +5,7 @@ import os
 import os.path as osp
 from collections.abc import Iterator
 
-from mmengine.fileio import list_dir_or_file
+from mmengine.fileio import list_dir_or_file, list_from_file
 from mmengine.logging import print_log
 from mmpretrain.datasets.custom import find_folders
 
@@ -33,6 +33,11 @@ def list_folders(folder: str) -> list[str]:
     if '://' in folder:
         return find_folders(folder)[0]
     return sorted(osp.basename(path) for path, is_folder in _entries(folder) if is_folder)
+
+
+def listed_names(file: str | os.PathLike) -> set[str]:
+    """Return the names that a file lists, one a line, without the spaces around them."""
+    return {line.strip() for line in list_from_file(file)} - {''}
 
 
 def _walk(folder: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
 from mmentropy.checks.arguments import PATH, one_of, or_none, require
+from mmentropy.datasets.image_listing import listed_names
 from mmentropy.datasets.required_files import LAYOUTS, check_dataset
 from mmentropy.datasets.unreadable_images import ReplacesUnreadable
 
@@ -47,7 +48,7 @@ class ImageNet100(ReplacesUnreadable):
         require(one_of(('train', 'val')), split=split)
         self.split = split
         check_dataset(dict(type=type(self), data_root=data_root, split=split))
-        classes = list_from_file(classes_file or Path(__file__).with_name('imagenet100.txt'))
+        classes = listed_names(classes_file or Path(__file__).with_name('imagenet100.txt'))
         super().__init__(data_root=data_root, data_prefix=split, classes=sorted(classes), **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -5,10 +5,10 @@ from collections import defaultdict
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import list_from_file
 from mmpretrain.registry import DATASETS
 
 from mmentropy.checks.arguments import COUNT, DICT, INDEX, PATH, Rule, is_number, or_none, require
+from mmentropy.datasets.image_listing import listed_names
 from mmentropy.datasets.required_files import check_dataset
 
 FRACTION = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
@@ -85,7 +85,7 @@ def _named_rows(dataset: BaseDataset, file: str) -> list[int]:
     rows: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(subset_names(dataset)):
         rows[name].append(row)
-    wanted = {line.strip() for line in list_from_file(file)} - {''}
+    wanted = listed_names(file)
     wrong = sorted(name for name in wanted if len(rows[name]) != 1)
     if wrong or not wanted:
         first = f', the first is {wrong[0]}' if wrong else ''

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.distributed import unwrapped
@@ -42,8 +43,8 @@ class HeldOutLoop(BaseLoop):
         batch_size: The number of images per rank and step in kNN.
 
     Raises:
-        ValueError: An argument is wrong, there are no labelled data for kNN, or the loader gives
-            images without end, no batch, or a batch of one image.
+        ValueError: An argument is wrong, the network is sharded, there are no labelled data for
+            kNN, or the loader gives images without end, no batch, or a batch of one image.
     """
 
     def __init__(
@@ -55,6 +56,11 @@ class HeldOutLoop(BaseLoop):
         batch_size: int = 256,
     ) -> None:
         super().__init__(runner, dataloader)
+        if isinstance(unwrapped(runner.model), FSDPModule):
+            raise ValueError(
+                'HeldOutLoop measures with a copy of the network, which a ShardedRunner does not '
+                'have: leave val_cfg, val_dataloader and val_evaluator out, and measure by KNNHook'
+            )
         require(or_none(COUNT), k=k)
         require(COUNT, batch_size=batch_size)
         self.k, self.loader = k, dict(batch_size=batch_size)

@@ -86,7 +86,8 @@ def embed_checkpoint(
         FileNotFoundError, ValueError, OSError, ImportError: see the functions named.
     """
     with ExitStack() as stack:
-        if Path(checkpoint).suffix or Path(checkpoint).exists():
+        # Names of models may have dots, in numbers.
+        if Path(checkpoint).suffix[1:].isalpha() or Path(checkpoint).exists():
             chosen = stack.enter_context(chosen_config(checkpoint, cfg, trust))
             encoder = checkpoint_encoder(checkpoint, chosen, branch, size)
         else:

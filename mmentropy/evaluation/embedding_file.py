@@ -17,6 +17,12 @@ from PIL import Image
 from mmentropy.datasets import ImageFolder
 from mmentropy.evaluation.features import BLOCK
 
+# What a file that is damaged, or of something else, makes its reader raise.
+UNREADABLE = (
+    *(KeyError, ValueError, OSError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, Image.DecompressionBombError),
+)
+
 
 class Embedding(NamedTuple):
     """What a file of features holds, of N images.
@@ -160,14 +166,30 @@ def read_embedding(path: str | os.PathLike) -> Embedding:
     if path.is_dir() or not path.exists():
         raise FileNotFoundError(f'{path} is no file of features: tools/embed.py writes one')
     try:
-        return read_parquet(path) if path.suffix == '.parquet' else read_npz(path)
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return checked(read_parquet(path) if path.suffix == '.parquet' else read_npz(path))
+    except UNREADABLE as error:
         raise ValueError(f'{path} holds no features of tools/embed.py ({error})') from error
+
+
+def checked(found: Embedding) -> Embedding:
+    """Return what was read, or raise ValueError if its parts do not fit together."""
+    features, count = found.features, len(found.paths)
+    if features.ndim != 2 or len(features) != count or features.dtype.kind != 'f':
+        raise ValueError(f'features are {features.dtype} {features.shape}, of {count} paths')
+    pictures = found.thumbnails
+    if pictures is not None:
+        side = pictures.shape[1:2]
+        if pictures.dtype != np.uint8 or pictures.shape != (count, *side, *side, 3):
+            raise ValueError(f'thumbnails are {pictures.dtype} {pictures.shape}, of {count} paths')
+    return found
 
 
 def read_npz(path: Path) -> Embedding:
     if not zipfile.is_zipfile(path):
         raise ValueError('it is no .npz')
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError('its parts are larger than the file')
     # It runs nothing: pickles are refused.
     with np.load(path, allow_pickle=False) as file:
         try:
@@ -176,8 +198,6 @@ def read_npz(path: Path) -> Embedding:
         # The text of numpy tells how to run them.
         except ValueError as error:
             raise ValueError('an array in it is none of numbers or text') from error
-    if features.ndim != 2 or paths.shape != features.shape[:1]:
-        raise ValueError(f'features are {features.shape} and paths {paths.shape}')
     return Embedding(features, paths.tolist(), str(folder), pictures)
 
 

@@ -20,8 +20,8 @@ from torch.autograd.function import once_differentiable
 from mmentropy.checks.arguments import POSITIVE, require
 from mmentropy.checks.tensors import check_square
 
-# Eigenvalues up to this multiple of epsilon times the largest may be rounding. Those of a batch that
-# is one point came to 15, of any other rank to 5, in matrices of up to 1,024 rows in float32.
+# Eigenvalues up to so many epsilons of the largest one may be rounding. In float32 matrices of up
+# to 1,024 rows they came to 15 where a batch is one point, and to 5 at any other rank.
 ROUNDING = 16
 # A function of eigenvalues: its values and its derivatives.
 Spectral = Callable[[Tensor], tuple[Tensor, Tensor]]

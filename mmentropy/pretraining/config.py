@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmentropy.checks.config import nearest_name
+from mmentropy.evaluation.embedding_file import utf8
 from mmentropy.pretraining.photos import Photos
 from mmentropy.pretraining.rules import NEIGHBOURS, choose_lr, schedule
 from mmentropy.pretraining.settings import Settings
@@ -60,7 +61,17 @@ def write_config(path: Path, recipe: str, photos: Photos, chosen: Settings, seed
 
 
 def write_lists(photos: Photos, held_out: Sequence[str], out: Path) -> None:
-    """Write the files that are trained on and those that are held out, with their classes."""
+    """Write the files that are trained on and those that are held out, with their classes.
+
+    Raises:
+        ValueError: a name cannot be written as a line; one line.
+    """
+    for file in photos.files:
+        if file != file.strip() or '\n' in file or file != utf8(file):
+            raise ValueError(
+                f'{utf8(file)!r} in {photos.folder} is not UTF-8, has a line break, or a space at '
+                'one of its ends: rename it, since images of class folders are listed by name'
+            )
     held = {*held_out}
     train = [file for file in photos.files if file not in held]
     (out / 'train_files.txt').write_text('\n'.join(train) + '\n')

@@ -1,5 +1,6 @@
 """The command ``pretrain`` as a function: choose settings, train, measure, embed and report."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -18,8 +20,8 @@ from mmentropy.evaluation.protocols import evaluate_checkpoint
 from mmentropy.pretraining.config import BACKBONES, recipe_of, write_config
 from mmentropy.pretraining.photos import Photos, look
 from mmentropy.pretraining.rules import choose_epochs
-from mmentropy.pretraining.settings import choose, plan, this_machine
-from mmentropy.report import measured_runs, read_runs, report_html
+from mmentropy.pretraining.settings import Settings, choose, plan, this_machine
+from mmentropy.report import measured_runs, read_runs, report_html, write_page
 from mmentropy.weights.export import export_backbone
 
 # The lines of the log with one of these are printed.
@@ -98,7 +100,7 @@ def pretrain(
     print('\n'.join([*plan(found, chosen, seconds), f'config: {config}']), flush=True)
     if dry_run:
         return None
-    return finish(found, config, train(config, run), bool(chosen.held_out))
+    return finish(found, config, train(config, run), chosen)
 
 
 def seconds_of_iteration(path: Path) -> float:
@@ -114,6 +116,10 @@ def seconds_of_iteration(path: Path) -> float:
         runner = Runner.from_cfg(cfg)
         use_train_loop(runner)
         trial = run_trial(runner)
+    # The run is a process of its own, which needs the memory of the GPU.
+    del runner
+    gc.collect()
+    torch.cuda.empty_cache()
     return trial.seconds(cfg.train_dataloader.num_workers)[2]
 
 
@@ -145,14 +151,21 @@ def train(config: Path, work_dir: Path) -> Path:
     return Path((work_dir / 'last_checkpoint').read_text())
 
 
-def finish(photos: Photos, config: Path, checkpoint: Path, labelled: bool) -> Pretrained:
+def finish(photos: Photos, config: Path, checkpoint: Path, chosen: Settings) -> Pretrained:
     """Measure, embed and report a run that has trained, and print where everything is."""
     out = config.parent
-    scores = evaluate_checkpoint(checkpoint, protocols=['knn'], random=True) if labelled else {}
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    scores = {}
+    if chosen.held_out:
+        scores = evaluate_checkpoint(
+            checkpoint, None, ['knn'], random=True, num_workers=chosen.workers, device=device
+        )
     embeddings, report = out / 'embeddings.npz', out / 'report.html'
-    embed_checkpoint(checkpoint, photos.folder, embeddings, thumbnails=32)
+    embed_checkpoint(
+        checkpoint, photos.folder, embeddings, thumbnails=32, num_workers=chosen.workers
+    )
     runs = read_runs([checkpoint.parent])
-    report.write_text(report_html(runs, measured_runs(runs)), encoding='utf-8')
+    write_page(report, report_html(runs, measured_runs(runs)))
     lines = load_lines(checkpoint, out)
     print(f'\ncheckpoint: {checkpoint}\nembeddings: {embeddings}\nreport: {report}')
     for row, score in scores.items():

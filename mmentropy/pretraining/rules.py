@@ -33,14 +33,16 @@ def choose_classes(files: Sequence[str]) -> tuple[str, ...]:
 def choose_held_out(files: Sequence[str], classes: Sequence[str]) -> list[str]:
     """Return files to measure on: every tenth image of each class, 2,000 in all at most.
 
-    There are none without classes, or if fewer than 20 images would be left as neighbours.
+    There are none unless they are of two classes or more, and 20 images are left as neighbours. A
+    class of fewer than six images gives none.
     """
     step = max(10, -(-len(files) // MOST_HELD_OUT))
     held = []
     for name in classes:
         own = [file for file in files if PurePath(file).parts[0] == name]
         held += own[step // 2 :: step]
-    return held if len(files) - len(held) >= NEIGHBOURS else []
+    several = len({PurePath(file).parts[0] for file in held}) > 1
+    return held if several and len(files) - len(held) >= NEIGHBOURS else []
 
 
 def choose_side(side: int, gpu: bool) -> int:

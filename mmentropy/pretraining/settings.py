@@ -39,9 +39,10 @@ def this_machine() -> Machine:
     gpu = torch.cuda.is_available()
     flags = Path('/proc/cpuinfo')
     fast = flags.exists() and 'avx512_bf16' in flags.read_text()
-    return Machine(
-        len(os.sched_getaffinity(0)), gpu, torch.cuda.is_bf16_supported() if gpu else fast
-    )
+    if gpu:
+        # Older ones emulate it.
+        fast = torch.cuda.get_device_capability() >= (8, 0)
+    return Machine(len(os.sched_getaffinity(0)), gpu, fast)
 
 
 def choose(

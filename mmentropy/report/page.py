@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -43,6 +44,11 @@ def report_html(runs: Sequence[Run], measured: Mapping[str, Measured] | None = N
         with_config=known,
         differences=config_differences.differences([run.config for run in known if run.config]),
     )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page, in which names of files that are not Unicode are escaped."""
+    path.write_text(page, encoding='utf-8', errors='backslashreplace')
 
 
 def _template(name: str) -> Template:

@@ -43,6 +43,8 @@ def check_file(path: str | os.PathLike) -> None:
             whole = sum(m.file_size for m in members) <= size
             if not damaged and whole and any(m.CRC for m in members):
                 damaged = file.testzip()
+    except PermissionError:
+        raise
     # A damaged file can fail at any place of the reader.
     except Exception as error:
         raise ValueError(f'{path} is damaged: its parts cannot be found ({error})') from error

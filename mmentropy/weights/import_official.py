@@ -12,7 +12,7 @@ from mmentropy.weights.backbone import State, below, first_difference
 from mmentropy.weights.exchange_files import check_place, load_weights, save_weights, sha256
 from mmentropy.weights.key_tables import OFFICIAL_LAYOUTS, STEMS, TIMM_VIT, renamed
 from mmentropy.weights.reader import PathLike
-from mmentropy.weights.stored_config import plain_config
+from mmentropy.weights.stored_config import no_larger_networks, plain_config
 
 
 def import_backbone(
@@ -51,7 +51,9 @@ def import_backbone(
     if 'patch_embed.proj.weight' in state:
         state = renamed(state, {theirs: ours for ours, theirs in TIMM_VIT.items()})
     entry = _entry(state, name, f'{path} ({name})')
-    differ = first_difference(state, MODELS.build(entry).state_dict())
+    with no_larger_networks(path):
+        backbone = MODELS.build(entry)
+    differ = first_difference(state, backbone.state_dict())
     if differ:
         raise ValueError(f'{path} ({name}) is no plain {_describe(entry)}: {differ}')
     cfg, what = meta.get('cfg'), _describe(entry)

@@ -76,8 +76,8 @@ def no_larger_networks(path: PathLike) -> Iterator[None]:
         left -= 0 if parameter is None else parameter.nbytes
         if left < 0:
             raise ValueError(
-                f'refused: the config in {path} makes a network that is larger than the '
-                'checkpoint: pass a config of your own'
+                f'refused: {path} makes a network that is larger than the checkpoint: pass a '
+                'config of your own'
             )
 
     handle = register_module_parameter_registration_hook(count)

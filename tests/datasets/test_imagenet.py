@@ -70,7 +70,7 @@ def test_imagenet100(imagenet100):
 
 
 def test_imagenet100_other_classes(imagenet100, tmp_path):
-    file = fake_data.text(tmp_path / 'two.txt', ['n02869837', 'n01749939'])
+    file = fake_data.text(tmp_path / 'two.txt', ['n02869837', ' n01749939 ', '', ''])
     dataset = ImageNet100(str(imagenet100), classes_file=str(file))
     assert dataset.CLASSES == ('n01749939', 'n02869837')
     assert [i['gt_label'] for i in infos(dataset)] == [0, 0, 1, 1]

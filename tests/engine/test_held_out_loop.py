@@ -11,6 +11,7 @@ from ranks import on_ranks
 from safe_runs import DrawnViews, config, same, train, weights
 from small import on_rank
 
+from mmentropy.engine import held_out_loop
 from mmentropy.engine.held_out_loop import HeldOutLoop, loss_of
 from mmentropy.engine.random_state import random_state_kept
 
@@ -136,6 +137,13 @@ def test_loaders_that_validate_nothing(tmp_path, name, monkeypatch):
     cfg.val_dataloader.dataset = dict(type='DrawnViews', size=size)
     with pytest.raises(ValueError, match=message):
         train(cfg)
+
+
+def test_a_sharded_network_is_refused_before_training(tmp_path, monkeypatch):
+    """It cannot be copied. Any network stands for a sharded one here."""
+    monkeypatch.setattr(held_out_loop, 'FSDPModule', torch.nn.Module)
+    with pytest.raises(ValueError, match='a ShardedRunner does not have: leave val_cfg'):
+        train(validating(tmp_path / 'run'))
 
 
 def test_a_single_image_can_be_left_out(tmp_path):

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,11 +21,12 @@ from PIL import Image
 from repository import REPOSITORY
 
 from mmentropy.evaluation import build_backbone
+from mmentropy.evaluation import embed_folder as folder_embedding
 from mmentropy.evaluation.embed_folder import embed_folder, thumbnail
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
-from mmentropy.report import embedding_html
+from mmentropy.report import embedding_html, write_page
 from mmentropy.report.unlabelled import of_embedding, of_folder
 from mmentropy.weights.stored_config import config_of
 
@@ -350,3 +352,49 @@ def test_features_that_are_not_finite(photos, tmp_path):
     next(encoder.backbone.parameters()).data.fill_(torch.nan)
     with pytest.raises(ValueError, match='gives features that are not finite'):
         embed_folder(encoder, str(photos), tmp_path / 'features.npz')
+
+
+HARMFUL = {
+    'larger': (dict(features=np.zeros((4, 9999), '<f4')), 'larger than the file'),
+    'whole numbers': (dict(features=np.zeros((4, 2), '<i4')), 'features are int32'),
+    'fewer': (dict(features=np.zeros((3, 2), '<f4')), r'\(3, 2\), of 4 paths'),
+    'thumbnails': (dict(thumbnails=np.zeros((2, 8, 8, 3), 'u1')), 'thumbnails are uint8'),
+    'flat': (dict(thumbnails=np.zeros(4, 'u1')), 'thumbnails are uint8'),
+    'wide': (dict(thumbnails=np.zeros((4, 8, 9, 3), 'u1')), 'thumbnails are uint8'),
+}
+
+
+@pytest.mark.parametrize('name', HARMFUL)
+def test_parts_that_do_not_fit_are_refused(name, tmp_path):
+    changes, message = HARMFUL[name]
+    arrays = dict(features=np.zeros((4, 2), '<f4'), paths=np.array(['a'] * 4), folder=np.array('b'))
+    save = np.savez_compressed if name == 'larger' else np.savez
+    save(tmp_path / 'a.npz', **(arrays | changes))
+    with pytest.raises(ValueError, match=f'a.npz holds no features of tools/embed.py .*{message}'):
+        read_embedding(tmp_path / 'a.npz')
+
+
+def test_an_array_larger_than_memory_is_refused(tmp_path):
+    """The header of a small file can say any size."""
+    with (
+        zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive,
+        archive.open('features.npy', 'w') as file,
+    ):
+        header = dict(descr='<f4', fortran_order=False, shape=(10**6, 10**6))
+        np.lib.format.write_array_header_2_0(file, header)
+    with pytest.raises(ValueError, match='holds no features'):
+        read_embedding(tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize('name', ['regnetx-1.6gf_8xb128_in1k', 'resnet18_8xb32_in1k'])
+def test_names_of_models_may_have_dots(name, monkeypatch, photos, tmp_path):
+    asked = []
+    monkeypatch.setattr(folder_embedding, 'named_encoder', lambda *call: asked.append(call))
+    with pytest.raises(AttributeError):
+        folder_embedding.embed_checkpoint(name, photos, tmp_path / 'a.npz')
+    assert asked == [(name, None)]
+
+
+def test_names_that_are_not_unicode_are_escaped_on_a_page(tmp_path):
+    write_page(tmp_path / 'a.html', '<p>caf\udce9.png</p>')
+    assert (tmp_path / 'a.html').read_text() == '<p>caf\\udce9.png</p>'

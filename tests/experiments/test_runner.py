@@ -223,3 +223,14 @@ def stop_once(job):
         time.sleep(0.05)
     job.process.terminate()
     job.process.join()
+
+
+def test_a_run_that_diverged_is_told_from_others(runner, tmp_path):
+    from cli import errors_in_one_line, traceback_in
+
+    for error in (FloatingPointError('loss is nan'), ValueError('no such key')):
+        with pytest.raises(SystemExit) as ended, errors_in_one_line():
+            with traceback_in(str(tmp_path), 0):
+                raise error
+        found = runner.divergence(ended.value)
+        assert found is (error if isinstance(error, FloatingPointError) else None)

@@ -10,7 +10,7 @@ import export
 import propagate
 import pytest
 import train
-from cli import say_import_error
+from cli import errors_in_one_line, say_import_error, traceback_in
 from hostile_configs import classifier
 from repository import REPOSITORY
 
@@ -231,3 +231,20 @@ def test_half_precision_on_a_cpu(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'argv', ['train.py', str(tmp_path / 'config.py'), '--amp'])
     with pytest.raises(SystemExit, match='on a CPU there is --amp bfloat16'):
         train.main()
+
+
+def test_divergence_is_one_line_and_names_its_traceback(tmp_path):
+    with pytest.raises(SystemExit) as ended, errors_in_one_line(), traceback_in(str(tmp_path), 0):
+        raise FloatingPointError('MEC: loss is nan')
+    file = tmp_path / 'traceback_0.txt'
+    assert str(ended.value) == f'error: MEC: loss is nan (traceback: {file})'
+    assert 'FloatingPointError' in file.read_text()
+
+
+def test_a_full_disk_hides_no_error(tmp_path):
+    file = tmp_path / 'traceback_0.txt'
+    file.symlink_to('/dev/full')
+    with pytest.raises(RuntimeError) as raised, traceback_in(str(tmp_path), 0):
+        raise OSError('its last weights are not saved: make room')
+    assert str(raised.value).startswith(f'its last weights are not saved: make room ({file}')
+    assert 'No space left' in str(raised.value)

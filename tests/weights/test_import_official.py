@@ -91,6 +91,16 @@ def test_what_is_no_vit_is_refused(tmp_path, change, message):
     refused(lambda: import_backbone(path, out), ValueError, message, out)
 
 
+def test_a_network_larger_than_its_file_is_refused(tmp_path):
+    """One tensor of many channels asks for a network of 700 MB."""
+    state = {f'layer{i}.{j}.bn1.weight': torch.zeros(1) for i in range(1, 5) for j in range(2)}
+    state |= {'conv1.weight': torch.zeros(64, 3, 1, 1), 'bn1.weight': torch.zeros(64)}
+    state |= {'layer1.0.conv1.weight': torch.zeros(256, 1, 1, 1)}
+    path, out = tmp_path / 'other.pth', tmp_path / 'out.pth'
+    torch.save(state, path)
+    refused(lambda: import_backbone(path, out), ValueError, 'larger than the checkpoint', out)
+
+
 def test_damaged_and_harmful_files(tmp_path):
     net, out, marker = vit(), tmp_path / 'out.pth', tmp_path / 'marker'
     good = tmp_path / 'good.safetensors'
