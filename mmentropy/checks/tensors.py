@@ -10,19 +10,26 @@ import torch
 from torch import Tensor
 
 
-def check_matrix(name: str, x: Tensor) -> None:
-    """Raise unless ``x`` is a non-empty matrix (N, D) of float32 or float64.
+def check_floats(name: str, x: Tensor) -> None:
+    """Raise ``TypeError`` unless ``x`` is a tensor of float32 or float64.
 
-    Raises:
-        TypeError: it is no tensor, or of another type. In half precision the
-            gradients of the objectives overflow.
-        ValueError: it is no matrix, or an empty one.
+    In half precision the gradients of the objectives overflow.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = getattr(x, 'dtype', type(x).__name__)
         raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
     if x.element_size() < 4:
         raise TypeError(f'{name} must be float32 or float64, got {x.dtype}: convert it by .float()')
+
+
+def check_matrix(name: str, x: Tensor) -> None:
+    """Raise unless ``x`` is a non-empty matrix (N, D) of float32 or float64.
+
+    Raises:
+        TypeError: see :func:`check_floats`.
+        ValueError: it is no matrix, or an empty one.
+    """
+    check_floats(name, x)
     if x.dim() != 2 or x.numel() == 0:
         raise ValueError(f'{name} must be a non-empty matrix (N, D), got shape {tuple(x.shape)}')
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmentropy.checks.tensors import check_floats
+
 # Linear sRGB to XYZ under D65, each row divided by its sum: white is (1, 1, 1).
 TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
@@ -20,6 +22,9 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W): L in [0, 100], a and b, 0 where the pixel is gray.
     """
+    check_floats('rgb', rgb)
+    if rgb.dim() != 4 or rgb.size(1) != 3:
+        raise ValueError(f'rgb must have shape (N, 3, H, W), got {tuple(rgb.shape)}')
     rgb = rgb.clamp(0, 1)
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = rgb.new_tensor(TO_XYZ)

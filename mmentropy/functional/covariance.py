@@ -25,7 +25,8 @@ def variance_and_covariance(z: Tensor, eps: float = 1e-4) -> tuple[Tensor, Tenso
 
     Returns:
         The mean over columns of max(0, 1 - standard deviation), a scalar in [0, 1]; and the sum of
-        the squared covariances of different columns, divided by D, a scalar >= 0. Gradient flows.
+        the squared covariances of different columns, divided by D, a scalar >= 0 up to rounding.
+        Gradient flows.
     """
     require(POSITIVE, eps=eps)
     check_matrix('z', z)

@@ -44,6 +44,14 @@ def _unit(name: str, z: Tensor) -> Tensor:
     return unit_rows(_wide(name, z))
 
 
+def _on_sphere(name: str, z: Tensor) -> Tensor:
+    """Unit rows, where rows of zeros, which have no direction, all have that of the first axis."""
+    z = _unit(name, z)
+    axis = torch.zeros_like(z[0])
+    axis[0] = 1
+    return torch.where(z.any(dim=1, keepdim=True), z, axis)
+
+
 def _pair(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
     z1, z2 = _unit('z1', z1), _unit('z2', z2)
     check_pair(z1=z1, z2=z2)
@@ -91,8 +99,8 @@ def effective_rank(z: Tensor) -> Tensor:
 def rankme(z: Tensor) -> Tensor:
     """:func:`effective_rank` with 1e-7 added to each share, as in RankMe.
 
-    So it is above it, by at most 2 in 10,000 for 100 singular values and 4 in 1,000 for 2048, and
-    the shares no longer sum to 1.
+    So it is above it where there are more than e dimensions, by at most 2 in 10,000 for 100
+    singular values and 4 in 1,000 for 2048, and the shares no longer sum to 1.
 
     Returns:
         Scalar, a number of dimensions in [1, 1.01 min(N, D)]; 1, but for the 1e-7, on a constant
@@ -270,9 +278,10 @@ def entropy(z: Tensor, kappa: float = KAPPA) -> Tensor:
         kappa: Concentration of the kernel, > 0.
 
     Returns:
-        Scalar in nats, from :func:`point_entropy`, on a constant batch, to log N above it.
+        Scalar in nats, from :func:`point_entropy`, on a constant batch or one of zeros, to log N
+        above it.
     """
-    return sphere_entropy(_unit('z', z), kappa, estimator='joe')
+    return sphere_entropy(_on_sphere('z', z), kappa, estimator='joe')
 
 
 def point_entropy(dim: int, kappa: float = KAPPA) -> float:
@@ -287,9 +296,11 @@ def reconstruction(z1: Tensor, z2: Tensor, kappa: float = KAPPA) -> Tensor:
     log N. D and ``kappa`` are as there.
 
     Returns:
-        Scalar in nats, from :func:`point_entropy`, on a constant batch, to 2 ``kappa`` above it.
+        Scalar in nats, from :func:`point_entropy`, on a constant batch or one of zeros, to 2
+        ``kappa`` above it.
     """
-    return sphere_reconstruction(*_pair(z1, z2), kappa)
+    check_pair(z1=z1, z2=z2)
+    return sphere_reconstruction(_on_sphere('z1', z1), _on_sphere('z2', z2), kappa)
 
 
 def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmentropy.checks.arguments import SEVERAL, require
-from mmentropy.checks.tensors import check_matrix
+from mmentropy.checks.tensors import check_floats, check_matrix
 
 # The largest argument of the characteristic function.
 LAST_KNOT = 3.0
@@ -95,6 +95,9 @@ def epps_pulley(means: Tensor, rows: int) -> Tensor:
         Scalar >= 0, the mean over the K columns; of N points that are normal it is about 1.
         Gradient flows.
     """
+    check_floats('means', means)
+    if means.dim() != 3 or len(means) != 2:
+        raise ValueError(f'means must have shape (2, T, K), got {tuple(means.shape)}')
     t = knots_of(means.size(1), means)
     normal = (-t.square() / 2).exp()
     error = (means[0] - normal[:, None]).square() + means[1].square()

@@ -66,7 +66,7 @@ def _log_sum_exp(logits: Tensor, probs: Tensor) -> Tensor:
 
 
 def _log(probs: Tensor, eps: float) -> Tensor:
-    """Logarithm, finite at 0, where its gradient is 0 for a tiny ``eps``."""
+    """Logarithm of ``probs`` + ``eps``, finite at 0; without ``eps`` its gradient there is 0."""
     require(NOT_NEGATIVE, eps=eps)
     if eps:
         probs = probs + eps

@@ -147,14 +147,16 @@ def mean_over_ranks(
 ) -> dict[str, Tensor]:
     """Average each term over ranks, and raise on all of them if one is not finite.
 
-    The values become those of the whole batch; the gradient of ``loss`` stays that of this rank,
-    which DDP averages. This is the one place where an iteration looks at its numbers, for which the
-    host waits for the device.
+    Values become means over ranks, which are those of the whole batch for terms of gathered rows
+    and for means over rows. The gradient of ``loss`` stays that of this rank, which DDP averages.
+    This is the one place where an iteration looks at its numbers, for which the host waits for the
+    device.
 
     Args:
         method: What the message calls the algorithm.
         terms: Scalars of this rank.
-        features: What the terms were computed from, looked at only if a term is not finite.
+        features: What the terms were computed from, looked at only if a term is not finite; a
+            tensor that is there twice counts once.
 
     Raises:
         FloatingPointError: Which term is not finite, by which rank's features, at which iteration.
@@ -185,7 +187,8 @@ def _what_is_not_finite(method: str, means: dict[str, Tensor], features: list[Te
         f'{name} is {float(mean)}' for name, mean in means.items() if not torch.isfinite(mean)
     )
     faults = next(iter(means.values())).new_zeros(get_world_size())
-    faults[get_rank()] = sum(int((~torch.isfinite(x.detach())).sum()) for x in features)
+    different = {id(x): x.detach() for x in features}.values()
+    faults[get_rank()] = sum(int((~torch.isfinite(x)).sum()) for x in different)
     ranks = ', '.join(
         f'{int(bad)} entries of rank {rank}' for rank, bad in enumerate(all_sum(faults)) if bad
     )

@@ -32,7 +32,12 @@ from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import gather
 from mmentropy.functional.colour import rgb_to_lab
 from mmentropy.functional.sphere import unit_rows
-from mmentropy.models.base import check_parts, in_full_precision, mean_over_ranks, mean_terms
+from mmentropy.models.base import (
+    check_parts,
+    in_full_precision,
+    mean_over_ranks,
+    mean_terms,
+)
 
 TWO = Rule('two dicts', lambda x: some(DICT).test(x) and len(x) == 2)
 CHANNELS = Rule('three numbers', lambda x: some(NUMBER).test(x) and len(x) == 3)
@@ -91,7 +96,9 @@ class TwoEncoders(BaseModule):
                 f'TwoEncoders: split="lab" needs RGB images, got {x.size(1)} channels; a gray '
                 'image has no colour: split="bands"'
             )
-        lab = rgb_to_lab((x * self.std + self.mean) / 255)
+        # Half precision would be coarser than the colours of 8 bits are.
+        with torch.autocast(x.device.type, enabled=False):
+            lab = rgb_to_lab((x * self.std + self.mean) / 255)
         low, high = lab.new_tensor(LAB_RANGE).t().view(2, 3, 1, 1)
         lab = (2 * lab - low - high) / (high - low)
         return lab[:, :1], lab[:, 1:]

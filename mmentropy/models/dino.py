@@ -77,7 +77,7 @@ class DINOLoss(BaseModule):
 
         Returns:
             Scalars ``loss`` and ``reconstruction``, which are equal, and ``entropy`` of the mean
-            assignment of ``z``, without gradient; in nats.
+            assignment of the ``z`` of all ranks, without gradient; in nats.
 
         Raises:
             ValueError: Shapes differ, or not ``distill``.
@@ -90,9 +90,10 @@ class DINOLoss(BaseModule):
         sharpening = warmed_up(self.warmup_target_temperature, self.target_temperature, self.warmup)
         targets = (target.detach() / sharpening).softmax(dim=1)
         loss, assigned = soft_cross_entropy(z, targets, self.temperature)
+        assigned = all_sum(assigned.detach()) / get_world_size()
         return dict(
             loss=loss,
-            entropy=discrete_entropy(assigned.detach()),
+            entropy=discrete_entropy(assigned),
             reconstruction=loss.detach(),
         )
 

@@ -54,7 +54,8 @@ class VICRegLoss(BaseModule):
 
         Returns:
             Scalars: ``loss``, with gradient; without it ``invariance``, the mean squared difference
-            of views, ``variance``, v in [0, 1], and ``covariance``, c >= 0, means over views.
+            of views, ``variance``, v in [0, 1], and ``covariance``, c >= 0 up to rounding, means
+            over views.
 
         Raises:
             ValueError: Fewer than two views, shapes differ, or there is a single row in all.

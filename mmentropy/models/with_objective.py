@@ -20,7 +20,8 @@ def view_projections(outputs: list[Tensor], views: int, rows: int) -> list[Tenso
     """Return the projections (N, D) of all views of N = ``rows`` images.
 
     The neck gave one (N, D) per view, or one (V N, D) with the views of an image in neighbouring
-    rows, as SimCLR has it; anything else raises ``ValueError``.
+    rows, as SimCLR has it; anything else, such as views of two sizes that ``JointEmbedding`` passes
+    on together, raises ``ValueError``.
     """
     if [len(z) for z in outputs] == [rows] * views:
         return outputs
@@ -63,7 +64,9 @@ class _WithObjective:
         # mmengine logs the sum of all as `loss`: no part may have that name.
         losses['loss_main'] = losses.pop('loss')
         losses[f'loss_{self.part}'] = self.weight * terms.pop('loss')
-        return losses | terms
+        # The algorithm may have a metric of the same name.
+        metrics = {f'{self.part}_{name}' if name in losses else name: terms[name] for name in terms}
+        return losses | metrics
 
 
 class _WithMEC(_WithObjective):
@@ -80,7 +83,8 @@ def WithObjective(
 
     ``loss_main`` is the algorithm's own loss, ``loss_objective`` the weighted term; gradient flows
     into the projections of all views. State dict and all else are the algorithm's, but for the
-    state of the objective.
+    state of the objective. A metric of the objective whose name the algorithm has already begins
+    with ``objective_``.
 
     Args:
         algorithm: Registered name: SimCLR, SimSiam, BYOL, BarlowTwins, ...
@@ -93,7 +97,7 @@ def WithObjective(
 
     Raises:
         ValueError: Unknown algorithm, ``weight`` out of range; in training, an algorithm whose neck
-            does not project all views.
+            does not project all views, one view after the other or all in one batch of one size.
     """
     return regularized(_WithObjective, algorithm, objective, weight, kwargs)
 

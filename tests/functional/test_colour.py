@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from mmentropy.functional.colour import rgb_to_lab
@@ -42,3 +43,10 @@ def test_gradient_is_finite_everywhere():
     rgb.requires_grad_()
     rgb_to_lab(rgb).sum().backward()
     assert torch.isfinite(rgb.grad).all()
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(TypeError, match='rgb must be float32 or float64'):
+        rgb_to_lab(torch.rand(1, 3, 2, 2, dtype=torch.float16))
+    with pytest.raises(ValueError, match=r'\(N, 3, H, W\), got \(3, 2\)'):
+        rgb_to_lab(torch.rand(3, 2))

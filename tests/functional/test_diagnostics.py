@@ -242,6 +242,8 @@ def test_constant_batch():
         assert float(d.feature_std(z)) == pytest.approx(0, abs=1e-7)
         assert float(d.uniformity(z)) == pytest.approx(0, abs=1e-7)
         assert float(d.alignment(z, z)) == 0
+        point = pytest.approx(d.point_entropy(8))
+        assert float(d.entropy(z)) == point and float(d.reconstruction(z, z)) == point
         assert float(d.spectrum(torch.ones(6, 8)).sum()) == 0
         assert float(d.alpha_req(z)) == math.inf
 

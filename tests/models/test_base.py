@@ -44,6 +44,13 @@ def test_message_says_where_the_objective_overflowed():
     assert 'loss is inf; all features are finite, so the objective overflowed' in message
 
 
+def test_features_that_are_listed_twice_count_once():
+    """They are projections and targets in one, where there is no target network."""
+    spoilt = torch.tensor([[1.0, math.nan], [math.inf, 0]])
+    message = complaint(dict(loss=torch.tensor(math.nan)), [spoilt, torch.ones(2, 2), spoilt])
+    assert '(2 entries of rank 0)' in message
+
+
 def test_message_outside_of_a_run():
     message = complaint(dict(loss=torch.tensor(math.inf)), [], iteration=None)
     assert message.startswith('MEC: loss is inf; ')

@@ -47,6 +47,14 @@ def test_lightness_and_colour_of_preprocessed_images():
     assert colour.abs().max() <= 1 and colour.shape == (2, 2, 4, 4)
 
 
+def test_autocast_rounds_no_colour():
+    x = torch.rand(2, 3, 4, 4)
+    parts = encoder().parts(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        for ours, theirs in zip(encoder().parts(x), parts):
+            assert torch.equal(ours, theirs)
+
+
 def test_bands_add_up_to_the_image():
     x = torch.randn(2, 1, 16, 16)
     low, high = encoder(split='bands', factor=4).parts(x)

@@ -1,11 +1,14 @@
 """DINO against the official loss."""
 
+import math
+
 import numpy as np
 import pytest
 import reference
 import torch
 from mmpretrain.registry import MODELS
 from networks import BACKBONE, HEADS, NECK, PROTOTYPES, batch, build
+from ranks import on_ranks
 
 from mmentropy.models import DINOLoss, ERLoss
 
@@ -57,3 +60,17 @@ def test_dino_entropy_is_that_of_the_mean_assignment():
     mean = (z / 0.2).softmax(1).mean(0)
     entropy = DINOLoss(temperature=0.2)(z, t)['entropy']
     assert float(entropy) == pytest.approx(float(-(mean * mean.log()).sum()))
+
+
+def entropy_on_rank(rank, world):
+    z = 9 * torch.eye(2)[[rank] * 4]
+    return float(DINOLoss(temperature=1.0)(z, z)['entropy'])
+
+
+@pytest.mark.slow
+def test_dino_entropy_is_that_of_the_rows_of_all_ranks(tmp_path):
+    """Each rank uses one of two classes."""
+    z = 9 * torch.eye(2).repeat_interleave(4, dim=0)
+    expected = float(DINOLoss(temperature=1.0)(z, z)['entropy'])
+    assert expected == pytest.approx(math.log(2), rel=1e-5)
+    assert on_ranks(entropy_on_rank, 2, tmp_path) == [pytest.approx(expected)] * 2

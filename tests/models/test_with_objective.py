@@ -119,3 +119,20 @@ def test_any_objective_regularises_three_views(objective, training):
     else:
         expected = model.objective(*z)['loss']
     torch.testing.assert_close(terms['loss_objective'], 0.3 * expected)
+
+
+def test_metrics_of_one_name_are_both_logged(training):
+    cfg = dict(type='JointEmbedding', together=False, backbone=BACKBONE, neck=NECK)
+    head, objective = dict(type='IVNELoss'), dict(type='FroSSLLoss')
+    plain = MODELS.build(dict(cfg, head=head))
+    other = MODELS.build(dict(cfg, head=objective))
+    model = MODELS.build(
+        dict(cfg, type='WithObjective', algorithm='JointEmbedding', head=head, objective=objective)
+    )
+    for one in (other, model):
+        one.load_state_dict(plain.state_dict(), strict=False)
+    data = batch()
+    terms, own, added = (one(**data, mode='loss') for one in (model, plain, other))
+    torch.testing.assert_close(terms['entropy'], own['entropy'])
+    torch.testing.assert_close(terms['objective_entropy'], added['entropy'])
+    assert abs(float(own['entropy']) - float(added['entropy'])) > 0.01
