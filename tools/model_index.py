@@ -211,16 +211,18 @@ def fewer_cards(name: str) -> list[str]:
     if batch < LARGE_BATCH:
         return []
     counts = {cards: batch // (rows * cards) for cards in (1, 4, 8) if batch > rows * cards}
+    note = ''
     # ER takes the entropy of a card's own rows, of which each iteration has as many.
     if name.startswith('er/'):
         option = 'optim_wrapper.accumulative_counts'
         ways = [f'{cards} with {option}={n}' for cards, n in counts.items()]
+        note = '; batch norm sees the images of an iteration'
     else:
         ways = [
             f'{cards} with --accumulate {n} and train_dataloader.batch_size={n * rows}'
             for cards, n in counts.items()
         ]
-    return [f'Fewer cards: {", ".join(ways)}.']
+    return [f'Fewer cards: {", ".join(ways)}{note}.']
 
 
 def model(name: str, collection: str, published: dict, records: list[dict]) -> dict[str, Any]:

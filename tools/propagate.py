@@ -45,9 +45,9 @@ from PIL import Image
 from torch import Tensor
 
 import mmentropy  # noqa: F401, registers the data sets
+from mmentropy.checks.config_parts import is_bgr
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
 from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, score_clip
-from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.evaluation.label_propagation import dense_layer, segment_clip
 from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.weights.backbone import load_backbone

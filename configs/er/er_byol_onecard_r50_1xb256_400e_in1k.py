@@ -1,6 +1,7 @@
 """BYOL+ER on ImageNet-1k at batch 4096 on one card: 16 iterations of 256 images share a step.
 
-ER takes its entropy of 256 images either way, so that ordinary accumulation has the same gradient.
+ER takes its entropy of 256 images either way, so that ordinary accumulation is enough; but batch
+norm takes its statistics of 256 images, too, and not of 4,096.
 
 Paper: not reported.
 Ours: not run.

@@ -4,7 +4,8 @@ Paper: 71.94 linear (arXiv 2307.10907 table 2).
 Ours: not run.
 Run: bash tools/dist_train.sh configs/er/er_byol_r50_16xb256_400e_in1k.py 16
 Fewer cards: 1 with optim_wrapper.accumulative_counts=16, 4 with
-    optim_wrapper.accumulative_counts=4, 8 with optim_wrapper.accumulative_counts=2.
+    optim_wrapper.accumulative_counts=4, 8 with optim_wrapper.accumulative_counts=2; batch norm
+    sees the images of an iteration.
 """
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'

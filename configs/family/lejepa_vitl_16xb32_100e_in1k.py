@@ -1,8 +1,8 @@
 """LeJEPA on ImageNet-1k with ViT-L/14, two global and six local views.
 
-The settings are those that rbalestr-lab/lejepa@eddffdd recommends (README.md); batch, number of
-directions, drop path and widths are those of the runs that it lists, and the projector is that
-of its MINIMAL.md.
+The settings are those that rbalestr-lab/lejepa@eddffdd recommends (README.md), and the number of
+directions is that of its example; batch, drop path and widths are those of the runs that it lists,
+which have 1,000 directions, and the projector is that of its MINIMAL.md.
 
 Paper: no number recorded here, its settings are stated (rbalestr-lab/lejepa@eddffdd).
 Ours: not run.

@@ -27,3 +27,13 @@ def schedulers_of(cfg: Mapping) -> list:
     if isinstance(found, dict):
         return [found] if 'type' in found else []
     return list(found)
+
+
+def is_bgr(dataset: dict) -> bool:
+    """Return whether a data set's pipeline gives BGR, as files are loaded, and not RGB."""
+    bgr = False
+    for step in innermost_dataset(dataset).get('pipeline') or ():
+        kind = getattr(step['type'], '__name__', step['type'])
+        loaded = kind.endswith('LoadImageFromFile') and step.get('color_type', 'color') == 'color'
+        bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
+    return bool(bgr)

@@ -11,10 +11,12 @@ from typing import Any
 from mmengine.config import Config
 from mmpretrain.apis.model import ModelHub
 
+from mmentropy.checks.config_parts import is_bgr
 from mmentropy.weights.zoo import zoo, zoo_file
 
 _register_mmpretrain_models = ModelHub._register_mmpretrain_models
 _get = ModelHub.get
+TO_RGB = (dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy'))
 _FOLDER = Path(__file__).parent.parent / '.mim'
 _registered: list[Path] = []
 
@@ -54,4 +56,9 @@ def add_transforms(cfg: Config) -> None:
     test = (cfg.get('eval_datasets') or {}).get('test') or {}
     if 'test_dataloader' not in cfg and 'pipeline' in test:
         pipeline = [step for step in test['pipeline'] if 'Load' not in str(step['type'])]
+        entry = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        loaded = dict(pipeline=[dict(type='LoadImageFromFile'), *pipeline])
+        # Inferencers load colours as BGR, where the network may have been trained on RGB.
+        if len(entry.get('mean') or ()) == 3 and is_bgr(loaded) and not is_bgr(test):
+            pipeline = [*TO_RGB, *pipeline]
         cfg.test_dataloader = dict(dataset=dict(test, pipeline=pipeline))

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.checks.channels import FILE_LOADERS
 from mmentropy.checks.config import nearest_name
-from mmentropy.checks.config_parts import dicts_in, innermost_dataset
+from mmentropy.checks.config_parts import dicts_in, innermost_dataset, is_bgr
 from mmentropy.evaluation.features import backbone_features, preprocess
-from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor, is_bgr
+from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
@@ -133,7 +133,9 @@ def _encoder(
     load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
     backbone.to(memory_format=torch.channels_last)
     backbone.eval()
-    return FileEncoder(backbone, preprocessor, load, transforms, is_bgr(given), size)
+    # Without a pipeline the preprocessor says what it takes.
+    bgr = is_bgr(given) if given.get('pipeline') else bool(preprocessor._channel_conversion)
+    return FileEncoder(backbone, preprocessor, load, transforms, bgr, size)
 
 
 def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageFromFile:

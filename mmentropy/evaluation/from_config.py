@@ -57,6 +57,11 @@ def build_data_preprocessor(cfg: Config) -> nn.Module:
             logger='current',
         )
     entry = dict(entry or {})
+    if 'type' not in entry and 'type' not in cfg.model:
+        raise ValueError(
+            'the config says neither how images are normalised nor which model it is of: pass one '
+            'that has data_preprocessor = dict(type="ClsDataPreprocessor", mean=..., std=...)'
+        )
     if 'type' not in entry:
         model = MODELS.get(cfg.model.type)
         if model is None:
@@ -102,13 +107,3 @@ def leave_fresh(entry: dict) -> None:
     for part in entry.values():
         if isinstance(part, dict):
             leave_fresh(part)
-
-
-def is_bgr(dataset: dict) -> bool:
-    """Return whether a data set's pipeline gives BGR, as files are loaded, and not RGB."""
-    bgr = False
-    for step in innermost_dataset(dataset).get('pipeline') or ():
-        kind = getattr(step['type'], '__name__', step['type'])
-        loaded = kind.endswith('LoadImageFromFile') and step.get('color_type', 'color') == 'color'
-        bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
-    return bool(bgr)

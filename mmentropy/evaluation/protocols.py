@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmentropy.checks.config_parts import is_bgr
 from mmentropy.datasets import check_dataset
 from mmentropy.evaluation.features import (
     Rows,
@@ -25,7 +26,6 @@ from mmentropy.evaluation.from_config import (
     build_backbone,
     build_data_preprocessor,
     eval_datasets,
-    is_bgr,
 )
 from mmentropy.evaluation.knn import knn_accuracy
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe

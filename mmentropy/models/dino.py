@@ -38,6 +38,7 @@ from mmentropy.models.base import (
     target_projections,
     warmed_up,
 )
+from mmentropy.models.optimizer_steps import iterations_in_a_step
 
 
 @MODELS.register_module()
@@ -136,8 +137,8 @@ class DINO(BaseSelfSupervisor):
     Args:
         base_momentum: See :class:`~mmentropy.models.mec.MEC`; not None.
         center_momentum: Momentum, in [0, 1), of the running mean of the targets' logits over all
-            ranks, which is subtracted from them; 0.9 in the paper. None: no centring, with which
-            ``DINOLoss`` collapses.
+            ranks, which is subtracted from them, for a step of the optimiser; 0.9 in the paper.
+            None: no centring, with which ``DINOLoss`` collapses.
         kwargs: See ``BaseSelfSupervisor``; the neck is a ``PrototypeNeck``.
     """
 
@@ -180,5 +181,7 @@ class DINO(BaseSelfSupervisor):
         if self.training:
             mean = torch.stack([t.mean(0) for t in targets]).mean(0)
             mean = all_sum(mean) / get_world_size()
-            self.center.lerp_(mean, 1 - self.center_momentum)
+            # The iterations of one step together forget as much as one iteration alone would.
+            kept = self.center_momentum ** (1 / iterations_in_a_step())
+            self.center.lerp_(mean, 1 - kept)
         return centred

@@ -12,14 +12,18 @@ from mmengine.logging import MessageHub
 ITERATIONS_PER_STEP = 'iterations_per_step'
 
 
+def iterations_in_a_step() -> int:
+    """Return how many iterations share a step of the optimiser."""
+    return MessageHub.get_current_instance().get_info(ITERATIONS_PER_STEP, 1)
+
+
 def optimizer_step_begins() -> bool:
     """Return whether this iteration is the first after a step of the optimiser.
 
     It holds for the first iteration of a run, and for every iteration without accumulation. The
     answer depends on the number of the iteration only, so that a resumed run gives the same one.
     """
-    hub = MessageHub.get_current_instance()
-    return hub.get_info('iter', 0) % hub.get_info(ITERATIONS_PER_STEP, 1) == 0
+    return MessageHub.get_current_instance().get_info('iter', 0) % iterations_in_a_step() == 0
 
 
 def total_optimizer_steps() -> int:
@@ -37,4 +41,4 @@ def total_optimizer_steps() -> int:
             "the message hub has no 'max_iters', which a Runner of mmengine puts there: start one, "
             "or call MessageHub.get_current_instance().update_info('max_iters', N)"
         )
-    return -(-iterations // hub.get_info(ITERATIONS_PER_STEP, 1))
+    return -(-iterations // iterations_in_a_step())

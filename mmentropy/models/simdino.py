@@ -47,7 +47,8 @@ class SimDINOLoss(BaseModule):
         eps: Distortion of the rate, > 0; 0.05 in the configs of both versions, 0.5 the default of
             the first version's class.
         with_teacher: Take the rate of the mean of student and teacher, which is not made unit
-            again, as the second version does (``expa_type=1``).
+            again (``expa_type=1``). The commands of both versions do; False is the default of the
+            first version's class.
     """
 
     def __init__(

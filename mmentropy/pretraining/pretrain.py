@@ -166,7 +166,7 @@ def finish(photos: Photos, config: Path, checkpoint: Path, chosen: Settings) -> 
     )
     runs = read_runs([checkpoint.parent])
     write_page(report, report_html(runs, measured_runs(runs)))
-    lines = load_lines(checkpoint, out)
+    lines = load_lines(checkpoint, photos, out)
     print(f'\ncheckpoint: {checkpoint}\nembeddings: {embeddings}\nreport: {report}')
     for row, score in scores.items():
         print(f'kNN of held-out images, {row}: {score["knn"]:.2f} %')
@@ -175,13 +175,14 @@ def finish(photos: Photos, config: Path, checkpoint: Path, chosen: Settings) -> 
     return Pretrained(config, checkpoint, embeddings, report, scores, lines)
 
 
-def load_lines(checkpoint: Path, out: Path) -> dict[str, str]:
+def load_lines(checkpoint: Path, photos: Photos, out: Path) -> dict[str, str]:
     """Write the backbone for timm and torchvision; return the line that loads it in each library.
 
     Where a library has no such network, the line says why.
     """
     entry = f"dict(type='PretrainedBackbone', checkpoint={str(checkpoint)!r})"
-    lines = dict(mmdet=f'model = dict(backbone=dict(init_cfg={entry}))')
+    images = dict(mean=photos.mean, std=photos.std, bgr_to_rgb=photos.color_type == 'color')
+    lines = dict(mmdet=f'model = dict(data_preprocessor={images}, backbone=dict(init_cfg={entry}))')
     for target in ('timm', 'torchvision'):
         try:
             file = out / f'backbone_{target}.pth'

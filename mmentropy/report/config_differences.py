@@ -1,14 +1,11 @@
 """In which entries the configurations of runs differ from each other or from the repository's."""
 
-from pathlib import Path
-
 from mmengine.config import Config
 
-import mmentropy
 from mmentropy.checks.config_differences import config_differences
 from mmentropy.report.runs import Run
+from mmentropy.weights.zoo import CONFIGS
 
-CONFIGS = Path(mmentropy.__file__).parents[1] / 'configs'
 # Entries that say nothing about how a run was trained.
 IGNORED = ('code', 'experiment_name', 'launcher', 'load_from', 'resume', 'work_dir')
 
@@ -26,7 +23,7 @@ def base_differences(run: Run) -> tuple[str, dict[str, list[str]]]:
     # It may inherit from a config of mmpretrain, whose files need not be installed.
     except Exception:
         return '', {}
-    return str(file.relative_to(CONFIGS.parent)), differences([base, run.config])
+    return str('configs' / file.relative_to(CONFIGS)), differences([base, run.config])
 
 
 def differences(configs: list[Config]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmentropy.checks.arguments import one_of, require
 from mmentropy.weights.backbone import State, first_difference, load_backbone
 from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
-from mmentropy.weights.huggingface_folder import check_folder, save_folder
+from mmentropy.weights.huggingface_folder import check_folder, image_statistics, save_folder
 from mmentropy.weights.key_tables import TIMM_VIT, TRANSFORMERS_RESNET, renamed, to_transformers_vit
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import chosen_config
@@ -73,7 +73,7 @@ def export_backbone(
         save_folder(backbone, state, meta, chosen, out)
     else:
         save_weights(state, meta, out)
-    return _how_to_load(backbone, target, out)
+    return _how_to_load(backbone, target, out, image_statistics(chosen))
 
 
 def convert(backbone: BaseModule, target: str) -> State:
@@ -138,7 +138,10 @@ def _plain_network(backbone: BaseModule) -> tuple[BaseModule, Tensor]:
         return plain, torch.randn(1, 3, 2 * patch[0], 2 * patch[1])
 
 
-def _how_to_load(backbone: BaseModule, target: str, out: Path) -> str:
+def _how_to_load(
+    backbone: BaseModule, target: str, out: Path, statistics: tuple[tuple, tuple] | None
+) -> str:
+    """Return a line that loads the backbone, and says how images are normalised where it can."""
     file = str(out)
     if target == 'huggingface':
         return f'transformers.AutoModel.from_pretrained({file!r})'
@@ -155,11 +158,17 @@ def _how_to_load(backbone: BaseModule, target: str, out: Path) -> str:
                 f'embed_dim={width}, depth={arch["num_layers"]}, num_heads={arch["num_heads"]}, '
                 f'mlp_ratio={arch["feedforward_channels"] / width}'
             )
+        if statistics:
+            mean, std = statistics
+            network += f', pretrained_cfg_overlay=dict(mean={mean}, std={std})'
         return f'timm.create_model({network}, num_classes=0, checkpoint_path={file!r})'
     load = f'safetensors.torch.load_file({file!r})'
     if out.suffix == '.pth':
         load = f"torch.load({file!r}, weights_only=True)['state_dict']"
-    return (
+    line = (
         f'model = torchvision.models.resnet{backbone.depth}(); '
         f'model.fc = torch.nn.Identity(); model.load_state_dict({load})'
     )
+    if statistics:
+        line += '  # of RGB in [0, 1], normalised by mean {} and std {}'.format(*statistics)
+    return line

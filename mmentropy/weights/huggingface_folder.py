@@ -80,8 +80,8 @@ def _side(size: tuple[int, int]) -> int | list[int]:
 
 def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
     """Return preprocessor_config.json, or None if the config has no mean and std."""
-    images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-    if not images or not images.get('mean') or not images.get('std'):
+    statistics = image_statistics(cfg)
+    if statistics is None:
         return None
     # The short side becomes 224 pixels, or the image size of the ViT, and the centre is cropped.
     height, width = getattr(backbone, 'img_size', (224, 224))
@@ -89,6 +89,15 @@ def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
         image_processor_type='BitImageProcessor',
         size=dict(shortest_edge=max(height, width)),
         crop_size=dict(height=height, width=width),
-        image_mean=[round(x / 255, 6) for x in images['mean']],
-        image_std=[round(x / 255, 6) for x in images['std']],
+        image_mean=[*statistics[0]],
+        image_std=[*statistics[1]],
     )
+
+
+def image_statistics(cfg: Config) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and standard deviation of images in [0, 1] that a config has, or None."""
+    images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if not images.get('mean') or not images.get('std'):
+        return None
+    mean, std = (tuple(round(x / 255, 6) for x in images[key]) for key in ('mean', 'std'))
+    return mean, std

@@ -10,9 +10,17 @@ from mmpretrain.registry import MODELS
 from mmentropy.checks.stored_types import check_stored
 from mmentropy.weights.backbone import State, below, first_difference
 from mmentropy.weights.exchange_files import check_place, load_weights, save_weights, sha256
-from mmentropy.weights.key_tables import OFFICIAL_LAYOUTS, STEMS, TIMM_VIT, renamed
+from mmentropy.weights.key_tables import BARE, OFFICIAL_LAYOUTS, STEMS, TIMM_VIT, renamed
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import no_larger_networks, plain_config
+
+# What mmpretrain's preprocessors take of images in BGR, as its loaders give them.
+IMAGENET = dict(
+    type='SelfSupDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
 
 
 def import_backbone(
@@ -59,6 +67,9 @@ def import_backbone(
     cfg, what = meta.get('cfg'), _describe(entry)
     if not isinstance(cfg, str):
         cfg = f'model = {dict(backbone=entry)!r}\n'
+        normalised = normalised_as_imagenet(entry, name)
+        cfg += f'data_preprocessor = {IMAGENET!r}\n' if normalised else ''
+        what += f', images {"normalised as ImageNet" if normalised else "of unknown normalisation"}'
         if 'arch' in entry:
             what += f', {entry["arch"]["num_heads"]} heads assumed'
     elif not trust:
@@ -66,6 +77,15 @@ def import_backbone(
     save_weights({f'backbone.{k}': v for k, v in state.items()}, dict(cfg=cfg), out)
     left = len(weights) - len(state)
     return f'{path}: {name}, {branch}, {what}; {len(state)} tensors taken, {left} left'
+
+
+def normalised_as_imagenet(entry: dict, layout: str) -> bool:
+    """Whether networks like this one take RGB images with mean and deviation of ImageNet.
+
+    That is so of the codes of the layouts, and of the ResNets of torchvision and timm, but not of
+    all of timm's ViTs, and not of networks for small images.
+    """
+    return entry['type'] != 'ResNet_CIFAR' and (layout != BARE or 'depth' in entry)
 
 
 def _recognised(path: PathLike, weights: State, branch: str) -> tuple[str, State]:

@@ -69,6 +69,7 @@ class OfficialLayout(NamedTuple):
 
 
 # The first layout that fits is taken, so the more special ones come first.
+BARE = 'a bare backbone'
 OFFICIAL_LAYOUTS = (
     # xinliu20/MEC@ba6a025:mec/builder.py
     OfficialLayout('MEC', 'encoder.', ('teacher.',), sign='teacher.'),
@@ -94,7 +95,7 @@ OFFICIAL_LAYOUTS = (
             for wrapper in ('module.', '')
         ),
     ),
-    OfficialLayout('a bare backbone', ''),
+    OfficialLayout(BARE, ''),
 )
 
 # Below its prefix, a backbone has one of these keys: a ResNet, timm's ViT, mmpretrain's ViT.

@@ -19,8 +19,8 @@ from mmpretrain.evaluation import SingleLabelMetric
 from mmpretrain.registry import DATASETS, MODELS
 from repository import REPOSITORY
 
+from mmentropy.checks.config_parts import is_bgr
 from mmentropy.evaluation import eval_datasets
-from mmentropy.evaluation.from_config import is_bgr
 from mmentropy.models.linear_head import BatchNormLinearClsHead
 
 ROOT = REPOSITORY / 'configs' / 'benchmarks'

@@ -11,6 +11,7 @@ from networks import BACKBONE, HEADS, NECK, PROTOTYPES, batch, build
 from ranks import on_ranks
 
 from mmentropy.models import DINOLoss, ERLoss
+from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
 
 
 def test_dino_equals_the_official_loss(training):
@@ -60,6 +61,16 @@ def test_dino_entropy_is_that_of_the_mean_assignment():
     mean = (z / 0.2).softmax(1).mean(0)
     entropy = DINOLoss(temperature=0.2)(z, t)['entropy']
     assert float(entropy) == pytest.approx(float(-(mean * mean.log()).sum()))
+
+
+@pytest.mark.parametrize('parts', [1, 4])
+def test_the_centre_moves_as_far_in_a_step_of_several_iterations(parts, training):
+    training.update_info(ITERATIONS_PER_STEP, parts)
+    model = build('dino')
+    targets = [torch.full((8, 24), 2.0), torch.full((8, 24), 4.0)]
+    for _ in range(parts):
+        model._centred(targets)
+    torch.testing.assert_close(model.center, torch.full((24,), 0.1 * 3.0))
 
 
 def entropy_on_rank(rank, world):

@@ -98,6 +98,10 @@ def test_what_the_hosts_find(python, site):
         'import numpy as np; image = np.zeros((20, 20, 1), np.uint8)',
         "FeatureExtractor('mec_r18s_1xb64_50e_digits', pretrained=False)(image)",
     ]
+    lines += [
+        'from mmentropy.report.config_differences import CONFIGS',
+        f"assert (CONFIGS / '{RECIPE}.py').is_file()",
+    ]
     python('-c', '\n'.join(lines))
 
 

@@ -1,5 +1,8 @@
 """Backbones in from other libraries, and files that are refused."""
 
+import copy
+
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -16,9 +19,14 @@ from exported import (
     vit,
 )
 from harmful_pickle import Harmful
+from PIL import Image
+from torchvision.transforms.functional import normalize
 
+from mmentropy.evaluation.embed_folder import embed_checkpoint
+from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.weights.export import export_backbone
 from mmentropy.weights.import_official import import_backbone
+from mmentropy.weights.stored_config import config_of
 
 
 def test_imported_backbones_are_exported(tmp_path):
@@ -28,6 +36,38 @@ def test_imported_backbones_are_exported(tmp_path):
     import_backbone(tmp_path / 'timm.pth', tmp_path / 'ours.pth')
     line = export_backbone(tmp_path / 'ours.pth', 'timm', tmp_path / 'b.pth')
     torch.testing.assert_close(output(loaded(line)), output(bare(net)), atol=1e-5, rtol=0)
+
+
+def test_an_imported_network_takes_the_images_that_it_was_trained_on(tmp_path):
+    """It is embedded as torchvision does it: RGB in [0, 1], less the mean, over the deviation."""
+    net = new_resnet().eval()
+    torch.save(net.state_dict(), tmp_path / 'theirs.pth')
+    line = import_backbone(tmp_path / 'theirs.pth', tmp_path / 'ours.pth')
+    assert line.split('; ')[0].endswith('images normalised as ImageNet')
+    # Data sets of files give BGR, which tools/evaluate.py passes on.
+    assert config_of(tmp_path / 'ours.pth').data_preprocessor.to_rgb is True
+    (tmp_path / 'photos').mkdir()
+    red = np.random.default_rng(0).integers(0, 256, (32, 32, 3)) * [1, 0.2, 0]
+    Image.fromarray(red.astype(np.uint8)).save(tmp_path / 'photos/red.png')
+    embed_checkpoint(tmp_path / 'ours.pth', tmp_path / 'photos', tmp_path / 'a.npz', size=32)
+    image = normalize(
+        torch.from_numpy(red.astype(np.uint8)).permute(2, 0, 1) / 255,
+        [0.485, 0.456, 0.406],
+        [0.229, 0.224, 0.225],
+    )
+    copied = copy.deepcopy(net)
+    copied.fc = torch.nn.Identity()
+    with torch.no_grad():
+        expected = copied(image[None]).numpy()
+    np.testing.assert_allclose(read_embedding(tmp_path / 'a.npz').features, expected, atol=1e-4)
+
+
+def test_how_images_of_a_bare_vit_are_normalised_is_asked_for(tmp_path):
+    torch.save(vit().state_dict(), tmp_path / 'timm.pth')
+    line = import_backbone(tmp_path / 'timm.pth', tmp_path / 'ours.pth')
+    assert 'images of unknown normalisation' in line
+    with pytest.raises(ValueError, match='neither how images are normalised nor'):
+        embed_checkpoint(tmp_path / 'ours.pth', tmp_path, tmp_path / 'a.npz', size=32)
 
 
 def without(state, *starts):
