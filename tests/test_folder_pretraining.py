@@ -1,10 +1,18 @@
 """Rules by which a run on a folder of images is set, and such runs."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 import tifffile
+import torch
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
@@ -12,7 +20,7 @@ from PIL import Image
 import mmentropy
 from mmentropy.pretraining.config import methods, recipe_of, write_config, write_lists
 from mmentropy.pretraining.photos import look
-from mmentropy.pretraining.pretrain import load_lines, seconds_of_iteration
+from mmentropy.pretraining.pretrain import load_lines, passed_on, seconds_of_iteration
 from mmentropy.pretraining.rules import (
     choose_batch,
     choose_classes,
@@ -24,6 +32,8 @@ from mmentropy.pretraining.rules import (
     schedule,
 )
 from mmentropy.pretraining.settings import Machine, choose
+from mmentropy.weights.reader import read_checkpoint
+from mmentropy.weights.stored_config import config_of
 from mmentropy.weights.zoo import CONFIGS
 
 
@@ -159,8 +169,17 @@ def test_16_bits_keep_their_depth(tmp_path):
 @pytest.mark.slow
 def test_what_loads_elsewhere_is_said(tmp_path):
     checkpoint = CONFIGS / 'weights/mec_fast_r18s_1xb256_10e_cifar10.pth'
-    lines = load_lines(checkpoint, tmp_path)
-    assert str(checkpoint) in lines['mmdet']
+    lines = load_lines(checkpoint, config_of(checkpoint), tmp_path)
+    found = {}
+    exec(lines['mmdet'], found)
+    assert found['model']['data_preprocessor']['bgr_to_rgb'] is False
+    cfg = get_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    cfg.merge_from_dict(dict(model=found['model']))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        backbone = MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    weight = read_checkpoint(checkpoint)['state_dict']['backbone.conv1.weight']
+    assert torch.equal(backbone.conv1.weight, weight.float())
     for library in ('timm', 'torchvision'):
         assert lines[library].startswith(f'{library} has no such network')
         assert '--backbone resnet18' in lines[library]
@@ -176,6 +195,29 @@ def test_every_method_steps_on_a_wide_backbone(method, tmp_path):
     recipe = recipe_of(method)
     write_config(tmp_path / 'config.py', recipe, found, chosen, seed=0)
     assert seconds_of_iteration(tmp_path / 'config.py') > 0
+
+
+CHILD = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+print('ready', flush=True)
+time.sleep(60)
+"""
+
+
+def test_signals_end_the_training_first():
+    """A terminal sends SIGINT, a scheduler SIGTERM; neither leaves the other process alone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        child = subprocess.Popen([sys.executable, '-c', CHILD], stdout=subprocess.PIPE)
+        with passed_on(child):
+            assert child.stdout.readline() == b'ready\n'
+            os.kill(os.getpid(), number)
+            assert child.wait(10) == 75
+
+
+def test_there_is_nothing_to_go_on_with(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no run to go on with'):
+        mmentropy.pretrain(tmp_path, out=tmp_path / 'out', resume=True)
 
 
 # The cells of a notebook.

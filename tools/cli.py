@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 # The process that started this one. The imports of a tool take long enough for it to end.
 LAUNCHER = os.getppid()
 SECONDS_TO_SAVE = 30
+# The status of a program that SIGINT has ended, in a shell.
+INTERRUPTED = 130
 # The threads of libgomp spin while they wait for each other, also for one that does not run because
 # another process is busy. So few turns cost little on a quiet machine, and save most of a step's
 # time on a busy one (benchmarks/speed/threads.py). libgomp reads the variable when torch is
@@ -199,9 +201,15 @@ USER_ERRORS = (
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Leave with 'error: ...' on what users cause, and tell torchrun, if it is there."""
+    """Leave with 'error: ...' on what users cause, and tell torchrun, if it is there.
+
+    Ctrl-C leaves with a word.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except USER_ERRORS as error:
         if 'TORCHELASTIC_ERROR_FILE' in os.environ:
             from torch.distributed.elastic.multiprocessing.errors import get_error_handler

@@ -153,8 +153,9 @@ def main() -> None:
     with errors_in_one_line():
         try:
             merged, origins = read(args.config)
-        except ModuleNotFoundError:
-            # mmentropy, slow to import, lets mmengine find the configs of forks of host packages.
+        except (ModuleNotFoundError, ValueError):
+            # mmentropy, slow to import, lets mmengine find its own configs and those of forks of
+            # host packages.
             import mmentropy  # noqa: F401
 
             merged, origins = read(args.config)

@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', help='a new folder; default work_dirs/pretrain/NAME')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
     parser.add_argument('--dry-run', action='store_true', help='print the plan and stop')
     return parser.parse_args()
 

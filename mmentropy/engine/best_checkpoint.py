@@ -11,7 +11,9 @@ from pathlib import Path
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FSDPModule
 
+from mmentropy.distributed import unwrapped
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmentropy.weights.reader import read_checkpoint
 
@@ -22,12 +24,17 @@ def check_save_best(runner: Runner) -> None:
     A hook names what it hands to :func:`save_best` by a method ``scalar_names(runner)``.
 
     Raises:
-        ValueError: No hook names a key, or one does although mmengine would look for it among the
-            metrics of validation.
+        ValueError: The network is sharded, no hook names a key, or one does although mmengine
+            would look for it among the metrics of validation.
     """
     hook = _checkpoint_hook(runner)
     if hook is None:
         return
+    if isinstance(unwrapped(runner.model), FSDPModule):
+        raise ValueError(
+            'save_best is judged by the first rank alone, and a ShardedRunner saves by all: leave '
+            'save_best out, and measure the checkpoints of the run afterwards'
+        )
     loop = runner.val_loop
     # The metrics of any other validation are known to mmengine alone.
     of_loop = hasattr(loop, 'scalar_names')

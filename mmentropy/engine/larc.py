@@ -34,6 +34,8 @@ class LARC(torch.optim.SGD):
         self, params: Any, lr: float, eta: float = 1e-3, eps: float = 1e-8, **options: Any
     ) -> None:
         super().__init__(params, lr=lr, **options)
+        # With ``fused`` a GradScaler would leave its factor in the gradients, whose norms count.
+        self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.setdefault('eta', eta)
             group.setdefault('eps', eps)

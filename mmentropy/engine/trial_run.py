@@ -23,6 +23,7 @@ from mmentropy.engine.accumulation import (
     parts_line,
 )
 from mmentropy.engine.checkpoint_room import readable_size, require_room
+from mmentropy.engine.hooks.signals import SignalHook
 from mmentropy.engine.train_loop import has_stepped
 
 # The number of iterations that are tried at least. The first one is slower and not timed.
@@ -59,6 +60,8 @@ def run_trial(runner: Runner) -> 'TrialHook':
     trial = TrialHook()
     runner.register_hook(trial)
     runner.register_hook(RestartHook(trial))
+    # A trial saves nothing when a signal ends it, and ends at once.
+    runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, SignalHook)]
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
             hook.interval, hook.save_last = -1, False

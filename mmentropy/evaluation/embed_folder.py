@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,11 @@ def embed_folder(
     if out.suffix not in WRITERS:
         raise ValueError(f'{out}: must end in {" or ".join(WRITERS)}')
     if out.suffix == '.parquet':
-        import pyarrow  # noqa: F401, missing before the work and not after it
+        # Its absence is told before the work, and not after it.
+        if find_spec('pyarrow') is None:
+            raise ImportError('a .parquet needs pyarrow: pip install pyarrow, or name an .npz')
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f'no folder {folder} of images')
     images = ImageFolder(folder)
     with _parts_of(out) as parts:
         rows = range(get_rank(), len(images), get_world_size())

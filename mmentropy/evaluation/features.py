@@ -152,7 +152,9 @@ def blocks(x: Tensor) -> tuple[Tensor, ...]:
 
 def collapsed(x: Tensor) -> bool:
     """Return whether features (N, D) of several images differ by rounding only."""
-    return len(x) > 1 and bool((x - x.mean(0)).norm() <= COLLAPSED * x.norm())
+    mean = x.mean(0)
+    squares = sum((rows - mean).square().sum() for rows in blocks(x))
+    return len(x) > 1 and bool(squares <= (COLLAPSED * x.norm()) ** 2)
 
 
 def check_features(
@@ -219,6 +221,8 @@ def _gather_rows(
                 'gt_label in its pipeline up to PackInputs'
             )
     found, matrix = torch.cat(labels)[:size], torch.cat(features)[:size]
+    # All features of ImageNet are 10 GB.
+    features.clear()
     if collapsed(matrix):
         print_log(
             f'{name}: the features of all images are next to the same, the network has collapsed, '

@@ -82,7 +82,8 @@ class _Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.data_preprocessor = data_preprocessor
+        # As a child alone it would not know that it has moved.
+        self.data_preprocessor = data_preprocessor.to(next(backbone.parameters()).device)
         self.name = type(dataset).__name__
         self.head: nn.Module = nn.Identity()
         with eval_mode(backbone), torch.no_grad():

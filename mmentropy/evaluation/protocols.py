@@ -134,7 +134,8 @@ class Evaluation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.preprocessor = build_data_preprocessor(self.cfg)
+        # mmengine's preprocessor knows its device only if it is moved itself, and not as a child.
+        self.preprocessor = build_data_preprocessor(self.cfg).to(self.device)
         self.configs = eval_datasets(self.cfg)
         self.datasets = [self._checked(entry) for entry in self.configs]
         check_scored(*self.datasets)

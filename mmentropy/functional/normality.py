@@ -103,7 +103,9 @@ def epps_pulley(means: Tensor, rows: int) -> Tensor:
     error = (means[0] - normal[:, None]).square() + means[1].square()
     # Twice the trapezoidal rule on [0, 3].
     weights = torch.full_like(t, 2 * LAST_KNOT / (len(t) - 1))
-    weights[[0, -1]] /= 2
+    # A list of indices would be copied to the device.
+    weights[0] /= 2
+    weights[-1] /= 2
     return rows * (weights * normal) @ error.mean(dim=1)
 
 

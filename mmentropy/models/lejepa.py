@@ -78,18 +78,22 @@ class LeJEPALoss(BaseModule):
         z = torch.stack(views)
         center = z[: self.global_views].mean(dim=0)
         invariance = (z - center).square().mean()
-        sigreg = torch.stack([self.sigreg(view) for view in views]).mean()
+        directions = self.drawn_directions(z)
+        sigreg = torch.stack([self.sigreg(view, directions) for view in views]).mean()
         return dict(
             loss=(1 - self.weight) * invariance + self.weight * sigreg,
             invariance=invariance.detach(),
             sigreg=sigreg.detach(),
         )
 
-    def sigreg(self, z: Tensor) -> Tensor:
-        """Mean statistic of local rows (N, D), with those of all other ranks."""
+    def drawn_directions(self, z: Tensor) -> Tensor:
+        """Unit columns (D, K) of this iteration for D channels, the same on all ranks."""
         iteration = MessageHub.get_current_instance().get_info('iter') or 0
         state = np.random.SeedSequence((self.seed, iteration)).generate_state(1, np.uint64)
-        directions = random_directions(z.size(1), self.directions, int(state[0]) >> 1)
-        means = characteristic(z @ directions.to(z), self.knots)
+        return random_directions(z.size(-1), self.directions, int(state[0]) >> 1).to(z)
+
+    def sigreg(self, z: Tensor, directions: Tensor) -> Tensor:
+        """Mean statistic along directions (D, K) of local rows (N, D) and those of other ranks."""
+        means = characteristic(z @ directions, self.knots)
         world = get_world_size()
         return epps_pulley(all_sum(means) / world, len(z) * world)

@@ -2,14 +2,20 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmentropy.checks.arguments import COUNT, INDEX, PATH, POSITIVE, one_of, or_none, require
@@ -24,6 +30,8 @@ from mmentropy.pretraining.settings import Settings, choose, plan, this_machine
 from mmentropy.report import measured_runs, read_runs, report_html, write_page
 from mmentropy.weights.export import export_backbone
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+GO_ON = 'the same command with --resume goes on'
 # The lines of the log with one of these are printed.
 SHOWN = ('Epoch(', 'kNN', 'WARNING', 'ERROR', 'collaps')
 
@@ -51,6 +59,7 @@ def pretrain(
     minutes: float = 5.0,
     seed: int = 0,
     dry_run: bool = False,
+    resume: bool = False,
 ) -> Pretrained | None:
     """Pre-train a backbone on a folder of images, measure it and embed them.
 
@@ -67,6 +76,8 @@ def pretrain(
         minutes: how long training may take where ``epochs`` are not given.
         seed: seed of weights, views and order of images.
         dry_run: write the config, and do not train.
+        resume: go on with the run in ``out``, by the config that is there; other arguments than
+            ``photos`` and ``out`` are not looked at.
 
     Returns:
         Files, kNN accuracies, and lines that load the backbone; None after a dry run.
@@ -81,26 +92,33 @@ def pretrain(
     require(or_none(COUNT), epochs=epochs)
     require(POSITIVE, minutes=minutes)
     require(INDEX, seed=seed)
-    recipe = recipe_of(method)
+    recipe_of(method)
     out = Path(out or Path('work_dirs', 'pretrain', Path(photos).resolve().name)).absolute()
     config, run = out / 'config.py', out / 'run'
+    if resume:
+        if not config.exists():
+            raise FileNotFoundError(f'{out} has no run to go on with: leave --resume out')
+        return finish(config, train(config, run, resume=run.exists()))
     if run.exists():
-        raise ValueError(
-            f'{out} has a run already: go on with mmentropy train {config} --work-dir {run} '
-            '--resume, or choose another folder by --out'
-        )
+        raise ValueError(f'{out} has a run already: {GO_ON}, and --out names another folder')
     found = look(os.fspath(photos))
     chosen = choose(found, this_machine(), method, backbone, epochs)
-    write_config(config, recipe, found, chosen, seed)
-    seconds = seconds_of_iteration(config)
-    if epochs is None:
-        count = len(found.files) - len(chosen.held_out)
-        chosen.epochs = choose_epochs(count, chosen.batch, seconds, minutes)
-        write_config(config, recipe, found, chosen, seed)
-    print('\n'.join([*plan(found, chosen, seconds), f'config: {config}']), flush=True)
+    write_plan(config, found, chosen, minutes, seed)
     if dry_run:
         return None
-    return finish(found, config, train(config, run), chosen)
+    return finish(config, train(config, run))
+
+
+def write_plan(config: Path, photos: Photos, chosen: Settings, minutes: float, seed: int) -> None:
+    """Write the config of a run, choose its epochs if they are not, and print what was chosen."""
+    recipe = recipe_of(chosen.method)
+    write_config(config, recipe, photos, chosen, seed)
+    seconds = seconds_of_iteration(config)
+    if chosen.epochs is None:
+        count = len(photos.files) - len(chosen.held_out)
+        chosen.epochs = choose_epochs(count, chosen.batch, seconds, minutes)
+        write_config(config, recipe, photos, chosen, seed)
+    print('\n'.join([*plan(photos, chosen, seconds), f'config: {config}']), flush=True)
 
 
 def seconds_of_iteration(path: Path) -> float:
@@ -116,6 +134,8 @@ def seconds_of_iteration(path: Path) -> float:
         runner = Runner.from_cfg(cfg)
         use_train_loop(runner)
         trial = run_trial(runner)
+        # The logger of the trial writes into this folder, also what is said later.
+        MMLogger._instance_dict.pop(runner.experiment_name, None)
     # The run is a process of its own, which needs the memory of the GPU.
     del runner
     gc.collect()
@@ -123,50 +143,69 @@ def seconds_of_iteration(path: Path) -> float:
     return trial.seconds(cfg.train_dataloader.num_workers)[2]
 
 
-def train(config: Path, work_dir: Path) -> Path:
+def train(config: Path, work_dir: Path, resume: bool = False) -> Path:
     """Train a config as ``mmentropy train`` does, in a process of its own; return the checkpoint.
 
-    The log is in ``work_dir``; the lines of epochs, of kNN and warnings are printed.
+    The log is in ``work_dir``; the lines of epochs, of kNN and warnings are printed. Signals that
+    end this process end the training first, which saves.
 
     Raises:
         RuntimeError: training has ended with an error, or was interrupted.
     """
     command = ['train', str(config), '--work-dir', str(work_dir)]
     process = subprocess.Popen(
-        [sys.executable, '-m', 'mmentropy', *command], stdout=subprocess.PIPE, text=True
+        [sys.executable, '-m', 'mmentropy', *command, *(['--resume'] if resume else [])],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
-    try:
+    with passed_on(process):
         for line in process.stdout:
             if any(word in line for word in SHOWN):
                 print(line, end='', flush=True)
-    finally:
-        # Training saves when it is interrupted, as this process is then too.
         status = process.wait()
     if status:
-        raise RuntimeError(
-            f'training has ended with status {status}; it goes on with: '
-            f'mmentropy {" ".join(command)} --resume'
-        )
+        raise RuntimeError(f'training has ended with status {status}, see above; {GO_ON}')
     return Path((work_dir / 'last_checkpoint').read_text())
 
 
-def finish(photos: Photos, config: Path, checkpoint: Path, chosen: Settings) -> Pretrained:
+@contextmanager
+def passed_on(process: subprocess.Popen) -> Iterator[None]:
+    """Within this block let signals that would end this process end another one in its place.
+
+    That one gets SIGTERM, since it may have had the SIGINT of a terminal already, of which a second
+    one would interrupt it at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, pass_on) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finish(config: Path, checkpoint: Path) -> Pretrained:
     """Measure, embed and report a run that has trained, and print where everything is."""
-    out = config.parent
+    out, cfg = config.parent, Config.fromfile(config)
+    folder, workers = cfg.train_dataloader.dataset.data_root, cfg.train_dataloader.num_workers
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     scores = {}
-    if chosen.held_out:
+    if cfg.eval_datasets:
         scores = evaluate_checkpoint(
-            checkpoint, None, ['knn'], random=True, num_workers=chosen.workers, device=device
+            checkpoint, None, ['knn'], random=True, num_workers=workers, device=device
         )
     embeddings, report = out / 'embeddings.npz', out / 'report.html'
-    embed_checkpoint(
-        checkpoint, photos.folder, embeddings, thumbnails=32, num_workers=chosen.workers
-    )
+    embed_checkpoint(checkpoint, folder, embeddings, thumbnails=32, num_workers=workers)
     runs = read_runs([checkpoint.parent])
     write_page(report, report_html(runs, measured_runs(runs)))
-    lines = load_lines(checkpoint, photos, out)
+    lines = load_lines(checkpoint, cfg, out)
     print(f'\ncheckpoint: {checkpoint}\nembeddings: {embeddings}\nreport: {report}')
     for row, score in scores.items():
         print(f'kNN of held-out images, {row}: {score["knn"]:.2f} %')
@@ -175,14 +214,22 @@ def finish(photos: Photos, config: Path, checkpoint: Path, chosen: Settings) -> 
     return Pretrained(config, checkpoint, embeddings, report, scores, lines)
 
 
-def load_lines(checkpoint: Path, photos: Photos, out: Path) -> dict[str, str]:
+def load_lines(checkpoint: Path, cfg: Config, out: Path) -> dict[str, str]:
     """Write the backbone for timm and torchvision; return the line that loads it in each library.
 
     Where a library has no such network, the line says why.
     """
-    entry = f"dict(type='PretrainedBackbone', checkpoint={str(checkpoint)!r})"
-    images = dict(mean=photos.mean, std=photos.std, bgr_to_rgb=photos.color_type == 'color')
-    lines = dict(mmdet=f'model = dict(data_preprocessor={images}, backbone=dict(init_cfg={entry}))')
+    images = cfg.data_preprocessor
+    turned = bool(images.get('to_rgb'))
+    preprocessor = dict(mean=images.mean, std=images.std, bgr_to_rgb=turned)
+    backbone = cfg.model.backbone.to_dict()
+    # A ResNet is that of the detector. mmdet has no network for small images.
+    same = backbone['type'] == 'ResNet'
+    network = dict(depth=backbone['depth']) if same else dict(backbone, _delete_=True)
+    network |= {} if same else dict(type=f'mmpretrain.{backbone["type"]}')
+    network['init_cfg'] = dict(type='PretrainedBackbone', checkpoint=str(checkpoint))
+    model = dict(data_preprocessor=preprocessor, backbone=network)
+    lines = dict(mmdet=f'model = {model}')
     for target in ('timm', 'torchvision'):
         try:
             file = out / f'backbone_{target}.pth'

@@ -123,7 +123,10 @@ def read_run(path: Path, trust: bool = False) -> Run:
     """
     starts = sorted(file.parent.parent for file in path.glob('*/vis_data/scalars.json'))
     if not starts:
-        raise ValueError(f'{path}: no training log; give a work directory of tools/train.py')
+        # mmentropy pretrain has it one folder below its own.
+        below = next(path.glob('*/*/vis_data/scalars.json'), None)
+        where = below.parents[2] if below else 'a work directory of tools/train.py'
+        raise ValueError(f'{path}: no training log; give {where}')
     run = Run(path, path.resolve().name, starts=len(starts), trusted=trust)
     _read_config(run, starts[-1])
     records: list[Record] = []

@@ -69,3 +69,17 @@ def test_without_gradient_nothing_decays():
     p.grad = torch.zeros(2, 2)
     larc.step()
     assert torch.equal(p.detach(), torch.ones(2, 2))
+
+
+def test_a_scaler_changes_no_step_of_a_fused_one():
+    """Its factor is taken out of the gradients before their norms are."""
+    steps = []
+    for scale in (1.0, 65536.0):
+        p = torch.nn.Parameter(torch.ones(4))
+        optimizer = LARC([p], lr=0.1, weight_decay=0.1, fused=True)
+        scaler = torch.amp.GradScaler('cpu', init_scale=scale, enabled=scale > 1)
+        scaler.scale((p * torch.arange(4.0)).sum()).backward()
+        scaler.step(optimizer)
+        steps.append(p.detach().clone())
+    torch.testing.assert_close(*steps)
+    assert (steps[0] - 1).abs().max() > 1e-5
