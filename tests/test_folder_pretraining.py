@@ -31,7 +31,7 @@ from mmentropy.pretraining.rules import (
     choose_side,
     schedule,
 )
-from mmentropy.pretraining.settings import Machine, choose
+from mmentropy.pretraining.settings import Machine, choose, plan
 from mmentropy.weights.reader import read_checkpoint
 from mmentropy.weights.stored_config import config_of
 from mmentropy.weights.zoo import CONFIGS
@@ -120,12 +120,17 @@ def test_short_runs_have_no_warmup():
 def test_mistakes(tmp_path):
     save_photos(tmp_path / 'three', 3)
     (tmp_path / 'empty').mkdir()
+    (tmp_path / 'phone').mkdir()
+    for name in ('a.HEIC', 'b.heic', 'c.txt', 'README', '.hidden'):
+        (tmp_path / 'phone' / name).write_bytes(b'')
     with pytest.raises(ValueError, match='3 images in .*need 8 at least'):
         mmentropy.pretrain(tmp_path / 'three')
     with pytest.raises(
         FileNotFoundError, match='no images in [^;]*empty and below: looked for [^;]*$'
     ):
         mmentropy.pretrain(tmp_path / 'empty')
+    with pytest.raises(FileNotFoundError, match='and found 2 .heic, 1 README, 1 .txt$'):
+        mmentropy.pretrain(tmp_path / 'phone')
     with pytest.raises(FileNotFoundError, match='no folder .*absent of images$'):
         mmentropy.pretrain(tmp_path / 'absent')
     with pytest.raises(ValueError, match="no 'vicrag'; did you mean 'vicreg'"):
@@ -155,6 +160,17 @@ def test_names_that_are_no_lines_are_refused_before_training(name, tmp_path):
         write_lists(found, [], tmp_path)
     assert '\n' not in str(raised.value) and str(raised.value).isprintable()
     write_lists(found._replace(files=found.files[:-1]), [], tmp_path)
+
+
+def test_files_that_are_no_images_are_told(tmp_path):
+    save_photos(tmp_path / 'photos', 8)
+    machine = Machine(cores=1, gpu=False, bfloat16=False)
+    for names, told in (([], []), (['a.heic', 'b.svg'], ['not read: 1 .heic, 1 .svg'])):
+        for name in names:
+            (tmp_path / 'photos' / name).write_bytes(b'')
+        found = look(tmp_path / 'photos')
+        lines = plan(found, choose(found, machine, 'mec', None, 1), 1.0)
+        assert [line for line in lines if line.startswith('not read')] == told
 
 
 def test_16_bits_keep_their_depth(tmp_path):

@@ -24,6 +24,8 @@ INTERRUPTED = 130
 # time on a busy one (benchmarks/speed/threads.py). libgomp reads the variable when torch is
 # imported, which tools do after this module.
 os.environ.setdefault('GOMP_SPINCOUNT', '6000')
+# With deterministic=True older versions of torch refuse products of matrices on a GPU without it.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 # keep_memory sets these parameters of glibc's mallopt, which have these numbers in malloc.h:
 # M_MMAP_MAX, at 0 of which large blocks are no mappings of their own, and M_TRIM_THRESHOLD and
 # M_TOP_PAD, in bytes.

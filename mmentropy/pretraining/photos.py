@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter
+from pathlib import PurePath
 from statistics import median
 from typing import NamedTuple
 
 from mmentropy.datasets import ImageFolder
 from mmentropy.datasets.image_folder import EXTENSIONS
+from mmentropy.datasets.image_listing import list_files
 from mmentropy.pretraining.rules import choose_classes, choose_color_type
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.views.statistics import channel_statistics
@@ -14,6 +16,8 @@ from mmentropy.views.statistics import channel_statistics
 # The images that are looked at, evenly spaced in the folder.
 LOOKED_AT = 300
 FEWEST_IMAGES = 8
+# Endings of other files that are named.
+MOST_ENDINGS = 5
 
 
 class Photos(NamedTuple):
@@ -22,7 +26,7 @@ class Photos(NamedTuple):
     ``files`` are paths below ``folder``; ``classes`` are the folders that hold all of them, empty
     if they are not one folder for each class. ``color_type`` is that of the loader; ``mean`` and
     ``std`` are in the units of the files, RGB for colours. ``side`` is the median of the shorter
-    sides in pixels.
+    sides in pixels. ``others`` says how many files of other endings there are, '' if none are.
     """
 
     folder: str
@@ -34,6 +38,7 @@ class Photos(NamedTuple):
     sides: tuple[int, int]
     mean: list[float]
     std: list[float]
+    others: str
 
 
 def look(folder: str) -> Photos:
@@ -49,13 +54,8 @@ def look(folder: str) -> Photos:
     """
     if not os.path.isdir(os.path.expanduser(folder)):
         raise FileNotFoundError(f'no folder {folder} of images')
-    try:
-        dataset = ImageFolder(folder)
-    except FileNotFoundError:
-        endings = ' '.join(sorted(EXTENSIONS))
-        raise FileNotFoundError(f'no images in {folder} and below: looked for {endings}') from None
     root = os.path.abspath(os.path.expanduser(folder))
-    paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
+    paths = image_paths(folder)
     if len(paths) < FEWEST_IMAGES:
         raise ValueError(
             f'{len(paths)} images in {folder}: the methods compare the images of a batch, and need '
@@ -82,4 +82,27 @@ def look(folder: str) -> Photos:
     files = [os.path.relpath(path, root) for path in paths]
     side = round(median(sides)) if sides else found.sides[0]
     classes = choose_classes(files)
-    return Photos(root, files, classes, color_type, found.depth, side, found.sides, mean, std)
+    sizes, others = found.sides, other_files(folder)
+    return Photos(root, files, classes, color_type, found.depth, side, sizes, mean, std, others)
+
+
+def image_paths(folder: str) -> list[str]:
+    """Return the paths of the images in a folder and below; FileNotFoundError if there is none."""
+    try:
+        dataset = ImageFolder(folder)
+    except FileNotFoundError:
+        endings, others = ' '.join(sorted(EXTENSIONS)), other_files(folder)
+        instead = f', and found {others}' if others else ''
+        raise FileNotFoundError(
+            f'no images in {folder} and below: looked for {endings}{instead}'
+        ) from None
+    return [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
+
+
+def other_files(folder: str) -> str:
+    """Return how many files in a folder and below have which other endings, '30 .heic, 1 .txt'."""
+    names = map(PurePath, list_files(os.path.expanduser(folder)))
+    endings = Counter(name.suffix.lower() or name.name for name in names)
+    others = [(end, count) for end, count in endings.most_common() if end not in EXTENSIONS]
+    more = f' and {len(others) - MOST_ENDINGS} more endings' if len(others) > MOST_ENDINGS else ''
+    return ', '.join(f'{count:,} {end}' for end, count in others[:MOST_ENDINGS]) + more

@@ -79,6 +79,7 @@ def plan(photos: Photos, chosen: Settings, seconds: float) -> list[str]:
     return [
         f'images: {len(photos.files):,}, sides of {least} to {most} pixels, '
         f'loaded as {kind}, {classes}, {held}',
+        *([f'not read: {photos.others}'] if photos.others else []),
         f'network: {chosen.method} with {chosen.backbone}, views of {chosen.side} x {chosen.side}',
         f'training: {chosen.epochs} epochs = {steps:,} steps of batch {chosen.batch}, '
         f'{"bfloat16" if chosen.bfloat16 else "float32"}, {chosen.workers} loader processes',
