@@ -147,6 +147,21 @@ def leave_with_launcher() -> None:
     threading.Thread(target=_watch_launcher, daemon=True).start()
 
 
+def join_ranks() -> None:
+    """Join the other ranks that torchrun has started, on GPUs where there are some."""
+    import torch
+    from mmengine.dist import init_dist
+
+    leave_with_launcher()
+    if not torch.cuda.is_available():
+        # mmengine's function needs a GPU.
+        torch.distributed.init_process_group('gloo')
+        return
+    # mmengine would let loader processes be spawned, each with memory of its own on the GPU.
+    torch.multiprocessing.set_start_method('fork')
+    init_dist('pytorch')
+
+
 def _watch_launcher() -> None:
     while os.getppid() == LAUNCHER:
         time.sleep(1)

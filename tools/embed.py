@@ -10,8 +10,8 @@ from pathlib import Path
 from cli import (
     checkpoint_parser,
     errors_in_one_line,
+    join_ranks,
     keep_memory,
-    leave_with_launcher,
     read_config,
 )
 
@@ -39,8 +39,7 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
-import torch
-from mmengine.dist import init_dist, is_main_process
+from mmengine.dist import is_main_process
 
 from mmentropy.evaluation.embed_folder import embed_checkpoint
 from mmentropy.evaluation.progress import show_progress
@@ -51,11 +50,7 @@ def main() -> None:
     args = parse_args()
     show_progress()
     if args.launcher == 'pytorch':
-        leave_with_launcher()
-        if torch.cuda.is_available():
-            init_dist('pytorch')
-        else:  # mmengine's init_dist needs a GPU
-            torch.distributed.init_process_group('gloo')
+        join_ranks()
     bad = embed_checkpoint(
         args.checkpoint,
         args.folder,

@@ -9,8 +9,8 @@ from cfg_options import add_cfg_options, merge_cfg_options
 from cli import (
     checkpoint_parser,
     errors_in_one_line,
+    join_ranks,
     keep_memory,
-    leave_with_launcher,
     read_config,
     score_table,
 )
@@ -47,7 +47,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_main_process
+from mmengine.dist import is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint, parse_protocols
@@ -58,8 +58,6 @@ from mmentropy.weights.stored_config import chosen_config
 def main() -> None:
     keep_memory()
     args = parse_args()
-    if args.launcher == 'pytorch':
-        leave_with_launcher()
     show_progress()
     protocols = parse_protocols(args.protocols)
     if args.out and not Path(args.out).absolute().parent.is_dir():
@@ -83,10 +81,7 @@ def evaluate(
     """Return the scores of the checkpoint and its baselines."""
     merge_cfg_options(cfg, args.cfg_options)
     if args.launcher == 'pytorch':
-        if torch.cuda.is_available():
-            init_dist('pytorch')
-        else:  # mmengine's init_dist needs a GPU
-            torch.distributed.init_process_group('gloo')
+        join_ranks()
     return evaluate_checkpoint(
         args.checkpoint,
         cfg,
