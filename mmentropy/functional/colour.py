@@ -28,7 +28,9 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     rgb = rgb.clamp(0, 1)
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = rgb.new_tensor(TO_XYZ)
-    xyz = torch.einsum('kc,nchw->nkhw', matrix / matrix.sum(1, keepdim=True), linear)
+    matrix = matrix / matrix.sum(1, keepdim=True)
+    # A product of matrices would be rounded to half precision by autocast.
+    xyz = (matrix[..., None, None] * linear[:, None]).sum(dim=2)
     # The cube root, and its tangent near 0.
     delta = 6 / 29
     f = torch.where(

@@ -96,9 +96,7 @@ class TwoEncoders(BaseModule):
                 f'TwoEncoders: split="lab" needs RGB images, got {x.size(1)} channels; a gray '
                 'image has no colour: split="bands"'
             )
-        # Half precision would be coarser than the colours of 8 bits are.
-        with torch.autocast(x.device.type, enabled=False):
-            lab = rgb_to_lab((x * self.std + self.mean) / 255)
+        lab = rgb_to_lab((x * self.std + self.mean) / 255)
         low, high = lab.new_tensor(LAB_RANGE).t().view(2, 3, 1, 1)
         lab = (2 * lab - low - high) / (high - low)
         return lab[:, :1], lab[:, 1:]

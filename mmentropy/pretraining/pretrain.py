@@ -92,6 +92,7 @@ def pretrain(
     require(or_none(COUNT), epochs=epochs)
     require(POSITIVE, minutes=minutes)
     require(INDEX, seed=seed)
+    # A wrong name is told before the images are looked at.
     recipe_of(method)
     out = Path(out or Path('work_dirs', 'pretrain', Path(photos).resolve().name)).absolute()
     config, run = out / 'config.py', out / 'run'

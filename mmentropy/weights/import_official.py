@@ -64,19 +64,22 @@ def import_backbone(
     differ = first_difference(state, backbone.state_dict())
     if differ:
         raise ValueError(f'{path} ({name}) is no plain {_describe(entry)}: {differ}')
-    cfg, what = meta.get('cfg'), _describe(entry)
+    cfg, what, images = meta.get('cfg'), _describe(entry), ''
     if not isinstance(cfg, str):
         cfg = f'model = {dict(backbone=entry)!r}\n'
         normalised = normalised_as_imagenet(entry, name)
         cfg += f'data_preprocessor = {IMAGENET!r}\n' if normalised else ''
-        what += f', images {"normalised as ImageNet" if normalised else "of unknown normalisation"}'
+        images = (
+            f'; images {"normalised as ImageNet" if normalised else "of unknown normalisation"}'
+        )
         if 'arch' in entry:
             what += f', {entry["arch"]["num_heads"]} heads assumed'
     elif not trust:
         check_stored(plain_config(cfg).to_dict())
     save_weights({f'backbone.{k}': v for k, v in state.items()}, dict(cfg=cfg), out)
     left = len(weights) - len(state)
-    return f'{path}: {name}, {branch}, {what}; {len(state)} tensors taken, {left} left'
+    counts = f'{len(state)} tensors taken, {left} left'
+    return f'{path}: {name}, {branch}, {what}; {counts}{images}'
 
 
 def normalised_as_imagenet(entry: dict, layout: str) -> bool:
