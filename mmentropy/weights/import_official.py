@@ -69,9 +69,8 @@ def import_backbone(
         cfg = f'model = {dict(backbone=entry)!r}\n'
         normalised = normalised_as_imagenet(entry, name)
         cfg += f'data_preprocessor = {IMAGENET!r}\n' if normalised else ''
-        images = (
-            f'; images {"normalised as ImageNet" if normalised else "of unknown normalisation"}'
-        )
+        kind = 'normalised as ImageNet' if normalised else 'of unknown normalisation'
+        images = f'; images {kind}'
         if 'arch' in entry:
             what += f', {entry["arch"]["num_heads"]} heads assumed'
     elif not trust:
