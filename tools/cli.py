@@ -203,7 +203,7 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-# What users cause: files, configs, unregistered names, absent modules and divergence.
+# Users cause these by files, configs, unregistered names, absent modules and divergence.
 USER_ERRORS = (
     ValueError,
     OSError,

@@ -17,7 +17,7 @@ from PIL import Image
 from mmentropy.datasets import ImageFolder
 from mmentropy.evaluation.features import BLOCK
 
-# What a file that is damaged, or of something else, makes its reader raise.
+# The reader raises one of these at a file that is damaged or something else.
 UNREADABLE = (
     *(KeyError, ValueError, OSError, EOFError, MemoryError),
     *(zipfile.BadZipFile, Image.DecompressionBombError),

@@ -14,7 +14,7 @@ from mmentropy.weights.key_tables import BARE, OFFICIAL_LAYOUTS, STEMS, TIMM_VIT
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import no_larger_networks, plain_config
 
-# What mmpretrain's preprocessors take of images in BGR, as its loaders give them.
+# mmpretrain's preprocessors do this to images in BGR, as its loaders give them.
 IMAGENET = dict(
     type='SelfSupDataPreprocessor',
     mean=[123.675, 116.28, 103.53],

@@ -110,7 +110,7 @@ def test_mmcv_was_imported_before():
             pass
         else:
             raise SystemExit('mmcv.ops was there')
-        # What takes long to import, and is not needed here.
+        # These take long to import, and are not needed here.
         for name in ('datasets', 'engine', 'models', 'views'):
             sys.modules[f'mmentropy.{name}'] = types.ModuleType(name)
         import mmentropy

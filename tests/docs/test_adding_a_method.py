@@ -49,7 +49,7 @@ def test_the_page_has_all_code(files):
     assert namespace['Spread'] is MODELS.get('Spread')
     recipe = 'configs/spread/spread_r18s_1xb64_50e_digits.py'
     header = ast.get_docstring(ast.parse(files[recipe])).splitlines()
-    # What tests/configs/test_recipes.py asks of a recipe.
+    # tests/configs/test_recipes.py asks this of a recipe.
     assert header[2:] == ['Ours: not run.', f'Run: python tools/train.py {recipe}']
 
 
