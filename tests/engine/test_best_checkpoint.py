@@ -14,6 +14,7 @@ from monitored import Stripes, config, hook, logged
 from ranks import on_ranks
 
 from mmentropy.distributed import unwrapped
+from mmentropy.engine import best_checkpoint
 from mmentropy.engine.best_checkpoint import check_save_best, save_best
 from mmentropy.weights.reader import read_checkpoint
 
@@ -357,6 +358,14 @@ VAL = dict(
 def test_wrong_keys(tmp_path, hooks, best, kwargs, message):
     runner = Runner.from_cfg(settings(tmp_path, 'run', *hooks, best=best, **kwargs))
     with pytest.raises(ValueError, match=message):
+        check_save_best(runner)
+
+
+def test_a_sharded_network_is_refused(tmp_path, monkeypatch):
+    """Its ranks save together. Any network stands for a sharded one here."""
+    monkeypatch.setattr(best_checkpoint, 'FSDPModule', torch.nn.Module)
+    runner = Runner.from_cfg(settings(tmp_path, 'run', scores(), best='score/up'))
+    with pytest.raises(ValueError, match='a ShardedRunner saves by all: leave save_best out'):
         check_save_best(runner)
 
 

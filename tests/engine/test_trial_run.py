@@ -202,6 +202,22 @@ def test_nothing_is_saved(tmp_path):
     assert not list(tmp_path.rglob('*.pth'))
 
 
+@HOOKS.register_module()
+class Interrupts(Hook):
+    """Stands for Ctrl-C within the first iteration."""
+
+    def before_train_iter(self, runner, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_trial_at_once_and_saves_nothing(tmp_path):
+    cfg = config(tmp_path / 'trial')
+    cfg.custom_hooks = [dict(type='Interrupts')]
+    with pytest.raises(KeyboardInterrupt):
+        try_run(Runner.from_cfg(cfg), tmp_path)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
 def test_waiting_is_that_for_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(
         'mmentropy.engine.trial_run.time', SimpleNamespace(perf_counter=lambda: Lingers.now)
