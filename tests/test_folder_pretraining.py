@@ -236,6 +236,23 @@ def test_there_is_nothing_to_go_on_with(tmp_path):
         mmentropy.pretrain(tmp_path, out=tmp_path / 'out', resume=True)
 
 
+def test_an_edited_config_is_kept(tmp_path, capsys):
+    """A second plan does not overwrite what may have been edited after the first one."""
+    save_photos(tmp_path / 'photos', 8)
+    run = dict(epochs=1, out=tmp_path / 'out', dry_run=True)
+    mmentropy.pretrain(tmp_path / 'photos', **run)
+    config, kept = tmp_path / 'out/config.py', tmp_path / 'out/config_before.py'
+    assert capsys.readouterr().out.endswith('--resume trains by this config, also if you edit it\n')
+    mmentropy.pretrain(tmp_path / 'photos', **run)
+    assert not kept.exists()
+    planned = config.read_text()
+    config.write_text(planned + 'seed = 5\n')
+    mmentropy.pretrain(tmp_path / 'photos', **run)
+    assert config.read_text() == planned
+    assert kept.read_text() == planned + 'seed = 5\n'
+    assert f'the config that was there is {kept} now' in capsys.readouterr().out
+
+
 # The cells of a notebook.
 CELLS = [
     'import mmentropy',

@@ -69,9 +69,11 @@ def main() -> None:
 
 
 def report_bad(bad: list[tuple[str, str]], out: Path) -> None:
-    """Name the files that could not be read beside the features, as in training."""
+    """Name the files that could not be read in a file beside the features."""
+    file = out.with_name(f'{out.stem}_bad_images.txt')
+    # One of an earlier run would name files that were read this time.
+    file.unlink(missing_ok=True)
     if bad:
-        file = out.with_name('bad_images.txt')
         text = ''.join(f'{path!r}\t{why}\n' for path, why in bad)
         file.write_text(text, encoding='utf-8', errors='replace')
         print(f'left out: {len(bad)} files that cannot be read, named in {file}', file=sys.stderr)

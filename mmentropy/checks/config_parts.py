@@ -3,6 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+# Random crops, and the argument that is the size of each.
+CROPS = {
+    'RandomResizedCrop': 'scale',
+    'torchvision/RandomResizedCrop': 'size',
+    'RandomCrop': 'crop_size',
+}
+
 
 def dicts_in(value: Any) -> Iterator[dict]:
     """Yield a value and all that is in it, as far as they are dicts."""
@@ -37,3 +44,19 @@ def is_bgr(dataset: dict) -> bool:
         loaded = kind.endswith('LoadImageFromFile') and step.get('color_type', 'color') == 'color'
         bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
     return bool(bgr)
+
+
+def training_steps(cfg: Mapping) -> list[dict]:
+    """Return the pipeline of the training images, then that of views made in batch."""
+    training = innermost_dataset(cfg.get('train_dataloader') or {})
+    preprocessor = cfg.get('data_preprocessor') or {}
+    return [*(training.get('pipeline') or ()), *(preprocessor.get('pipeline') or ())]
+
+
+def view_side(cfg: Mapping) -> int | None:
+    """Return the side of the first random crop of the training images, None if there is none."""
+    for step in dicts_in(training_steps(cfg)):
+        if step.get('type') in CROPS:
+            sides: Any = step[CROPS[step['type']]]
+            return sides if isinstance(sides, int) else max(sides)
+    return None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.checks.channels import FILE_LOADERS
 from mmentropy.checks.config import nearest_name
-from mmentropy.checks.config_parts import dicts_in, innermost_dataset, is_bgr
+from mmentropy.checks.config_parts import innermost_dataset, is_bgr, training_steps, view_side
 from mmentropy.evaluation.features import backbone_features, preprocess
 from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
 from mmentropy.views.loading import CheckedLoadImageFromFile
@@ -24,12 +24,6 @@ from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
 
 RESIZING = ('Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop')
-# Random crops, and the argument that is the size of each.
-CROPS = {
-    'RandomResizedCrop': 'scale',
-    'torchvision/RandomResizedCrop': 'size',
-    'RandomCrop': 'crop_size',
-}
 
 
 @dataclass
@@ -119,12 +113,9 @@ def _encoder(
     training = innermost_dataset(cfg.get('train_dataloader') or {})
     tested = cfg.get('test_dataloader') or {}
     testing = (cfg.get('eval_datasets') or {}).get('test') or innermost_dataset(tested)
-    trained = [
-        *(training.get('pipeline') or ()),
-        *((cfg.get('data_preprocessor') or {}).get('pipeline') or ()),
-    ]
+    trained = training_steps(cfg)
     steps = [step for step in testing.get('pipeline') or () if step['type'] in RESIZING]
-    size = size or (None if steps else _view_size(trained))
+    size = size or (None if steps else view_side(cfg))
     if size:
         steps = [dict(type='ResizeEdge', scale=size), dict(type='CenterCrop', crop_size=size)]
     given = training if trained else testing
@@ -152,12 +143,3 @@ def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageF
     channels = len(getattr(preprocessor, 'mean', ())) or 3
     kind = {1: 'grayscale', 3: 'color'}.get(channels, 'unchanged')
     return CheckedLoadImageFromFile(color_type=kind)
-
-
-def _view_size(steps: Any) -> int | None:
-    """Return the side of the first random crop in a pipeline."""
-    for step in dicts_in(steps):
-        if step.get('type') in CROPS:
-            sides: Any = step[CROPS[step['type']]]
-            return sides if isinstance(sides, int) else max(sides)
-    return None

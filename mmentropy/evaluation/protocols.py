@@ -31,16 +31,20 @@ from mmentropy.evaluation.knn import knn_accuracy
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.scored import check_scored
-from mmentropy.evaluation.svm import low_shot, svm_score
+from mmentropy.evaluation.svm import check_shots, low_shot, svm_score
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import chosen_config
 
+# The k of the protocols that compare with the nearest training rows.
+NEIGHBOURS = dict(knn=20, knn200=200, knn5=5)
 # Protocols on frozen features: (train, test, seed) -> percent, or percent by number of shots.
 FROZEN: dict[str, Callable[[Rows, Rows, int], float | dict[int, float]]] = dict(
-    knn=lambda train, test, seed: knn_accuracy(*train, *test, k=20),
-    knn200=lambda train, test, seed: knn_accuracy(*train, *test, k=200),
-    knn5=lambda train, test, seed: knn_accuracy(*train, *test, k=5, metric='euclidean'),
+    knn=lambda train, test, seed: knn_accuracy(*train, *test, k=NEIGHBOURS['knn']),
+    knn200=lambda train, test, seed: knn_accuracy(*train, *test, k=NEIGHBOURS['knn200']),
+    knn5=lambda train, test, seed: knn_accuracy(
+        *train, *test, k=NEIGHBOURS['knn5'], metric='euclidean'
+    ),
     linear=lambda train, test, seed: linear_probe(*train, *test, seed=seed).accuracy,
     linear_wd=lambda train, test, seed: (
         linear_probe(*train, *test, weight_decays=WEIGHT_DECAYS, seed=seed).accuracy
@@ -139,6 +143,8 @@ class Evaluation:
         self.configs = eval_datasets(self.cfg)
         self.datasets = [self._checked(entry) for entry in self.configs]
         check_scored(*self.datasets)
+        self._check_training_rows()
+        self.subsets = {name: self._share(name) for name in self.protocols if name in FINE_TUNED}
 
     def scores(self, backbone: nn.Module) -> dict[str, float]:
         """Return the scores of a backbone in percent, by column, the fine-tuned last."""
@@ -151,12 +157,11 @@ class Evaluation:
             )
 
         scores = self._frozen_scores(extract)
-        for name in [name for name in self.protocols if name in FINE_TUNED]:
-            subset = dict(type='LabelSubset', fraction=FINE_TUNED[name], seed=self.seed)
+        for name, subset in self.subsets.items():
             scores[name] = finetune_accuracy(
                 copy.deepcopy(backbone),
                 self.preprocessor,
-                DATASETS.build(dict(subset, dataset=self.configs[0])),
+                subset,
                 self.datasets[1],
                 num_workers=self.num_workers,
                 seed=self.seed,
@@ -183,6 +188,23 @@ class Evaluation:
             else:
                 scores[name] = result
         return scores
+
+    def _check_training_rows(self) -> None:
+        """Raise for too few training rows before a score is computed that the error would lose."""
+        train = self.datasets[0]
+        for name in self.protocols:
+            if NEIGHBOURS.get(name, 1) > len(train):
+                raise ValueError(
+                    f'{name}: k must be in 1..{len(train)} (the training rows), '
+                    f'got {NEIGHBOURS[name]}'
+                )
+        if 'lowshot' in self.protocols and hasattr(train, 'get_gt_labels'):
+            check_shots(train.get_gt_labels())
+
+    def _share(self, name: str) -> BaseDataset:
+        """Return the labelled images that a fine-tuned protocol trains on."""
+        subset = dict(type='LabelSubset', fraction=FINE_TUNED[name], seed=self.seed)
+        return DATASETS.build(dict(subset, dataset=self.configs[0]))
 
     def _checked(self, entry: dict) -> BaseDataset:
         """Build a data set; raise for what its first image tells, instead of minutes later."""

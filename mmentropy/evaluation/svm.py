@@ -100,12 +100,10 @@ def low_shot(
     require(COUNT, draws=draws)
     check_features(train_x, train_y, test_x, test_y)
     check_class_labels(train_y.tolist(), test_y.tolist())
+    check_shots(train_y.tolist(), shots)
     x, y = _arrays(train_x, train_y)
     test = _arrays(test_x, test_y)
-    classes, counts = np.unique(y, return_counts=True)
-    if counts.min() < max(shots):
-        rarest = f'class {classes[counts.argmin()]} has {counts.min()} training rows'
-        raise ValueError(f'{rarest}, fewer than {max(shots)} shots: evaluate other data')
+    classes = np.unique(y)
     scores: dict[int, list[float]] = {k: [] for k in shots}
     for draw in progress(range(draws), 'SVMs on few labels', 'draw'):
         random = np.random.RandomState([seed, draw])
@@ -114,6 +112,15 @@ def low_shot(
             rows = np.concatenate([order[:k] for order in orders])
             scores[k].append(_accuracy((x[rows], y[rows]), test, 1.0, seed))
     return {k: float(np.mean(values)) for k, values in scores.items()}
+
+
+def check_shots(labels: Sequence[int], shots: Sequence[int] = SHOTS) -> None:
+    """Raise a ValueError unless each class of training labels has as many rows as :func:`low_shot`
+    draws at most."""
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < max(shots):
+        rarest = f'class {classes[counts.argmin()]} has {counts.min()} training rows'
+        raise ValueError(f'{rarest}, fewer than {max(shots)} shots: evaluate other data')
 
 
 def _arrays(x: Tensor, y: Tensor) -> Arrays:

@@ -75,7 +75,7 @@ def pretrain(
         out: folder of all that is written; default: ``work_dirs/pretrain/NAME OF THE FOLDER``.
         minutes: how long training may take where ``epochs`` are not given.
         seed: seed of weights, views and order of images.
-        dry_run: write the config, and do not train.
+        dry_run: write the config, and do not train; with ``resume`` it is trained later.
         resume: go on with the run in ``out``, by the config that is there; other arguments than
             ``photos`` and ``out`` are not looked at.
 
@@ -106,12 +106,17 @@ def pretrain(
     chosen = choose(found, this_machine(), method, backbone, epochs)
     write_plan(config, found, chosen, minutes, seed)
     if dry_run:
+        print('--resume trains by this config, also if you edit it')
         return None
     return finish(config, train(config, run))
 
 
 def write_plan(config: Path, photos: Photos, chosen: Settings, minutes: float, seed: int) -> None:
-    """Write the config of a run, choose its epochs if they are not, and print what was chosen."""
+    """Write the config of a run, choose its epochs if they are not, and print what was chosen.
+
+    A config of an earlier ``dry_run``, which may have been edited, is kept where it differs.
+    """
+    earlier = config.read_text() if config.exists() else ''
     recipe = recipe_of(chosen.method)
     write_config(config, recipe, photos, chosen, seed)
     seconds = seconds_of_iteration(config)
@@ -120,6 +125,10 @@ def write_plan(config: Path, photos: Photos, chosen: Settings, minutes: float, s
         chosen.epochs = choose_epochs(count, chosen.batch, seconds, minutes)
         write_config(config, recipe, photos, chosen, seed)
     print('\n'.join([*plan(photos, chosen, seconds), f'config: {config}']), flush=True)
+    if earlier and earlier != config.read_text():
+        kept = config.with_name('config_before.py')
+        kept.write_text(earlier)
+        print(f'the config that was there is {kept} now; --resume would have trained by it')
 
 
 def seconds_of_iteration(path: Path) -> float:

@@ -9,6 +9,7 @@ from types import ModuleType
 import torch
 
 from mmentropy.weights.backbone import State, tensors_in
+from mmentropy.weights.files import put_whole, save_whole
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
 # A header has about a hundred bytes for a tensor, and takes several times its length of memory.
@@ -47,11 +48,15 @@ def load_weights(path: PathLike) -> tuple[State, dict]:
 
 
 def save_weights(state: State, meta: dict[str, str], out: Path) -> None:
-    """Write weights and meta to a .pth, or to a .safetensors with the meta in its header."""
+    """Write weights and meta to a .pth, or to a .safetensors with the meta in its header.
+
+    Raises:
+        OSError: the file cannot be written; an earlier one is still there.
+    """
     if out.suffix == '.pth':
-        torch.save(dict(state_dict=state, meta=meta), out)
+        save_whole(dict(state_dict=state, meta=meta), out)
     else:
-        safetensors_package().torch.save_file(state, out, meta)
+        put_whole(safetensors_package().torch.save(state, meta), out)
 
 
 def check_place(out: Path, source: PathLike, what: str, endings: Sequence[str]) -> None:

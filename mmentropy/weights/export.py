@@ -14,7 +14,12 @@ from torch import Tensor
 from mmentropy.checks.arguments import one_of, require
 from mmentropy.weights.backbone import State, first_difference, load_backbone
 from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
-from mmentropy.weights.huggingface_folder import check_folder, image_statistics, save_folder
+from mmentropy.weights.huggingface_folder import (
+    check_folder,
+    image_size,
+    image_statistics,
+    save_folder,
+)
 from mmentropy.weights.key_tables import TIMM_VIT, TRANSFORMERS_RESNET, renamed, to_transformers_vit
 from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import chosen_config
@@ -73,7 +78,7 @@ def export_backbone(
         save_folder(backbone, state, meta, chosen, out)
     else:
         save_weights(state, meta, out)
-    return _how_to_load(backbone, target, out, image_statistics(chosen))
+    return _how_to_load(backbone, target, out, chosen)
 
 
 def convert(backbone: BaseModule, target: str) -> State:
@@ -138,11 +143,10 @@ def _plain_network(backbone: BaseModule) -> tuple[BaseModule, Tensor]:
         return plain, torch.randn(1, 3, 2 * patch[0], 2 * patch[1])
 
 
-def _how_to_load(
-    backbone: BaseModule, target: str, out: Path, statistics: tuple[tuple, tuple] | None
-) -> str:
-    """Return a line that loads the backbone, and says how images are normalised where it can."""
-    file = str(out)
+def _how_to_load(backbone: BaseModule, target: str, out: Path, cfg: Config) -> str:
+    """Return a line that loads the backbone, and says of what images where it can."""
+    file, statistics = str(out), image_statistics(cfg)
+    height, width = image_size(backbone, cfg)
     if target == 'huggingface':
         return f'transformers.AutoModel.from_pretrained({file!r})'
     if target in ('mmpretrain', 'mmdet'):
@@ -160,7 +164,8 @@ def _how_to_load(
             )
         if statistics:
             mean, std = statistics
-            network += f', pretrained_cfg_overlay=dict(mean={mean}, std={std})'
+            size = f'input_size=(3, {height}, {width})'
+            network += f', pretrained_cfg_overlay=dict(mean={mean}, std={std}, {size})'
         return f'timm.create_model({network}, num_classes=0, checkpoint_path={file!r})'
     load = f'safetensors.torch.load_file({file!r})'
     if out.suffix == '.pth':
@@ -170,5 +175,6 @@ def _how_to_load(
         f'model.fc = torch.nn.Identity(); model.load_state_dict({load})'
     )
     if statistics:
-        line += '  # of RGB in [0, 1], normalised by mean {} and std {}'.format(*statistics)
+        line += f'  # of {height} x {width} RGB images in [0, 1], '
+        line += 'normalised by mean {} and std {}'.format(*statistics)
     return line

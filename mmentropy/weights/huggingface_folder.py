@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmpretrain.models import ResNet
 
+from mmentropy.checks.config_parts import view_side
 from mmentropy.weights.backbone import State
 from mmentropy.weights.exchange_files import safetensors_package
 from mmentropy.weights.files import whole_folder
@@ -83,8 +84,8 @@ def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
     statistics = image_statistics(cfg)
     if statistics is None:
         return None
-    # The short side becomes 224 pixels, or the image size of the ViT, and the centre is cropped.
-    height, width = getattr(backbone, 'img_size', (224, 224))
+    height, width = image_size(backbone, cfg)
+    # The short side becomes the larger of the two, and the centre is cropped.
     return dict(
         image_processor_type='BitImageProcessor',
         size=dict(shortest_edge=max(height, width)),
@@ -92,6 +93,16 @@ def _image_config(backbone: BaseModule, cfg: Config) -> dict | None:
         image_mean=[*statistics[0]],
         image_std=[*statistics[1]],
     )
+
+
+def image_size(backbone: BaseModule, cfg: Config) -> tuple[int, int]:
+    """Return height and width of the images that a backbone takes.
+
+    They are fixed for a ViT; for others they are those of the training views, and 224 if the config
+    has no random crop.
+    """
+    side = view_side(cfg) or 224
+    return getattr(backbone, 'img_size', (side, side))
 
 
 def image_statistics(cfg: Config) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -298,8 +298,14 @@ def test_commands_on_two_processes(photos, tmp_path):
     one, two = read_embedding(tmp_path / 'one.npz'), read_embedding(tmp_path / 'two.npz')
     assert one.paths == two.paths and one.thumbnails is None and len(two.thumbnails) == 7
     np.testing.assert_allclose(one.features, two.features, rtol=1e-4, atol=1e-5)
-    bad = Path(tmp_path / 'bad_images.txt').read_text().splitlines()
-    assert [line.split('\t')[0] for line in bad] == ["'1_bad.png'", "'b/9_bad.jpg'"]
+    for name in ('one', 'two'):
+        bad = (tmp_path / f'{name}_bad_images.txt').read_text().splitlines()
+        assert [line.split('\t')[0] for line in bad] == ["'1_bad.png'", "'b/9_bad.jpg'"]
+    # Once they are gone, nothing is said of them.
+    for name in ('1_bad.png', 'b/9_bad.jpg'):
+        (photos / name).unlink()
+    done = python(*embed, tmp_path / 'one.npz', cwd=REPOSITORY)
+    assert done.returncode == 0 and not (tmp_path / 'one_bad_images.txt').exists()
     of = ['--of', photos / 'b/6.png', '-k', '1', '--duplicates', '0.9999']
     page = ['--page', tmp_path / 'map.html']
     done = python('tools/neighbours.py', tmp_path / 'two.npz', *of, *page, cwd=REPOSITORY)

@@ -59,6 +59,22 @@ def checkpoint(tmp_path):
     return path
 
 
+@pytest.mark.parametrize(
+    'late, rows, message',
+    [
+        ('knn200', 150, r'knn200: k must be in 1..150 \(the training rows\), got 200'),
+        ('lowshot', 60, 'training rows, fewer than 16 shots'),
+    ],
+)
+def test_too_few_rows_are_told_before_a_score_is_computed(late, rows, message):
+    """An error of a later protocol would lose the scores of the earlier ones."""
+    cfg = digits_config()
+    cfg.eval_datasets.train.indices = rows
+    with pytest.raises(ValueError, match=message):
+        protocols.Evaluation(cfg, ['knn', late])
+    protocols.Evaluation(cfg, ['knn'])
+
+
 def test_convolutions_run_in_channels_last():
     backbone, seen = tiny_resnet(5), []
 

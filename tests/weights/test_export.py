@@ -1,6 +1,8 @@
 """Backbones out to the real models of other libraries."""
 
+import errno
 import json
+import os
 import sys
 
 import pytest
@@ -71,6 +73,33 @@ def test_vit_b_computes_the_same():
     other = timm.create_model('vit_base_patch16_224', img_size=32, num_classes=0)
     other.load_state_dict(convert(net, 'timm'))
     torch.testing.assert_close(output(other.eval()), output(net), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('name, side', [('r18', 96), ('tiny', 32)])
+def test_images_that_the_network_saw_are_told(tmp_path, name, side):
+    """Those of a ResNet have the side of its training views, those of a ViT are of its own size."""
+    path = saved(built(name), tmp_path / 'epoch_1.pth', BACKBONES[name])
+    file = torch.load(path, weights_only=True)
+    crop = dict(type='MultiView', transforms=[[dict(type='RandomResizedCrop', scale=96)]])
+    dataset = dict(type='RepeatDataset', dataset=dict(pipeline=[crop]))
+    colours = dict(mean=[51.0, 102.0, 153.0], std=[25.5, 51.0, 76.5], to_rgb=True)
+    file['meta']['cfg'] += f'train_dataloader = {dict(dataset=dataset)}\n'
+    file['meta']['cfg'] += f'data_preprocessor = {colours}\n'
+    torch.save(file, path)
+
+    images = loaded(export_backbone(path, 'timm', tmp_path / 'timm.pth')).pretrained_cfg
+    assert images['input_size'] == (3, side, side)
+    assert (images['mean'], images['std']) == ((0.2, 0.4, 0.6), (0.1, 0.2, 0.3))
+    export_backbone(path, 'huggingface', tmp_path / 'folder')
+    images = json.loads((tmp_path / 'folder/preprocessor_config.json').read_text())
+    assert images['crop_size'] == dict(height=side, width=side)
+    assert images['size'] == dict(shortest_edge=side)
+    if name == 'r18':
+        line = export_backbone(path, 'torchvision', tmp_path / 'torchvision.pth')
+        assert line.endswith(
+            '# of 96 x 96 RGB images in [0, 1], '
+            'normalised by mean (0.2, 0.4, 0.6) and std (0.1, 0.2, 0.3)'
+        )
 
 
 def test_teacher_is_the_other_branch(tmp_path):
@@ -216,3 +245,21 @@ def test_wrong_arguments_of_export(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'safetensors', None)
     out = tmp_path / 'out.safetensors'
     refused(lambda: export_backbone(path, 'timm', out), ImportError, 'pip install safetensors', out)
+
+
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+def test_an_earlier_export_outlives_a_full_disk(tmp_path, monkeypatch, ending):
+    """It is whole after a failure, of which the message names the file."""
+    path, out = saved(built('tiny'), tmp_path / 'epoch_1.pth', TINY_VIT), tmp_path / f'out.{ending}'
+    export_backbone(path, 'timm', out)
+    before = out.read_bytes()
+
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, 'fsync', full)
+        with pytest.raises(OSError, match='No space left'):
+            export_backbone(path, 'timm', out)
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['epoch_1.pth', out.name]
