@@ -106,8 +106,26 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
         )
     # A network that is called alone before the first iteration, as to embed images, must not take
     # itself for the outermost one.
-    fully_shard.state(model)._lazy_init()  # type: ignore[attr-defined]
+    state = fully_shard.state(model)  # type: ignore[attr-defined]
+    state._lazy_init()
+    for average in averaged:
+        average.register_forward_pre_hook(lambda *_: wait_for_move(state))
     model.register_load_state_dict_pre_hook(share_weights)
+
+
+def wait_for_move(state: Any) -> None:
+    """Let the streams that put networks together wait for all that was queued, such as a move.
+
+    torch lets them wait for the optimiser, at the beginning of an algorithm's forward pass. An
+    averaged copy moves later, within that pass, and its blocks might be put together of both old
+    and new numbers.
+
+    Args:
+        state: torch's state of the outermost sharded module.
+    """
+    current = state._device_handle.current_stream()
+    state._comm_ctx.all_gather_copy_in_stream.wait_stream(current)
+    state._comm_ctx.all_gather_stream.wait_stream(current)
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:

@@ -115,8 +115,7 @@ def low_shot(
 
 
 def check_shots(labels: Sequence[int], shots: Sequence[int] = SHOTS) -> None:
-    """Raise a ValueError unless each class of training labels has as many rows as :func:`low_shot`
-    draws at most."""
+    """Raise a ValueError if a class of the training labels has fewer rows than the largest k."""
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < max(shots):
         rarest = f'class {classes[counts.argmin()]} has {counts.min()} training rows'

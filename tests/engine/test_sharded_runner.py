@@ -1,5 +1,6 @@
 """Sharded runs train as DDP does, and their checkpoints are those of any run."""
 
+from contextlib import contextmanager
 from functools import partial
 
 import networks
@@ -9,12 +10,14 @@ from mmengine.runner import Runner
 from ranks import on_ranks
 from safe_runs import config
 from small import on_rank
+from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 from torch.distributed.tensor import DTensor
 from torch.utils._pytree import tree_map_only
 
 from mmentropy.engine.exact_accumulation import accumulate_exactly
 from mmentropy.engine.resume import choose_checkpoint
 from mmentropy.engine.sharded_runner import ShardedRunner
+from mmentropy.models.ema import ForeachEMA
 
 VIT = dict(
     type='VisionTransformer',
@@ -127,6 +130,32 @@ def test_a_resumed_run_ends_as_the_whole_one(tmp_path):
         torch.testing.assert_close(ddp[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
+@contextmanager
+def calls():
+    """Note when an average moves, when a stream waits for another, and when weights are gathered.
+
+    A CPU has streams that do nothing, of which torch asks the same as of those of a GPU.
+    """
+    found = []
+    places = dict(
+        move=(ForeachEMA, 'update_parameters'),
+        wait=(torch.cpu.Stream, 'wait_stream'),
+        gather=(_fsdp_param_group, 'foreach_all_gather'),
+    )
+
+    def noted(name, call):
+        def note_and_call(*args, **kwargs):
+            found.append(name)
+            return call(*args, **kwargs)
+
+        return note_and_call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, (place, attribute) in places.items():
+            patch.setattr(place, attribute, noted(name, getattr(place, attribute)))
+        yield found
+
+
 def shares(folder, rank, world):
     """What a rank has of a network and of its average, and features from before training."""
     whole = Runner.from_cfg(config_of(folder / 'ddp', rank, 'vit')).model.module
@@ -136,7 +165,12 @@ def shares(folder, rank, world):
     features = [model.eval().backbone(images)[0] for model in (runner.model, whole)]
     torch.testing.assert_close(*features)
     # The first iteration comes after the backbone was called alone.
-    runner.train()
+    with calls() as found:
+        runner.train()
+    # Nothing is gathered after a move before both of torch's streams have waited for it.
+    order = ' '.join(found)
+    assert 'move wait wait gather' in order
+    assert 'move gather' not in order
     state = runner.optim_wrapper.optimizer.state.values()
     parameters = [*runner.model.parameters()]
     assert all(isinstance(p, DTensor) for p in parameters)
