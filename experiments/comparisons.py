@@ -1,13 +1,22 @@
-"""Means over seeds, and differences that are told from draws."""
+"""Means over seeds, differences that are told from draws, and verdicts.
+
+A difference below twice its standard error is called a draw. A verdict asks for more, since an
+error is uncertain itself where it is of few seeds: the bound of Student's t at 95 %, which is 4.3
+standard errors for three seeds.
+"""
 
 import math
 from collections.abc import Iterable
 from statistics import mean, stdev
 
+from scipy.special import stdtrit
+
 # The accuracies of tools/evaluate.py, and what tables call them.
 SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
 # Fewer than two seeds have no difference with a standard error; this is told instead.
 TOO_FEW = 'not enough seeds'
+# How seldom a verdict is one of chance alone, in each comparison.
+CONFIDENCE = 0.95
 
 
 def spread(values: list[float]) -> str:
@@ -16,8 +25,8 @@ def spread(values: list[float]) -> str:
 
 
 def accuracies(records: Iterable[dict], score: str) -> dict[int, float]:
-    """The accuracy of each seed; runs that diverged have none."""
-    return {r['seed']: r['scores']['checkpoint'][score] for r in records if 'scores' in r}
+    """The accuracy of each seed."""
+    return {r['seed']: r['scores']['checkpoint'][score] for r in records}
 
 
 def compared(first: dict[int, float], second: dict[int, float]) -> tuple[float, float] | None:
@@ -54,28 +63,38 @@ def gained(gain: dict[int, float]) -> str:
     return difference(gain, dict.fromkeys(gain, 0.0))
 
 
+def direction(first: dict[int, float], second: dict[int, float]) -> int:
+    """1 where the first is better by more than chance explains, -1 where it is worse, or else 0.
+
+    Chance explains the bound of Student's t at CONFIDENCE, for both sides together.
+    """
+    found = compared(first, second)
+    if found is None:
+        return 0
+    value, error = found
+    freedom = len(first.keys() & second.keys()) - 1
+    if abs(value) <= stdtrit(freedom, (1 + CONFIDENCE) / 2) * error:
+        return 0
+    return 1 if value > 0 else -1
+
+
 def verdict(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
     """Whether the first of each pair is better than the second, which a claim says.
 
-    It is confirmed if all differences are above twice their standard errors, refuted if all are
-    below minus that, and undecided otherwise, and with fewer than two seeds.
+    It is confirmed if all are better by more than chance explains, refuted if all are worse, and
+    undecided otherwise.
     """
-    found = [compared(*pair) for pair in pairs]
-    if not found or None in found:
-        return 'undecided'
-    if all(value > 2 * error for value, error in found):
-        return 'confirmed'
-    return 'refuted' if all(value < -2 * error for value, error in found) else 'undecided'
+    found = {direction(*pair) for pair in pairs}
+    return {(1,): 'confirmed', (-1,): 'refuted'}.get(tuple(found), 'undecided')
 
 
 def saves(gain_with: dict[int, float], gain_without: dict[int, float]) -> str:
     """Whether something loses less than without it, of gains that are losses below 0.
 
-    It cannot be confirmed where nothing is lost without it.
+    It is undecided where nothing is lost without it, since there is nothing to save.
     """
-    found = verdict([(gain_with, gain_without)])
-    loses = verdict([(dict.fromkeys(gain_without, 0.0), gain_without)]) == 'confirmed'
-    return 'undecided' if found == 'confirmed' and not loses else found
+    loses = direction(gain_without, dict.fromkeys(gain_without, 0.0)) < 0
+    return verdict([(gain_with, gain_without)]) if loses else 'undecided'
 
 
 def settings_table(records: list[dict], settings: Iterable[str]) -> str:
@@ -86,7 +105,7 @@ def settings_table(records: list[dict], settings: Iterable[str]) -> str:
         scores = [[*accuracies(found, score).values()] for score in SCORES]
         if not found:
             continue
-        cells = [spread(values) if values else 'diverged' for values in scores]
+        cells = [spread(values) for values in scores]
         minutes = mean(r['minutes'] for r in found)
         lines.append(f'| {name} | {" | ".join(cells)} | {minutes:.0f} | {len(found)} |')
     return '\n'.join(lines) if len(lines) > 2 else 'No run is done.'

@@ -25,30 +25,42 @@ ROWS = {
 
 
 def records_of(name: str) -> list[dict]:
-    """The results of an experiment."""
+    """The results of an experiment that pages are made of."""
     folder = run.ROOT / 'experiments' / name
-    return run.read_records(run.Places(folder, folder, None))
+    return run.shown(run.all_records(run.Places(folder, folder, None)))
 
 
 def verdicts() -> list[dict]:
-    """The verdict on each claim that two seeds tried, with the ``name`` of its experiment."""
+    """The verdict on each claim that two seeds tried, with the ``names`` of its experiments."""
     experiments = {name: run.load(name) for name in run.names()}
-    return [
-        dict(found, name=name)
-        for name, experiment in experiments.items()
-        if hasattr(experiment, 'verdicts')
-        for found in experiment.verdicts(records_of(name))
-        if TOO_FEW not in found['numbers']
-    ]
+    found: dict[str, dict] = {}
+    for name, experiment in experiments.items():
+        tried = getattr(experiment, 'verdicts', lambda records: [])(records_of(name))
+        for told in (dict(told, names=[name]) for told in tried):
+            if TOO_FEW not in told['numbers']:
+                claim = told['claim']
+                found[claim] = both(found[claim], told) if claim in found else told
+    return [*found.values()]
+
+
+def both(first: dict, second: dict) -> dict:
+    """The verdict on a claim that two experiments tried; what they contradict is undecided."""
+    decided = {first['verdict'], second['verdict']} - {'undecided'}
+    return dict(
+        first,
+        verdict=decided.pop() if len(decided) == 1 else 'undecided',
+        numbers=f'{first["numbers"]}; {second["numbers"]}',
+        names=first['names'] + second['names'],
+    )
 
 
 def verdicts_table(found: list[dict]) -> str:
     """A line for each claim, in the order of the experiments' names."""
     lines = ['| claim | source | verdict | numbers | experiment |', '|---|---|---|---|---|']
     for told in found:
-        link = f'[{told["name"]}](../../experiments/{told["name"]}/README.md)'
+        links = [f'[{name}](../../experiments/{name}/README.md)' for name in told['names']]
         cells = [told[key] for key in ('claim', 'source', 'verdict', 'numbers')]
-        lines.append(f'| {" | ".join([*cells, link])} |')
+        lines.append(f'| {" | ".join([*cells, ", ".join(links)])} |')
     return '\n'.join(lines)
 
 

@@ -15,9 +15,12 @@ An experiment is a folder with README.md and experiment.py, which has
   others. The recipe may also be a program of benchmarks/ or tools/, and ``changes`` the values of
   its options by their names. There {out} stands for the file measured.json of the work directory.
   Places in a config or an option are relative to the repository.
-- ``page(records)``: the generated parts of README.md by the names of their marks.
+- ``page(records)``: the generated parts of README.md by the names of their marks. Runs that
+  diverged are left out, but for those of a search, and named below the first part.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
 - where it tries claims ``verdicts(records)``, which pages.py makes a page of.
+- where runs were made again ``repeated(records)``, the part of that name of README.md, from all
+  records, of which those with the field ``replaced`` are in no other part.
 - where needed ``measured(run, folder)``, further fields of the record of a run from its work
   directory, ``files(run, folder)``, which writes files that are to be kept into the work directory
   and returns their places there by those beside README.md, and ``draw(records, folder)``, which
@@ -38,6 +41,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -57,11 +61,15 @@ WRITTEN = [f':!experiments/*/{name}' for name in ('results.json', 'README.md', '
 
 @dataclass(frozen=True)
 class Places:
-    """Where an experiment has its page and results, its work directories and its images."""
+    """Where an experiment has its page and results, its work directories and its images.
+
+    ``images`` is the fingerprint of the images.
+    """
 
     page: Path
     work: Path
     data: Path | None
+    images: str | None = None
 
 
 @dataclass
@@ -71,7 +79,8 @@ class Job:
     run: dict
     key: str
     folder: Path
-    commit: str
+    # Commit and machine of each call that worked at it, the last one at the end.
+    sessions: list[dict]
     process: multiprocessing.Process
 
 
@@ -99,10 +108,33 @@ def is_program(run: dict) -> bool:
 
 
 def key_of(run: dict) -> str:
-    """What the results of a run are found by: a hash of its resolved config and its seed."""
+    """What the results of a run are found by: a hash of its resolved config and its seed.
+
+    The config of a program is the values of its options, and the files of this repository that
+    these name.
+    """
     what = [run['recipe'], run['changes']] if is_program(run) else resolved(run).to_dict()
-    told = [what, run['seed'], run.get('evaluate')]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    told = [what, run['seed'], run.get('evaluate'), *hashes_of_files(run)]
+    return short_hash(json.dumps(told, sort_keys=True).encode())
+
+
+def hashes_of_files(run: dict) -> list[str]:
+    """The hash of each file that the options of a program name."""
+    values = [v for option in run['changes'].values() for v in option] if is_program(run) else []
+    files = [ROOT / value for value in values if isinstance(value, str)]
+    return [short_hash(path.read_bytes()) for path in files if path.is_file()]
+
+
+def short_hash(data: bytes) -> str:
+    """The first 16 digits of a SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def fingerprint(images: Path) -> str:
+    """How many files there are below a folder, and a hash of their names and sizes."""
+    files = sorted(path for path in images.rglob('*') if path.is_file())
+    told = [(str(path.relative_to(images)), path.stat().st_size) for path in files]
+    return f'{len(files)} files, {short_hash(json.dumps(told).encode())}'
 
 
 def is_labelled(record: dict, run: dict) -> bool:
@@ -122,10 +154,43 @@ def is_done(run: dict, records: list[dict]) -> bool:
     return any('key' not in r for r in found) or key_of(run) in {r['key'] for r in found}
 
 
-def read_records(places: Places) -> list[dict]:
-    """The runs that are done."""
+def all_records(places: Places) -> list[dict]:
+    """All lines of results.json, also of runs that another one has replaced.
+
+    Raises:
+        ValueError: the file is damaged; one line.
+    """
     path = places.page / 'results.json'
-    return json.loads(path.read_text()) if path.exists() else []
+    try:
+        return json.loads(path.read_text()) if path.exists() else []
+    except json.JSONDecodeError as error:
+        place = f'{path}, line {error.lineno}, is no JSON ({error.msg})'
+        raise ValueError(f'{place}: restore the file, or mend the line') from error
+
+
+def read_records(places: Places) -> list[dict]:
+    """The runs that are done and that no other one has replaced."""
+    return current(all_records(places))
+
+
+def current(records: list[dict]) -> list[dict]:
+    """The records that no other one has replaced."""
+    return [record for record in records if 'replaced' not in record]
+
+
+def shown(records: list[dict]) -> list[dict]:
+    """The records that pages and verdicts are made of; of diverged runs those of a search."""
+    return [r for r in current(records) if 'diverged' not in r or r.get('stage') == 'search']
+
+
+def check_images(places: Places) -> None:
+    """Raise a ValueError if there are results on other images than those that are given."""
+    others = {r['images'] for r in read_records(places) if 'images' in r} - {places.images}
+    if places.images and others:
+        raise ValueError(
+            f'{places.page}/results.json is of other images ({"; ".join(sorted(others))}) than '
+            f'{places.data} ({places.images}): name the same images, or move that file away'
+        )
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -143,19 +208,38 @@ def between_marks(text: str, name: str, new: str) -> str:
 
 
 def page(text: str, experiment: ModuleType, records: list[dict]) -> str:
-    """The README of an experiment with its generated parts made anew."""
-    for name, part in experiment.page(records).items():
+    """The README of an experiment with its generated parts made anew, from all records."""
+    parts = experiment.page(shown(records))
+    if hasattr(experiment, 'repeated'):
+        parts['repeated'] = experiment.repeated(records)
+    diverged = [r for r in current(records) if r not in shown(records)]
+    if diverged:
+        first = next(iter(parts))
+        names = [name_of(label_of(r), r['seed']) for r in diverged]
+        parts[first] += f'\n\nDiverged: {"; ".join(names)}.'
+    for name, part in parts.items():
         text = between_marks(text, name, part)
     return text
 
 
+def name_of(label: dict, seed: int) -> str:
+    """The label and the seed of a run as words."""
+    words = [str(value) for value in label.values() if value is not None]
+    return ', '.join([*words, f'seed {seed}'])
+
+
+def label_of(record: dict) -> dict:
+    """The label of a run, which its record begins with."""
+    return dict(takewhile(lambda item: item[0] != 'config', record.items()))
+
+
 def write_pages(experiment: ModuleType, places: Places) -> None:
     """Write the README and the figures from the records."""
-    records = read_records(places)
+    records = all_records(places)
     readme = places.page / 'README.md'
     write_whole(readme, page(readme.read_text(), experiment, records))
-    if records and hasattr(experiment, 'draw'):
-        experiment.draw(records, places.page)
+    if shown(records) and hasattr(experiment, 'draw'):
+        experiment.draw(shown(records), places.page)
 
 
 def commit() -> str:
@@ -231,7 +315,7 @@ def minutes_of(folder: Path) -> float:
     return float(path.read_text()) if path.exists() else 0.0
 
 
-def start(run: dict, places: Places) -> Job:
+def start(run: dict, places: Places, session: dict) -> Job:
     """Begin a run, or go on with it, in a process of its own."""
     key = key_of(run)
     words = [str(value) for value in run['label'].values() if value is not None]
@@ -241,9 +325,19 @@ def start(run: dict, places: Places) -> Job:
     if not is_program(run):
         text = resolved(run).pretty_text.replace('{data}', str(places.data))
         write_whole(folder / 'recipe.py', text)
+    sessions = sessions_of(folder, session)
     process = SERVER.Process(target=work, args=(folder, run))
     process.start()
-    return Job(run, key, folder, commit(), process)
+    return Job(run, key, folder, sessions, process)
+
+
+def sessions_of(folder: Path, session: dict) -> list[dict]:
+    """Note commit and machine of a call in a work directory; return those of all calls."""
+    path = folder / 'sessions.json'
+    found = json.loads(path.read_text()) if path.exists() else []
+    found = [*(other for other in found if other != session), session]
+    write_whole(path, json.dumps(found))
+    return found
 
 
 def machine() -> str:
@@ -255,10 +349,11 @@ def machine() -> str:
 
 
 def record_of(job: Job, experiment: ModuleType) -> dict:
-    """What results.json keeps of a run that has ended."""
+    """The line of results.json about a run that has ended."""
     record = {name: value for name, value in job.run['label'].items() if value is not None}
     record |= dict(config=job.run['recipe'], changes=job.run['changes'], seed=job.run['seed'])
-    record |= dict(key=job.key, commit=job.commit, machine=machine())
+    *earlier, last = job.sessions
+    record |= dict(key=job.key, **last) | (dict(earlier=earlier) if earlier else {})
     record['minutes'] = round(minutes_of(job.folder), 2)
     diverged, scores = job.folder / 'diverged', job.folder / 'scores.json'
     if diverged.exists():
@@ -279,22 +374,24 @@ def keep_files(job: Job, experiment: ModuleType, places: Places) -> None:
         put_whole(file.read_bytes(), path)
 
 
-def keep(record: dict, places: Places) -> None:
-    """Add a record to results.json, a line each."""
-    records = [*read_records(places), record]
+def keep(record: dict, run: dict, places: Places) -> None:
+    """Add a record to results.json, a line each; one of the same run before is replaced by it."""
+    records = all_records(places)
+    for other in records:
+        if 'replaced' not in other and is_labelled(other, run):
+            other['replaced'] = f'by the run at {record["commit"]}'
+    records.append(record)
     text = '[\n' + ',\n'.join(map(json.dumps, records)) + '\n]\n'
     write_whole(places.page / 'results.json', text)
 
 
 def summary(run: dict, record: dict) -> str:
     """What a run came to, in a line."""
-    words = [str(value) for value in run['label'].values() if value is not None]
     scores = record.get('scores', {}).get('checkpoint', {})
     told = [f'{name} {value:.2f}' for name, value in scores.items()]
     if 'diverged' in record:
         told = ['diverged']
-    name = ', '.join([*words, f'seed {run["seed"]}'])
-    return ', '.join([f'{name}: {record["minutes"]:.1f} min', *told])
+    return ', '.join([f'{name_of(run["label"], run["seed"])}: {record["minutes"]:.1f} min', *told])
 
 
 def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
@@ -305,9 +402,11 @@ def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
         print(f'error: {job.folder}/log.txt: {lines[-1]}', file=sys.stderr, flush=True)
         return False
     record = record_of(job, experiment)
+    if places.images and '{data}' in str(job.run['changes']):
+        record['images'] = places.images
     if 'diverged' not in record:
         keep_files(job, experiment, places)
-    keep(record, places)
+    keep(record, job.run, places)
     write_pages(experiment, places)
     shutil.rmtree(job.folder)
     print(summary(job.run, record), flush=True)
@@ -340,6 +439,7 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
     jobs: list[Job] = []
     failed: list[dict] = []
     progress = Progress()
+    session = dict(commit=commit(), machine=machine())
     try:
         while True:
             records = read_records(places)
@@ -349,7 +449,7 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
             ready = [run for run in todo if 'changes' in run and run not in running]
             print(progress.line(todo, len(runs) - len(todo) - len(failed)), flush=True)
             for run in ready[: cores - len(jobs)]:
-                jobs.append(start(run, places))
+                jobs.append(start(run, places, session))
             if not jobs:
                 return len(failed)
             ended = wait([job.process.sentinel for job in jobs])
@@ -428,21 +528,34 @@ def needs_data(experiment: ModuleType) -> bool:
     return any('{data}' in str(run.get('changes')) for run in experiment.runs([], 1))
 
 
+def continued(experiment: ModuleType, args: argparse.Namespace) -> int:
+    """Go on with an experiment where it was left; return how many runs failed."""
+    from mmentropy.engine.work_dir_lock import lock_work_dir
+
+    work_dirs = ROOT / 'work_dirs/experiments' / args.name
+    data = args.data and args.data.resolve()
+    images = fingerprint(data) if data else None
+    places = Places(ROOT / 'experiments' / args.name, work_dirs, data, images)
+    lock_work_dir(work_dirs)
+    check_images(places)
+    write_pages(experiment, places)
+    return run_all(experiment, places, args.seeds, args.cores)
+
+
 def main() -> int:
     args = parse_args()
     # SIGTERM, too, is a KeyboardInterrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     experiment = load(args.name)
-    folder = ROOT / 'experiments' / args.name
     try:
         if args.smoke:
-            return smoke(experiment, folder / 'README.md', args.cores) > 0
+            readme = ROOT / 'experiments' / args.name / 'README.md'
+            return smoke(experiment, readme, args.cores) > 0
         if args.data is None and needs_data(experiment):
             sys.exit('error: this experiment needs --data, a folder with train/ and test/')
-        work_dirs = ROOT / 'work_dirs/experiments' / args.name
-        places = Places(folder, work_dirs, args.data and args.data.resolve())
-        write_pages(experiment, places)
-        return run_all(experiment, places, args.seeds, args.cores) > 0
+        return continued(experiment, args) > 0
+    except ValueError as error:
+        sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         print('stopped; the same command goes on', file=sys.stderr)
         return INTERRUPTED_STATUS

@@ -117,11 +117,16 @@ def our_records() -> list[dict[str, Any]]:
     """Our runs of recipes as they stand: a config, a seed, its scores, commit and time each."""
     records = json.loads((ROOT / 'docs/results.json').read_text())
     for run in json.loads((ROOT / 'experiments/digits_family/results.json').read_text()):
-        if not run['changes'] and 'scores' in run:
+        if not run['changes'] and counts(run):
             name = run['config'].removeprefix('configs/').removesuffix('.py')
             told = dict(config=name, seconds=round(60 * run['minutes']))
             records.append(run | told | run['scores']['checkpoint'])
     return records
+
+
+def counts(run: dict[str, Any]) -> bool:
+    """Whether a run of an experiment has accuracies, and no other one has replaced it."""
+    return 'scores' in run and 'replaced' not in run
 
 
 @cache
@@ -132,7 +137,7 @@ def narrow_runs() -> dict[str, dict[str, Any]]:
     """
     by_recipe = defaultdict(list)
     for run in json.loads((ROOT / TABLE / 'results.json').read_text()):
-        if run['stage'] == 'table' and 'scores' in run:
+        if run['stage'] == 'table' and counts(run):
             by_recipe[run['config'].removeprefix('configs/').removesuffix('.py')].append(run)
     found = {}
     for name, runs in by_recipe.items():

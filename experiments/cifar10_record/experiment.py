@@ -42,7 +42,7 @@ def points(records: list[dict]) -> dict[int, tuple[float, float]]:
     """Mean minutes and mean kNN accuracy, in percent, by the number of epochs."""
     found = {}
     for epochs in LENGTHS:
-        some = [r for r in records if r['epochs'] == epochs and 'scores' in r]
+        some = [r for r in records if r['epochs'] == epochs]
         if some:
             knn = mean(accuracies(some, 'knn').values())
             found[epochs] = mean(r['minutes'] for r in some), knn
@@ -104,9 +104,8 @@ def draw(records: list[dict], folder: Path) -> None:
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(5, 3.5))
-    done = [r for r in records if 'scores' in r]
-    errors = [100 - r['scores']['checkpoint']['knn'] for r in done]
-    axis.loglog([r['minutes'] for r in done], errors, 'o', label='runs')
+    errors = [100 - r['scores']['checkpoint']['knn'] for r in records]
+    axis.loglog([r['minutes'] for r in records], errors, 'o', label='runs')
     found = [*points(records).values()]
     end = minutes_to(TARGET, found) if len(found) > 1 else None
     if end:

@@ -58,7 +58,10 @@ class Claim(NamedTuple):
 
 FROSSL = 'arXiv 2310.02903, abstract'
 CLAIMS = [
-    Claim('MEC is better than SimSiam', 'MEC', 'SimSiam', 'arXiv 2210.11464, table 1'),
+    *(
+        Claim(f'MEC is better than {other}', 'MEC', other, 'arXiv 2210.11464, table 1')
+        for other in ('SimSiam', 'SimCLR', 'BYOL', 'Barlow Twins', 'SwAV')
+    ),
     Claim('SimCLR+ER is better than SimCLR', 'SimCLR+ER', 'SimCLR', 'arXiv 2307.10907, table 2'),
     Claim(
         'BYOL+ER is better than BYOL',
@@ -72,7 +75,12 @@ CLAIMS = [
         'DINO',
         'arXiv 2307.10907, table 2 at small batches',
     ),
-    Claim('MinEnt is better than SimCLR', 'MinEnt', 'SimCLR', 'Pattern Recognition 138, 109364'),
+    Claim(
+        'MinEnt is competitive, and so not worse than SimCLR',
+        'MinEnt',
+        'SimCLR',
+        'Pattern Recognition 138, 109364, whose tables were not at hand',
+    ),
     Claim('SimDINO is better than DINO', 'SimDINO', 'DINO', 'arXiv 2502.10385, table 1'),
     Claim('FroSSL converges faster than Barlow Twins', 'FroSSL', 'Barlow Twins', FROSSL),
     Claim('FroSSL converges faster than VICReg', 'FroSSL', 'VICReg', FROSSL),
@@ -154,19 +162,22 @@ def final(method: str, rate: str | None, seed: int) -> dict:
 
 
 def runs(records: list[dict], seeds: int) -> list[dict]:
-    """The search and the table of the methods that papers compare, then those of the others."""
+    """The search and the table of the methods that papers compare, then those of the others.
+
+    A method has all of its seeds before the next one begins, so that its row can be compared.
+    """
     return [run for group in GROUPS for run in group_runs(group, records, seeds)]
 
 
 def group_runs(methods: list[str], records: list[dict], seeds: int) -> list[dict]:
-    """The search of methods, and then their table, a seed of all methods after the other."""
+    """The search of methods, and then their table."""
     search = [
         run(method, 'search', rate, 0, ['--protocols', 'knn'])
         for method in methods
         for rate in rates_to_try(records, method)
     ]
     rates = {method: best_rate(records, method) for method in methods}
-    return search + [final(m, rates[m], seed) for seed in range(seeds) for m in methods]
+    return search + [final(m, rates[m], seed) for m in methods for seed in range(seeds)]
 
 
 def smoke(run: dict) -> dict | None:
@@ -222,7 +233,7 @@ def best_rate(records: list[dict], method: str) -> str | None:
 def rows(records: list[dict]) -> dict[str, list[dict]]:
     """The records of the table by row; those of the frame are made of one run's evaluation."""
     table = sorted((r for r in records if r['stage'] == 'table'), key=lambda r: r['seed'])
-    found = {m: [r for r in table if r['method'] == m and 'scores' in r] for m in RECIPES}
+    found = {m: [r for r in table if r['method'] == m] for m in RECIPES}
     for key, name in FRAME.items():
         framed = [r for r in found[SUPERVISED] if key in r['scores']]
         found[name] = [dict(r, scores=dict(checkpoint=r['scores'][key])) for r in framed]
@@ -305,6 +316,19 @@ def pairs(records: list[dict]) -> str:
     return '\n'.join(lines) if len(lines) > 2 else 'No pair is done.'
 
 
+def at_the_end(records: list[dict]) -> list[str]:
+    """A sentence about the methods whose best factor is the largest or the smallest tried."""
+    lowest, *_, highest = RATES
+    places = {m: best_rate(records, m) for m in RECIPES}
+    found = {
+        name: [m for m, rate in places.items() if rate == end]
+        for name, end in (('largest', highest), ('smallest', lowest))
+    }
+    told = [f'the {name} for {", ".join(some)}' for name, some in found.items() if some]
+    text = f'The best factor is {" and ".join(told)}, so that one beyond it might be better.'
+    return ['', text] if told else []
+
+
 def search(records: list[dict]) -> str:
     """Accuracies on held-out training images by method and factor."""
     lines = [
@@ -319,7 +343,9 @@ def search(records: list[dict]) -> str:
         cells = [told(found.get(rate), rate == best) for rate in RATES]
         lr = recipe(method).optim_wrapper.optimizer.lr
         lines.append(f'| {method} | {lr:g} | {" | ".join(cells)} |')
-    return '\n'.join(lines) if len(lines) > 2 else 'No run of the search is done.'
+    if len(lines) == 2:
+        return 'No run of the search is done.'
+    return '\n'.join([*lines, *at_the_end(records)])
 
 
 def told(accuracy: float | None, best: bool) -> str:
@@ -328,6 +354,18 @@ def told(accuracy: float | None, best: bool) -> str:
         return 'not run'
     text = f'{accuracy:.1f}' if accuracy >= 0 else 'diverged'
     return f'**{text}**' if best else text
+
+
+def repeated(records: list[dict]) -> str:
+    """The accuracies of the runs that were made again, before and now."""
+    lines = ['| kNN / linear, % | before | now |', '|---|---|---|']
+    for before in (r for r in records if 'replaced' in r and r['stage'] == 'table'):
+        same = ('method', 'stage', 'seed')
+        now = [r for r in records if all(r[k] == before[k] for k in same) and 'replaced' not in r]
+        runs = [before, *now]
+        cells = [' / '.join(f'{r["scores"]["checkpoint"][s]:.1f}' for s in SCORES) for r in runs]
+        lines.append(f'| {before["method"]} | {" | ".join([*cells, "to be run"][:2])} |')
+    return '\n'.join(lines)
 
 
 def page(records: list[dict]) -> dict[str, str]:

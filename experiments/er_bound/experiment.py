@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +45,11 @@ MOST = {name: math.log(256) for name in METHODS} | dict(
 )
 # The figure compares these methods, which the claim of the paper is about.
 CLAIMED = ('simclr', 'moco', 'cmc', 'swav', 'deepcluster', 'byol', 'dino')
+DISTILLING = ('byol', 'dino')
+FIGURE = 'arXiv 2307.10907, figure 1'
+# The paper does not say what a stable entropy is. Here it changes by less than this share of what
+# the reconstruction error does.
+STABLE_SHARE = 0.5
 # Batches and EMA coefficients at which the stability of BYOL and DINO is looked at.
 BATCHES = (256, 16)
 MOMENTA = (0.996, 0.5)
@@ -218,7 +224,7 @@ def draw(records: list[dict], folder: Path) -> None:
             for name in ('entropy', 'reconstruction')
         ]
         x = torch.tensor(runs[0]['iteration'])
-        style = '--' if method in ('byol', 'dino') else '-'
+        style = '--' if method in DISTILLING else '-'
         for axis, values in zip(axes[:, column], [*terms, terms[0] - terms[1]]):
             (line,) = axis.plot(x, values.mean(0), style, label=TITLES[method])
             axis.fill_between(
@@ -244,7 +250,7 @@ def page(records: list[dict]) -> dict[str, str]:
 
 def verdicts(records: list[dict]) -> list[dict]:
     """What the methods do to the terms, and whether ER makes two of them stable."""
-    return [*terms_verdict(records), *stability_verdicts(records)]
+    return [*terms_verdicts(records), *stability_verdicts(records)]
 
 
 def change(run: dict) -> dict[str, float]:
@@ -253,7 +259,7 @@ def change(run: dict) -> dict[str, float]:
     return rise | dict(bound=rise['entropy'] - rise['reconstruction'])
 
 
-def terms_verdict(records: list[dict]) -> list[dict]:
+def terms_verdicts(records: list[dict]) -> list[dict]:
     """Whether the methods change the terms as the paper says, by all seeds."""
     found = {m: [change(r) for r in runs] for m, runs in claimed_runs(records).items()}
     if found.keys() != set(CLAIMED):
@@ -262,25 +268,34 @@ def terms_verdict(records: list[dict]) -> list[dict]:
     def mean(method: str, term: str) -> float:
         return sum(rise[term] for rise in found[method]) / len(found[method])
 
-    distilling = ('byol', 'dino')
-    contrasting = [m for m in CLAIMED if m not in distilling]
+    def told(methods: Sequence[str], *terms: str) -> str:
+        rises = {m: ' and '.join(f'{mean(m, term):+.1f}' for term in terms) for m in methods}
+        return ', '.join(f'{TITLES[m]} {rise}' for m, rise in rises.items())
+
+    contrasting = [m for m in CLAIMED if m not in DISTILLING]
     raised = all(rise['bound'] > 0 for m in contrasting for rise in found[m])
-    lowered = all(rise['reconstruction'] < 0 for m in distilling for rise in found[m])
-    not_raised = all(rise['entropy'] <= 0 for m in distilling for rise in found[m])
-    bounds = ', '.join(f'{TITLES[m]} {mean(m, "bound"):+.1f}' for m in contrasting)
-    others = ', '.join(
-        f'{TITLES[m]} {mean(m, "reconstruction"):+.1f} and {mean(m, "entropy"):+.1f}'
-        for m in distilling
-    )
+    lowered = all(rise['reconstruction'] < 0 for m in DISTILLING for rise in found[m])
+    share = max(abs(mean(m, 'entropy') / mean(m, 'reconstruction')) for m in DISTILLING)
     return [
         dict(
-            claim='Contrastive and clustering methods maximise the ER bound; BYOL and DINO lower '
-            'the reconstruction error and do not raise the entropy',
-            source='arXiv 2307.10907, figure 1',
-            verdict='confirmed' if raised and lowered and not_raised else 'refuted',
-            numbers=f'bound, nats: {bounds}; error and entropy: {others}',
-        )
+            claim='Contrastive and clustering methods raise the ER bound',
+            source=FIGURE,
+            verdict='confirmed' if raised else 'refuted',
+            numbers=f'nats: {told(contrasting, "bound")}; those that the claim is not about raise '
+            f'it, too: {told(DISTILLING, "bound")}',
+        ),
+        dict(
+            claim='BYOL and DINO lower the reconstruction error while the entropy stays stable',
+            source=FIGURE,
+            verdict=stays_stable(share) if lowered else 'refuted',
+            numbers=f'error and entropy, nats: {told(DISTILLING, "reconstruction", "entropy")}',
+        ),
     ]
+
+
+def stays_stable(share: float) -> str:
+    """Whether an entropy is stable that changes by a share of what the error does."""
+    return 'confirmed' if share < STABLE_SHARE else 'undecided'
 
 
 def stability_verdicts(records: list[dict]) -> list[dict]:

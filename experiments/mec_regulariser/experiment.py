@@ -8,6 +8,8 @@ EPOCHS = 3
 MEC = dict(type='MECLoss', distortion=0.06, warmup=0.1, warmup_factor=8.0, guard=True, max_norm=0.9)
 # The search of experiments/cifar10_table found these factors on the recipe's rate to be the best.
 FACTORS = {'SimSiam': 1 / 3, 'SimCLR': 9.0}
+# The gains of the paper, in points of kNN and of the linear probe.
+GAINS = {'SimSiam': (1.4, 1.2), 'SimCLR': (2.4, 2.3)}
 WITH_MEC = {name: f'{name} with MEC' for name in FACTORS}
 SETTINGS = {
     setting: (RECIPE.format(name.lower()), rate, changes)
@@ -49,9 +51,10 @@ def verdicts(records: list[dict]) -> list[dict]:
         pairs = [tuple(accuracies(rows, score) for rows in both) for score in SCORES]
         if None in [compared(*pair) for pair in pairs]:
             continue
+        knn, linear = GAINS[name]
         found.append(
             dict(
-                claim=f'MEC as a regulariser improves {name} (by 2.4 points and more)',
+                claim=f'MEC as a regulariser improves {name} (kNN +{knn}, linear +{linear})',
                 source='arXiv 2210.11464, figure 5',
                 verdict=verdict(pairs),
                 numbers=f'{differences(pairs)} points',

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import cifar10
-from comparisons import accuracies, compared, difference, settings_table, verdict
+from comparisons import SCORES, accuracies, compared, differences, settings_table, verdict
 from monitor_records import monitored
 
 from mmentropy.engine.collapse_alarms import DEAD_TARGETS
@@ -78,17 +78,15 @@ def verdicts(records: list[dict]) -> list[dict]:
             f'at most {collapsed:.2f} without',
         )
     ]
-    heads = [
-        accuracies([r for r in records if r['setting'] == name], 'knn')
-        for name in (WHOLE, ONE_HEAD)
-    ]
-    if compared(*heads) is not None:
+    both = [[r for r in records if r['setting'] == name] for name in (WHOLE, ONE_HEAD)]
+    heads = [tuple(accuracies(rows, score) for rows in both) for score in SCORES]
+    if None not in [compared(*pair) for pair in heads]:
         told.append(
             dict(
                 claim='Several heads are better than one',
                 source=SOURCE,
-                verdict=verdict([tuple(heads)]),
-                numbers=f'kNN, six heads less one: {difference(*heads)} points',
+                verdict=verdict(heads),
+                numbers=f'six heads less one: {differences(heads)} points',
             )
         )
     return told

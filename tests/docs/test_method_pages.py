@@ -168,6 +168,9 @@ def test_means_of_the_table_are_those_of_its_runs():
     """Recomputed from the records of one recipe, and told in its header."""
     name = 'er/er_byol_fast_r18s_1xb256_10e_cifar10'
     records = json.loads((REPOSITORY / 'experiments/cifar10_table/results.json').read_text())
+    # A run that was made again counts no longer, as the one of MEC.
+    assert any('replaced' in r and r['method'] == 'MEC' for r in records)
+    assert model_index.narrow_runs()['mec/fast_r18s_1xb256_10e_cifar10']['seeds'] == 3
     runs = [r for r in records if (r['method'], r['stage']) == ('BYOL+ER', 'table')]
     assert {r['config'] for r in runs} == {f'configs/{name}.py'}
     found = model_index.narrow_runs()[name]

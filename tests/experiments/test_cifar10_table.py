@@ -150,6 +150,31 @@ def test_a_verdict_says_of_how_many_seeds_it_is(table):
     assert found['numbers'] == 'kNN +10.5 ± 0.5, linear +10.5 ± 0.5 points, 10 epochs, 2 seeds'
 
 
+def test_runs_that_were_made_again_are_told_beside_the_new_ones(table):
+    runs = [record('MEC', 'table', knn=50.0), record('DINO', 'table', knn=40.0)]
+    runs = [dict(r, replaced='by a later one') for r in runs] + [record('MEC', 'table', knn=51.04)]
+    assert table.repeated(runs).splitlines()[2:] == [
+        '| MEC | 50.0 / 60.0 | 51.0 / 60.0 |',
+        '| DINO | 40.0 / 60.0 | to be run |',
+    ]
+
+
+def test_the_largest_and_the_smallest_factor_are_told_where_they_are_the_best(table):
+    def searched_with(method, accuracies):
+        found = zip(table.RATES, accuracies)
+        return [record(method, 'search', rate=rate, knn=knn) for rate, knn in found if knn]
+
+    rising, falling = (None, 50.0, 51.0, 52.0, 53.0), (53.0, 52.0, 51.0, 50.0)
+    inside = (None, 50.0, 51.0, 50.0)
+    runs = searched_with('MEC', rising) + searched_with('SimCLR', inside)
+    assert table.at_the_end(runs)[-1] == (
+        'The best factor is the largest for MEC, so that one beyond it might be better.'
+    )
+    runs += searched_with('BYOL', falling)
+    assert 'the largest for MEC and the smallest for BYOL, so' in table.search(runs)
+    assert table.at_the_end(searched_with('SimCLR', inside)) == []
+
+
 def test_claims_are_of_rows_that_the_table_can_have(table):
     names = {*table.RECIPES, *table.FRAME.values()}
     assert {name for claim in table.CLAIMS for name in (claim.first, claim.second)} <= names

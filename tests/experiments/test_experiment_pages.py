@@ -24,6 +24,23 @@ def test_each_verdict_is_one_of_three(pages):
     assert len(pages.verdicts_table(found).splitlines()) == 2 + len(found)
 
 
+def test_a_claim_that_two_experiments_tried_has_one_verdict(pages):
+    def told(verdict, name):
+        return dict(claim='a', source='b', verdict=verdict, numbers=name, names=[name])
+
+    for first, second, verdict in (
+        ('confirmed', 'undecided', 'confirmed'),
+        ('undecided', 'refuted', 'refuted'),
+        ('confirmed', 'refuted', 'undecided'),
+        ('undecided', 'undecided', 'undecided'),
+    ):
+        found = pages.both(told(first, 'x'), told(second, 'y'))
+        assert (found['verdict'], found['numbers']) == (verdict, 'x; y')
+        assert '[x](../../experiments/x/README.md), [y](' in pages.verdicts_table([found])
+    claims = [found['claim'] for found in pages.verdicts()]
+    assert len({*claims}) == len(claims)
+
+
 def test_pages_of_methods_have_rows_that_the_table_knows(pages):
     known = pages.run.load('cifar10_table').METHODS
     assert {row for rows in pages.ROWS.values() for row in rows} <= known.keys()

@@ -47,7 +47,7 @@ def worked(runner, monkeypatch):
     """The runs whose work was begun, each of which does nothing."""
     begun = []
 
-    def start(run, places):
+    def start(run, places, session):
         folder = places.work / str(run['seed'])
         folder.mkdir(parents=True)
         begun.append(run)
@@ -60,7 +60,7 @@ def worked(runner, monkeypatch):
             exitcode=status,
             terminate=process.terminate,
         )
-        return runner.Job(run, runner.key_of(run | dict(changes={})), folder, 'abc', ends)
+        return runner.Job(run, runner.key_of(run), folder, [session], ends)
 
     monkeypatch.setattr(runner, 'start', start)
     monkeypatch.setattr(runner, 'machine', lambda: 'a machine')
@@ -86,6 +86,54 @@ def test_a_run_is_done_by_its_key_or_without_one_by_its_label(runner):
     stable = dict(run, label=dict(method='MEC', epochs=2, batch=None))
     assert runner.is_done(stable, [labelled])
     assert not runner.is_done(stable, [dict(labelled, batch=16)])
+
+
+def test_key_of_a_program_is_of_the_files_that_it_is_given(runner, monkeypatch, tmp_path):
+    monkeypatch.setattr(runner, 'ROOT', tmp_path)
+    run = dict(recipe='tools/evaluate.py', seed=0)
+    run['changes'] = {'checkpoint': ['backbones/a.pth'], '--rows': [64]}
+    (tmp_path / 'backbones').mkdir()
+    keys = set()
+    for content in (b'old', b'new'):
+        (tmp_path / 'backbones/a.pth').write_bytes(content)
+        keys.add(runner.key_of(run))
+    assert len(keys) == 2
+
+
+def test_a_run_of_another_config_replaces_the_one_before(runner, places, worked):
+    old = dict(method='MEC', epochs=2, config=RECIPE, seed=0, key='of another config')
+    other = dict(old, seed=1)
+    (places.page / 'results.json').write_text(json.dumps([old, other]))
+    assert runner.run_all(experiment(lambda records, seeds: [a_run()]), places, 1, 1) == 0
+    first, second, new = runner.all_records(places)
+    assert first == old | dict(replaced=f'by the run at {new["commit"]}')
+    assert second == other and runner.read_records(places) == [second, new]
+    assert '1 0' in (places.page / 'README.md').read_text()
+
+
+def test_results_on_other_images_are_not_mixed(runner, tmp_path, worked):
+    (tmp_path / 'README.md').write_text('<!-- seeds: begin -->\n<!-- seeds: end -->\n')
+    runs = experiment(lambda records, seeds: [a_run(data_root='{data}'), a_run(1)])
+    tags = []
+    for name, sizes in (('some', (5, 6)), ('others', (5, 7))):
+        for i, size in enumerate(sizes):
+            file = tmp_path / name / f'train/a/{i}.jpg'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b'x' * size)
+        tags.append(runner.fingerprint(tmp_path / name))
+    assert len({*tags}) == 2 and all(tag.startswith('2 files, ') for tag in tags)
+    places = runner.Places(tmp_path, tmp_path / 'work', tmp_path / 'some', tags[0])
+    assert runner.run_all(runs, places, 1, 1) == 0
+    assert [r.get('images') for r in runner.read_records(places)] == [tags[0], None]
+    runner.check_images(places)
+    with pytest.raises(ValueError, match='is of other images .* name the same images'):
+        runner.check_images(runner.Places(tmp_path, tmp_path, tmp_path / 'others', tags[1]))
+
+
+def test_a_damaged_file_of_results_is_named(runner, places):
+    (places.page / 'results.json').write_text('[\n{},\n<<<<<<< HEAD\n]\n')
+    with pytest.raises(ValueError, match='results.json, line 3, is no JSON .*: restore the file'):
+        runner.read_records(places)
 
 
 def test_what_is_done_is_not_repeated(runner, places, worked):
@@ -135,8 +183,8 @@ def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
     ended = []
     start = runner.start
 
-    def noted(run, places):
-        job = start(run, places)
+    def noted(run, places, session):
+        job = start(run, places, session)
         job.process.terminate = lambda: ended.append(job.key)
         return job
 
@@ -167,11 +215,27 @@ def test_runs_differ(runner, name):
 def test_page_is_that_of_the_results(runner, name):
     folder = REPOSITORY / 'experiments' / name
     text = (folder / 'README.md').read_text()
-    records = runner.read_records(runner.Places(folder, folder, None))
+    records = runner.all_records(runner.Places(folder, folder, None))
     assert runner.page(text, runner.load(name), records) == text
     for record in records:
         assert record['commit'] and record['machine'] and record['minutes'] >= 0
         assert (REPOSITORY / record['config']).is_file()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_run_that_diverged_is_named_and_nothing_else(runner, name, tmp_path):
+    """Pages, figures and verdicts are those of the other runs."""
+    folder = REPOSITORY / 'experiments' / name
+    some = runner.load(name)
+    records = runner.all_records(runner.Places(folder, folder, None))
+    run = next(run for run in some.runs(records, 1) if run['label'].get('stage') != 'search')
+    told = {key: value for key, value in run['label'].items() if value is not None}
+    told |= dict(config=run.get('recipe'), seed=7, minutes=1.0, diverged='loss is nan')
+    text = (folder / 'README.md').read_text()
+    words = ', '.join(map(str, [*run['label'].values(), 'seed 7'])).replace('None, ', '')
+    name_of_run = f'\n\nDiverged: {words}.'
+    assert runner.page(text, some, [*records, told]).replace(name_of_run, '', 1) == text
+    assert runner.shown([*records, told]) == runner.shown(records)
 
 
 @pytest.mark.slow
@@ -202,12 +266,15 @@ def test_a_run_that_was_stopped_goes_on(runner, tmp_path):
     run = dict(a_run(**short, **less), evaluate=['--protocols', 'knn'])
     for name in ('whole', 'broken'):
         places = runner.Places(tmp_path, tmp_path / name, None)
-        job = runner.start(run, places)
+        job = runner.start(run, places, dict(commit='abc', machine='first'))
         if name == 'broken':
             stop_once(job)
             assert job.process.exitcode == runner.INTERRUPTED_STATUS
             assert list(job.folder.glob('interrupted_*.pth'))
-            job = runner.start(run, places)
+            session = dict(commit='abc', machine='second')
+            job = runner.start(run, places, session)
+            told = runner.record_of(job, experiment([]))
+            assert told['machine'] == 'second' and told['earlier'][0]['machine'] == 'first'
         job.process.join()
         assert job.process.exitcode == 0, (job.folder / 'log.txt').read_text()[-2000:]
         last = Path((job.folder / 'last_checkpoint').read_text())
