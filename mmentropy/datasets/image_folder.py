@@ -79,6 +79,7 @@ class ImageFolder(ReplacesUnreadable):
 class ClassFolders(ReplacesUnreadable):
     """mmpretrain's ``CustomDataset`` that can replace unreadable images.
 
-    A sample is ``dict(img_path, gt_label)``; labels number the folders from 0, in sorted order.
-    The arguments are those of :class:`ReplacesUnreadable`.
+    A sample is ``dict(img_path, gt_label)``; labels number the folders from 0, in sorted order, or
+    in that of ``metainfo=dict(classes=[...])`` where these are names of folders, which keeps the
+    labels of a split that lacks a folder. The arguments are those of :class:`ReplacesUnreadable`.
     """

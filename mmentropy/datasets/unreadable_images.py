@@ -68,16 +68,19 @@ class ReplacesUnreadable(CustomDataset):
             return self._find_images('')
         root = osp.abspath(self.img_prefix)
         names = list_folders(self.img_prefix)
-        self.folder_to_idx = {name: i for i, name in enumerate(names)}
         self._metainfo.setdefault('classes', tuple(names))
-        if len(self.CLASSES) != len(names):
+        # A class may be named otherwise than its folder; all folders are needed for the numbering.
+        alike = {*names} <= {*self.CLASSES}
+        if not alike and len(self.CLASSES) != len(names):
             raise ValueError(
                 f'{type(self).__name__} in {root}: {len(names)} folders for '
                 f'{len(self.CLASSES)} classes; put one folder per class there'
             )
+        classes = self.CLASSES if alike else names
+        self.folder_to_idx = {name: i for i, name in enumerate(classes)}
         samples = []
         for name, label in self.folder_to_idx.items():
-            found = self._find_images(name)
+            found = self._find_images(name) if name in names else []
             if not found:
                 warn(f'class {name!r} in {root} has no images')
             samples += [(path, label) for path in found]

@@ -20,12 +20,14 @@ def check_scored(train: Any, test: Any) -> None:
         test: Likewise.
 
     Raises:
-        ValueError: All test images are training images, or see :func:`check_class_labels`.
+        ValueError: All test images are training images, a label has another name in each of the
+            data sets, some images have no label, or see :func:`check_class_labels`.
     """
     if not all(hasattr(dataset, 'get_data_info') for dataset in (train, test)):
         return
+    _check_class_names(train, test)
     listed = [[d.get_data_info(i) for i in range(len(d))] for d in (train, test)]
-    known, asked = [[_identity(info) for info in infos] for infos in listed]
+    known, asked = map(_identities, listed)
     both = set(known) & set(asked) - {None}
     repeated = sum(image in both for image in asked)
     problem = f'{repeated} of {len(asked)} test images are training images, too'
@@ -34,6 +36,14 @@ def check_scored(train: Any, test: Any) -> None:
     if repeated:
         print_log(f'{problem}, scores are too high', logger='current', level=logging.WARNING)
     classes = [[info.get('gt_label') for info in infos] for infos in listed]
+    for dataset, labels in zip((train, test), classes):
+        # Where no image is listed with a label, the pipeline may add it.
+        absent = sum(label is None for label in labels)
+        if 0 < absent < len(labels):
+            raise ValueError(
+                f'data set {type(dataset).__name__} lacks labels (gt_label) of {absent} of '
+                f'{len(labels)} images: name a labelled split'
+            )
     if all(isinstance(label, (int, np.integer)) for labels in classes for label in labels):
         strange = check_class_labels(*classes)
         if strange:
@@ -67,8 +77,31 @@ def check_class_labels(train: Sequence[int], test: Sequence[int]) -> set[int]:
     return asked - known
 
 
-def _identity(info: dict) -> Any:
-    """Return what two entries of the same image have in common; None if that is unknown."""
-    if 'img_path' in info:
-        return os.path.abspath(info['img_path'])
-    return hash(info['img'].tobytes()) if isinstance(info.get('img'), np.ndarray) else None
+def _check_class_names(train: Any, test: Any) -> None:
+    """Raise ValueError where a label has one name in the training data and another in the test."""
+    names = [getattr(data, 'metainfo', {}).get('classes') or () for data in (train, test)]
+    for label, (known, asked) in enumerate(zip(*names)):
+        if known != asked:
+            raise ValueError(
+                f'label {label} is class {known!r} of the training data, but {asked!r} of the test '
+                'data, so that a score would mean nothing: list the same classes in both, as '
+                'metainfo=dict(classes=[...])'
+            )
+
+
+def _identities(infos: list[dict]) -> list:
+    """Return what two entries of the same image have in common; None where that is unknown."""
+    # Asking for the real path of every image would take minutes for ImageNet.
+    folders: dict[str, str] = {}
+    found: list[Any] = []
+    for info in infos:
+        if 'img_path' in info:
+            folder, name = os.path.split(info['img_path'])
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            path = os.path.join(folders[folder], name)
+            found.append(os.path.realpath(path) if os.path.islink(path) else path)
+        else:
+            pixels = info.get('img')
+            found.append(hash(pixels.tobytes()) if isinstance(pixels, np.ndarray) else None)
+    return found

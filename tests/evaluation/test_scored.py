@@ -4,6 +4,7 @@ import pytest
 import torch
 from messages import one_line
 from mmpretrain.registry import DATASETS
+from PIL import Image
 
 from mmentropy.evaluation import (
     build_knn_data,
@@ -84,6 +85,53 @@ def test_data_sets_that_score_something(said):
         del row['img_path']
     check_scored(unknown, unknown)
     assert not said
+
+
+def folders(root, names, **kwargs):
+    """A data set of two images in each folder."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new('RGB', (4, 4), (60 * i, 0, 0)).save(root / name / f'{i}.png')
+    return DATASETS.build(dict(type='ClassFolders', data_root=str(root), pipeline=[], **kwargs))
+
+
+def test_a_split_that_lacks_a_class(tmp_path):
+    """Its labels are those of the other split only where both are told the classes."""
+    train, test = tmp_path / 'train', tmp_path / 'test'
+    with pytest.raises(ValueError, match="label 1 is class 'b' .* 'c' of the test .*metainfo") as e:
+        check_scored(folders(train, 'abc'), folders(test, 'ac'))
+    assert one_line(e)
+    # The labels are not shifted where the last class is absent.
+    check_scored(folders(tmp_path / 'all', 'abc'), folders(tmp_path / 'some', 'ab'))
+    told = dict(metainfo=dict(classes=['a', 'b', 'c']))
+    pair = [folders(tmp_path / 'told' / name, name, **told) for name in ('abc', 'ac')]
+    check_scored(*pair)
+    assert [data.get_gt_labels().tolist() for data in pair] == [[0, 0, 1, 1, 2, 2], [0, 0, 2, 2]]
+
+
+def test_links_are_the_images_they_lead_to(tmp_path):
+    train = folders(tmp_path / 'train', 'ab')
+    for way in ('files', 'folder'):
+        root = tmp_path / way
+        root.mkdir()
+        for name in 'ab':
+            if way == 'folder':
+                (root / name).symlink_to(tmp_path / 'train' / name)
+                continue
+            (root / name).mkdir()
+            for i in range(2):
+                (root / name / f'{i}.png').symlink_to(tmp_path / 'train' / name / f'{i}.png')
+        with pytest.raises(ValueError, match='4 of 4 test images are training images'):
+            check_scored(train, folders(root, ''))
+
+
+def test_images_without_a_label_are_told():
+    test = Listed('ef', [0, 1])
+    with pytest.raises(ValueError, match='Listed lacks labels .* of 1 of 3 images') as error:
+        check_scored(Listed('abc', [0, 1, None]), test)
+    assert one_line(error)
+    check_scored(Listed('abc', [None] * 3), test)
 
 
 @pytest.mark.parametrize('score', SCORES)
