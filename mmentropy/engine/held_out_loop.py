@@ -64,8 +64,9 @@ class HeldOutLoop(BaseLoop):
         require(or_none(COUNT), k=k)
         require(COUNT, batch_size=batch_size)
         self.k, self.loader = k, dict(batch_size=batch_size)
+        trained = (runner.cfg.get('train_dataloader') or {}).get('dataset')
         with random_state_kept():
-            self.labelled = build_knn_data(*eval_datasets(runner.cfg), k) if k else None
+            self.labelled = build_knn_data(*eval_datasets(runner.cfg), k, trained) if k else None
         loader: Any = self.dataloader
         share_evenly(loader)
         self.batches = SeededBatches(loader.batch_sampler, SEED, 0)

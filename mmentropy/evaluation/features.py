@@ -62,9 +62,9 @@ def extract_features(
         a label they are empty.
 
     Raises:
-        ValueError: no rows, labels of some images only, several views, images of different sizes
-            or with other channels than the preprocessor, no preprocessor, or an output that is not
-            a feature.
+        ValueError: no rows, labels of some images only, difficult labels that the pipeline drops,
+            several views, images of different sizes or with other channels than the preprocessor,
+            no preprocessor, or an output that is not a feature.
     """
     model = unwrapped(model)
     backbone: nn.Module = getattr(model, 'backbone', model)
@@ -133,9 +133,7 @@ def multi_label_classes(dataset: Any) -> int | None:
     Raises:
         ValueError: a multi-label data set that names no classes.
     """
-    # Wrappers such as RepeatDataset and Subset have the data set inside.
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
+    dataset = _innermost(dataset)
     if not isinstance(dataset, MultiLabelDataset):
         return None
     if not dataset.CLASSES:
@@ -143,6 +141,23 @@ def multi_label_classes(dataset: Any) -> int | None:
             f'data set {type(dataset).__name__} names no classes: add classes=[...] to its config'
         )
     return len(dataset.CLASSES)
+
+
+def check_difficult(dataset: Any, sample: Any, name: str) -> None:
+    """Raise ValueError if a multi-label data set lists difficult labels that a sample lacks."""
+    listed = _innermost(dataset).get_data_info(0).get('gt_label_difficult')
+    if listed is not None and getattr(sample, 'gt_label_difficult', None) is None:
+        raise ValueError(
+            f'data set {name} lists difficult objects, which would count as absent: end its '
+            "pipeline in dict(type='PackInputs', meta_keys=('gt_label_difficult',))"
+        )
+
+
+def _innermost(dataset: Any) -> Any:
+    """Return the data set inside of wrappers such as RepeatDataset and Subset."""
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    return dataset
 
 
 def blocks(x: Tensor) -> tuple[Tensor, ...]:
@@ -206,9 +221,12 @@ def _gather_rows(
     # On several ranks it repeats the first rows at the end, so that all gather equally often.
     sampler = DefaultSampler(rows, shuffle=False, seed=0)
     loader = list_loader(rows, batch_size, num_workers, sampler=sampler)
-    features, labels = [], []
+    features: list[Tensor] = []
+    labels: list[Tensor] = []
     for items in progress(loader, f'features of {name}'):
         inputs, samples = collate(items, name)
+        if classes is not None and samples and not features:
+            check_difficult(rows, samples[0], name)
         label = torch.stack([_label(s, name, classes) for s in samples or items])
         feature = encode(inputs, samples)
         features.append(_interleave(feature).float().cpu())

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
-from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require
 from mmentropy.distributed import unwrapped
 from mmentropy.evaluation.features import check_features, extract_features
+from mmentropy.evaluation.labelled import build_labelled
 from mmentropy.evaluation.progress import progress
 from mmentropy.evaluation.scored import check_class_labels, check_scored
 
@@ -126,13 +126,21 @@ def knn_accuracy(
     return 100 * correct.item() / len(test_y)
 
 
-def build_knn_data(train: dict, test: dict, k: int) -> tuple[Any, Any]:
+def build_knn_data(train: dict, test: dict, k: int, trained: dict | None = None) -> tuple[Any, Any]:
     """Build two labelled data sets, and check that kNN can be measured on them.
 
+    Args:
+        train: The config of the bank.
+        test: The config of the queries.
+        k: The number of neighbours.
+        trained: The config of the images that the network is trained on. Default: the bank.
+
     Raises:
-        ValueError: k is more than the training rows, or see :func:`.check_scored`.
+        FileNotFoundError: Files of a data set are missing.
+        ValueError: k is more than the training rows, or see :func:`.build_labelled` and
+            :func:`.check_scored`.
     """
-    bank, queries = DATASETS.build(train), DATASETS.build(test)
+    bank, queries = [build_labelled(entry, trained or train, ['kNN']) for entry in (train, test)]
     if k > len(bank):
         raise ValueError(f'kNN: k must be in 1..{len(bank)} (the rows of train), got {k}')
     check_scored(bank, queries)

@@ -11,16 +11,7 @@ from mmpretrain.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmentropy.checks.config_parts import is_bgr
-from mmentropy.datasets import check_dataset
-from mmentropy.evaluation.features import (
-    Rows,
-    collate,
-    extract_features,
-    multi_label_classes,
-    pixel_features,
-    preprocess,
-)
+from mmentropy.evaluation.features import Rows, extract_features, pixel_features
 from mmentropy.evaluation.finetune import finetune_accuracy
 from mmentropy.evaluation.from_config import (
     build_backbone,
@@ -28,6 +19,7 @@ from mmentropy.evaluation.from_config import (
     eval_datasets,
 )
 from mmentropy.evaluation.knn import knn_accuracy
+from mmentropy.evaluation.labelled import build_labelled
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.scored import check_scored
@@ -56,8 +48,6 @@ FROZEN: dict[str, Callable[[Rows, Rows, int], float | dict[int, float]]] = dict(
 # Protocols that fine-tune the backbone, on this share of the labels.
 FINE_TUNED = dict(semi1=0.01, semi10=0.1)
 PROTOCOLS = (*FROZEN, *FINE_TUNED)
-# The protocols that can score several labels per image.
-MULTI_LABEL = ('svm',)
 
 
 def parse_protocols(text: str) -> list[str]:
@@ -126,8 +116,7 @@ class Evaluation:
 
     Raises:
         FileNotFoundError: files of a data set are missing.
-        ValueError: the first image of a data set tells that it cannot be scored, or see
-            :func:`.check_scored`.
+        ValueError: see :func:`.build_labelled` and :func:`.check_scored`; too few training rows.
     """
 
     cfg: Config
@@ -141,7 +130,11 @@ class Evaluation:
         # mmengine's preprocessor knows its device only if it is moved itself, and not as a child.
         self.preprocessor = build_data_preprocessor(self.cfg).to(self.device)
         self.configs = eval_datasets(self.cfg)
-        self.datasets = [self._checked(entry) for entry in self.configs]
+        trained = (self.cfg.get('train_dataloader') or {}).get('dataset')
+        self.datasets = [
+            build_labelled(entry, trained, self.protocols, self.preprocessor)
+            for entry in self.configs
+        ]
         check_scored(*self.datasets)
         self._check_training_rows()
         self.subsets = {name: self._share(name) for name in self.protocols if name in FINE_TUNED}
@@ -205,30 +198,3 @@ class Evaluation:
         """Return the labelled images that a fine-tuned protocol trains on."""
         subset = dict(type='LabelSubset', fraction=FINE_TUNED[name], seed=self.seed)
         return DATASETS.build(dict(subset, dataset=self.configs[0]))
-
-    def _checked(self, entry: dict) -> BaseDataset:
-        """Build a data set; raise for what its first image tells, instead of minutes later."""
-        check_dataset(entry)
-        dataset = DATASETS.build(entry)
-        name = type(dataset).__name__
-        wrong = [protocol for protocol in self.protocols if protocol not in MULTI_LABEL]
-        if multi_label_classes(dataset) and wrong:
-            raise ValueError(
-                f'data set {name} has several labels per image, which {", ".join(wrong)} '
-                f'cannot score: choose {", ".join(MULTI_LABEL)}'
-            )
-        if len(dataset) == 0:
-            raise ValueError(f'data set {name} is empty')
-        inputs, samples = collate([dataset[0]], name)
-        if samples is None or samples[0].get('gt_label') is None:
-            raise ValueError(f'data set {name} lacks labels (gt_label): name a labelled split')
-        preprocess(inputs, samples, self.preprocessor)
-        # Colours in another order than in training are something that nothing else notices.
-        trained = (self.cfg.get('train_dataloader') or {}).get('dataset')
-        if trained and inputs.shape[1] == 3 and is_bgr(entry) != is_bgr(trained):
-            orders = [('RGB', 'BGR')[is_bgr(d)] for d in (entry, trained)]
-            raise ValueError(
-                f'data set {entry["type"]} gives {orders[0]}, but the checkpoint was trained on '
-                f'{orders[1]}: convert in its pipeline, as by NumpyToPIL and PILToNumpy'
-            )
-        return dataset

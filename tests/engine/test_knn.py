@@ -196,7 +196,7 @@ def test_hook_builds_its_data_once(tmp_path, monkeypatch):
     monkeypatch.setattr(DATASETS, 'build', lambda cfg: built.append(cfg) or build(cfg))
     knn = KNNHook(digits('train', 100), digits('test', 50), interval=1)
     assert not built
-    runner = SimpleNamespace(train_loop=None, hooks=[])
+    runner = SimpleNamespace(train_loop=None, cfg=Config(), hooks=[])
     knn.before_train(runner)
     knn.before_train(runner)
     assert [cfg['split'] for cfg in built] == ['train', 'test']
@@ -228,6 +228,7 @@ def fake_runner(model):
     return seen, SimpleNamespace(
         model=model,
         train_loop=None,
+        cfg=Config(),
         hooks=[],
         message_hub=SimpleNamespace(update_scalar=seen.__setitem__),
         visualizer=SimpleNamespace(add_scalar=lambda name, value, step: seen.update({name: value})),

@@ -144,17 +144,28 @@ def test_labels_of_a_multi_label_data_set():
         x, y = extract_features(tiny_resnet(), wrapped, SelfSupDataPreprocessor(**NORM), 2)
         assert y.dtype == torch.int64 and len(x) == len(y)
         assert y.tolist() == [expected[i] for i in rows]
-    _, y = pixel_features(Several('', pipeline=PACK))
-    assert y.tolist() == [[int(v == 1) for v in row] for row in expected]
     with pytest.raises(ValueError, match='names no classes'):
         pixel_features(Several('', pipeline=PACK, metainfo=dict(classes=())))
-    dataset = Several('', pipeline=PACK, serialize_data=False)
+    dataset = Several('', pipeline=[pack], serialize_data=False)
     del dataset.data_list[3]['gt_label']
     with pytest.raises(ValueError, match='lacks labels'):
         pixel_features(dataset)
     single = [dict(inputs=torch.zeros(1, 8, 8), data_samples=DataSample().set_gt_label([1, 2]))]
     with pytest.raises(ValueError, match='2 labels in an image, but is no'):
         pixel_features(single)
+
+
+def test_difficult_labels_must_be_packed():
+    """They would count as absent."""
+    dataset = Several('', pipeline=PACK, serialize_data=False)
+    for wrapped in (dataset, torch.utils.data.Subset(dataset, [3, 0])):
+        with pytest.raises(ValueError, match=r"difficult .* meta_keys=\('gt_label_difficult',\)"):
+            extract_features(tiny_resnet(), wrapped, SelfSupDataPreprocessor(**NORM))
+    # Where none are listed nothing is lost.
+    for row in dataset.data_list:
+        del row['gt_label_difficult']
+    _, y = pixel_features(dataset)
+    assert y.tolist() == [[int(k in present) for k in range(4)] for present, _ in Several.ROWS]
 
 
 def test_features_refuse_a_missing_preprocessor_and_odd_outputs():

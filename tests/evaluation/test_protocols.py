@@ -297,7 +297,7 @@ def test_tool_scores_multi_label_data_by_svm_only(tmp_path, monkeypatch):
     cfg.dump(config)
     code = run_tool(monkeypatch, *args, '--protocols', 'svm')
     assert code == (
-        'error: data set VOC gives RGB, but the checkpoint was '
+        'error: data set VOC gives RGB, but the network is '
         'trained on BGR: convert in its pipeline, as by '
         'NumpyToPIL and PILToNumpy'
     )

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmentropy.report import measured_runs, read_runs, report_html
 from mmentropy.report.config_differences import CONFIGS
-from mmentropy.report.measured import checkpoint_of, evenly, pictures_of_views
+from mmentropy.report.measured import checkpoint_of, evenly, measure_run, pictures_of_views
 from mmentropy.report.pictures import encoded
 from mmentropy.views import PerChannelPreprocessor
 
@@ -88,6 +88,14 @@ def test_real_run(trained_dir, measured):
     assert all(a['alt'] for a in images)
     assert 'no alarm' in page.text
     assert len(html) < 1_000_000
+
+
+def test_fewer_training_images_than_voters(trained_dir):
+    run = read_runs([trained_dir])[0]
+    run.config.eval_datasets.train.indices = 15
+    features = measure_run(run)
+    assert features.rows == '15 training images, 60 test images'
+    assert features.knn > 10 and len(features.neighbours) > 1
 
 
 def test_views_are_the_same_in_any_report(trained_dir, measured):

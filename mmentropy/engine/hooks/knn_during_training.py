@@ -79,8 +79,9 @@ class KNNHook(Hook):
             if train is None or test is None:
                 defaults = eval_datasets(runner.cfg)
                 train, test = train or defaults[0], test or defaults[1]
+            trained = (runner.cfg.get('train_dataloader') or {}).get('dataset')
             with random_state_kept():
-                self.datasets = [*build_knn_data(train, test, self.knn['k'])]
+                self.datasets = [*build_knn_data(train, test, self.knn['k'], trained)]
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self.by_epoch and (
