@@ -106,15 +106,15 @@ def linear_probe(
     Batch norm without parameters (MAE, arXiv:2111.06377, A.1), here with the statistics of the
     whole training set, then softmax regression from zero by SGD, momentum 0.9, cosine schedule.
     The pair of learning rate and weight decay with the highest accuracy (of equals: the lowest
-    cross-entropy) on a stratified tenth of the TRAINING rows is trained again on all of them; the
-    test rows are used once, for the result. Where N times D is large (``SWEEP_NUMBERS``) the pairs
-    are compared after fewer epochs; the best one is trained for all of them. No copy of the
-    features is made. All ranks have to call this, with the same rows; each trains its share of the
-    pairs, and all get the same result.
+    cross-entropy) on a tenth of the TRAINING rows, see :func:`stratified_tenth` also for classes of
+    fewer than 10 rows, is trained again on all of them; the test rows are used once, for the
+    result. Where N times D is large (``SWEEP_NUMBERS``) the pairs are compared after fewer epochs;
+    the best one is trained for all of them. No copy of the features is made. All ranks have to call
+    this, with the same rows; each trains its share of the pairs, and all get the same result.
 
     Args:
         train_x, train_y: (N, D) and (N,) int64, not negative; all ranks' rows.
-        test_x, test_y: (M, D) and (M,) int64.
+        test_x, test_y: (M, D) and (M,) int64; a class without a training row counts as wrong.
         learning_rates: of the sweep, above 0.
         epochs: passes over the training rows.
         batch_size: rows per step.
@@ -160,9 +160,20 @@ def _held_out_scores(train: Part, pairs: list[Pair], training: Training) -> dict
 
 
 def stratified_tenth(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a mask (N,) of a seeded tenth of the rows, a tenth of every class."""
+    """Return a mask (N,) of a seeded tenth of the rows, a tenth of every class.
+
+    Where a class has fewer than 10 rows, one row of some of the classes is held out, which the seed
+    chooses. The only row of a class is never held out unless no class has two.
+    """
     order = torch.randperm(len(labels), generator=generator).to(labels.device)
-    order = order[labels[order].argsort(stable=True)]
+    classes, numbers, counts = labels.unique(return_inverse=True, return_counts=True)
+    single = (counts == 1)[numbers]
+    if counts.min() < 10:
+        # Every tenth row of classes in the order of their labels would leave out the same ones.
+        numbers = torch.randperm(len(classes), generator=generator).to(labels.device)[numbers]
+    order = order[numbers[order].argsort(stable=True)]
+    if not single.all():
+        order = order[~single[order]]
     mask = torch.zeros_like(labels, dtype=torch.bool)
     mask[order[::10]] = True
     return mask
@@ -240,7 +251,7 @@ def _scores(weight: Tensor, test: Part, standard: Standard) -> list[Score]:
         logits = F.linear(read(rows), weight.flatten(0, 1)).view(len(rows), num_classes, pairs)
         labels = test.y[rows].long()[:, None].expand(-1, pairs)
         # A class that only the test rows have lies outside the logits.
-        known = labels[:, 0] < num_classes
+        known = (labels[:, 0] >= 0) & (labels[:, 0] < num_classes)
         loss = F.cross_entropy(logits[known], labels[known], reduction='none')
         totals[0] += (logits.argmax(1) == labels).sum(0)
         totals[1] -= loss.sum(0, dtype=torch.float64)

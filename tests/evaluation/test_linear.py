@@ -127,6 +127,34 @@ def test_linear_held_out_rows_are_a_tenth_of_each_class():
     assert not torch.equal(masks[0], masks[2])
 
 
+def test_linear_held_out_rows_of_small_classes():
+    """Which of them lose a row depends on the seed, and none loses its only row."""
+
+    def held_out(labels, seed):
+        mask = linear.stratified_tenth(labels, torch.Generator().manual_seed(seed))
+        return labels[mask].tolist()
+
+    few = torch.arange(20).repeat_interleave(5)
+    found = [held_out(few, seed) for seed in range(20)]
+    assert {len(set(classes)) for classes in found} == {10}
+    assert {label for classes in found for label in classes} == {*range(20)}
+    # Classes 3 to 52 have one row each.
+    mixed = torch.cat([torch.arange(3).repeat(7), torch.arange(3, 53)])
+    assert all(0 < len(held_out(mixed, seed)) <= 3 for seed in range(9))
+    assert all(max(held_out(mixed, seed)) < 3 for seed in range(9))
+    assert len(held_out(torch.arange(30), 0)) == 3
+
+
+@pytest.mark.parametrize('least', [10, 13])
+def test_linear_held_out_rows_of_larger_classes_stay(least):
+    """Published numbers depend on them."""
+    labels = torch.arange(3).repeat_interleave(torch.tensor([least, 25, 37]))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(2))
+    order = order[labels[order].argsort(stable=True)]
+    mask = linear.stratified_tenth(labels, torch.Generator().manual_seed(2))
+    assert sorted(order[::10].tolist()) == mask.nonzero().flatten().tolist()
+
+
 def test_linear_probe_does_not_depend_on_the_scale_of_a_feature(digits):
     train_x, train_y, test_x, test_y = digits
     live = train_x.var(0) > 1e-3
@@ -146,6 +174,9 @@ def test_linear_class_that_only_the_test_rows_have(digits):
     expected = linear_probe(*args, test_x[known], test_y[known], epochs=5)
     share = known.double().mean().item()
     assert found.accuracy == pytest.approx(share * expected.accuracy)
+    # A label of none is no class of a training row, either.
+    none = torch.where(known, test_y, -1)
+    assert linear_probe(*args, test_x, none, epochs=5) == found
     assert found[1:] == expected[1:]
 
 
