@@ -12,6 +12,9 @@ from mmentropy.evaluation.features import BLOCK, collapsed
 from mmentropy.evaluation.knn import nearest
 from mmentropy.evaluation.progress import progress
 
+# The cosine of a row and itself differs from 1 by less.
+ROUNDING = 1e-6
+
 
 def check_distinct(features: np.ndarray) -> None:
     """Raise ValueError unless features (N, D) are finite, and differ by more than rounding."""
@@ -35,7 +38,8 @@ def nearest_rows(features: np.ndarray, queries: np.ndarray, k: int) -> tuple[Ten
     """
     require(COUNT, k=k)
     rows = torch.from_numpy(features)
-    return nearest(torch.from_numpy(queries), rows, rows.norm(dim=1), k, cosine=True)
+    cosines, found = nearest(torch.from_numpy(queries), rows, rows.norm(dim=1), k, cosine=True)
+    return cosines.clamp(max=1), found
 
 
 def near_duplicates(features: np.ndarray, least: float = 0.95) -> Iterator[tuple[float, int, int]]:
@@ -45,7 +49,7 @@ def near_duplicates(features: np.ndarray, least: float = 0.95) -> Iterator[tuple
 
     Args:
         features: (N, D).
-        least: cosine in 0..1 from which on a pair is yielded.
+        least: cosine in 0..1 from which on a pair is yielded, up to rounding.
     """
     require(SHARE, least=least)
     starts = range(0, len(features), BLOCK)
@@ -53,9 +57,13 @@ def near_duplicates(features: np.ndarray, least: float = 0.95) -> Iterator[tuple
         block = unit_block(features, first)
         for second in starts[first // BLOCK :]:
             cosines = block @ unit_block(features, second).T
-            for i, j in (cosines >= least).nonzero().tolist():
-                if first + i < second + j:
-                    yield float(cosines[i, j]), first + i, second + j
+            alike = cosines >= least - ROUNDING
+            if first == second:
+                alike.triu_(1)
+            # Where all rows are alike, a list of all pairs of a block would take gigabytes.
+            for i in alike.any(1).nonzero().flatten().tolist():
+                for j in alike[i].nonzero().flatten().tolist():
+                    yield min(1.0, float(cosines[i, j])), first + i, second + j
 
 
 def unit_block(features: np.ndarray, first: int) -> Tensor:

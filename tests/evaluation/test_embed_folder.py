@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from types import SimpleNamespace
 
@@ -281,6 +282,28 @@ def test_neighbours_by_brute_force(monkeypatch):
     pairs = {(i, j) for _, i, j in near_duplicates(rows, 0.9)}
     assert pairs == {(i, j) for i in range(30) for j in range(i + 1, 30) if cosines[i, j] >= 0.9}
     assert (4, 20) in pairs
+
+
+@pytest.mark.parametrize('width', [8, 128, 2048])
+def test_images_that_are_the_same_have_cosine_one(width):
+    """Up to rounding it may be below or above, which is neither missed nor shown."""
+    rows = np.random.default_rng(0).standard_normal((100, width)).astype(np.float32)
+    rows[50:] = rows[:50]
+    pairs = [*near_duplicates(rows, 1.0)]
+    assert sorted((i, j) for _, i, j in pairs) == [(i, i + 50) for i in range(50)]
+    assert all(1 - 1e-6 <= cosine <= 1 for cosine, _, _ in pairs)
+    assert nearest_rows(rows, rows, 2)[0].max() <= 1
+
+
+def test_pairs_of_a_collapse_are_found_in_little_memory():
+    """They are given one by one, and not listed before."""
+    rows = np.ones((1500, 4), np.float32)
+    tracemalloc.start()
+    assert next(near_duplicates(rows, 0.5)) == (1, 0, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert len([*near_duplicates(rows[:100], 0.5)]) == 100 * 99 / 2
 
 
 @pytest.mark.slow
