@@ -28,6 +28,12 @@ def innermost_dataset(cfg: dict) -> dict:
     return cfg
 
 
+def kind_of(cfg: Mapping) -> str:
+    """Return the type of a config without its scope, be it a class or a name; '' if it has none."""
+    kind = cfg.get('type', '')
+    return getattr(kind, '__name__', str(kind)).split('.')[-1]
+
+
 def schedulers_of(cfg: Mapping) -> list:
     """Return the configs of schedules; none where several optimisers have theirs by name."""
     found = cfg.get('param_scheduler') or ()

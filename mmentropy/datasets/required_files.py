@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmentropy.checks.config_parts import dicts_in
+from mmentropy.checks.config_parts import dicts_in, kind_of
 
 
 class Layout(NamedTuple):
@@ -123,7 +123,7 @@ def check_data(cfg: Config) -> None:
     """
     found = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
     hooks = dicts_in(cfg.get('custom_hooks'))
-    found += [cfg.get('eval_datasets'), *(hook for hook in hooks if _type_name(hook) == 'KNNHook')]
+    found += [cfg.get('eval_datasets'), *(hook for hook in hooks if kind_of(hook) == 'KNNHook')]
     check_dataset(found)
 
 
@@ -134,7 +134,7 @@ def check_dataset(cfg: Any) -> None:
 
 
 def _check_files(cfg: dict) -> None:
-    name, names = _type_name(cfg), cfg.get('names')
+    name, names = kind_of(cfg), cfg.get('names')
     if name == 'LabelSubset' and names and not _exists(names):
         raise FileNotFoundError(
             f'LabelSubset: no file {osp.abspath(names)}; get it or write it '
@@ -169,9 +169,3 @@ def _needed(cfg: dict, layout: Layout) -> Iterator[str]:
 def _exists(path: str) -> bool:
     """Return whether a path exists; True for s3://... and ~/..., which only a data set can tell."""
     return '://' in path or path.startswith('~') or osp.exists(path)
-
-
-def _type_name(cfg: dict) -> str:
-    """Return the type of a config without its scope, be it a class or a name."""
-    kind = cfg.get('type', '')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]

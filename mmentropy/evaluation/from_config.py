@@ -11,14 +11,18 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from mmentropy.checks.arguments import DICT, require
-from mmentropy.checks.config_parts import innermost_dataset
+from mmentropy.checks.config_parts import innermost_dataset, kind_of
+
+# Wrappers of a data set that give some of its rows several times.
+REPEATING = ('RepeatDataset', 'ClassBalancedDataset')
 
 
 def eval_datasets(cfg: Config) -> tuple[dict, dict]:
     """Return the configs of the labelled train and test data sets of a config.
 
     They are ``eval_datasets = dict(train=..., test=...)``. Without it they are those of the train
-    and test loaders, both with the test pipeline, which is logged.
+    and test loaders, both with the test pipeline, which is logged. A
+    ``LabelSubset`` stays one.
 
     Raises:
         ValueError: the config names neither.
@@ -36,9 +40,11 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
         raise ValueError(
             'the config names no labelled data: add eval_datasets = dict(train=..., test=...)'
         )
-    # RepeatDataset and the like would count rows several times.
-    train = copy.deepcopy(innermost_dataset(train))
-    train['pipeline'] = test['pipeline']
+    # Wrappers that repeat rows are left out, others stay, as they may choose the rows.
+    train = copy.deepcopy(train)
+    while kind_of(train) in REPEATING:
+        train = train['dataset']
+    innermost_dataset(train)['pipeline'] = test['pipeline']
     print_log(
         'the config has no eval_datasets: evaluating on train_dataloader.dataset with the test '
         'pipeline and on test_dataloader.dataset',

@@ -6,6 +6,7 @@ from mmpretrain.models import (
     ClsDataPreprocessor,
     SelfSupDataPreprocessor,
 )
+from mmpretrain.registry import DATASETS
 from small_images import PACK, digits_config
 
 from mmentropy.evaluation import (
@@ -31,6 +32,18 @@ def test_eval_datasets_of_an_ordinary_config():
         eval_datasets(digits_config(train_dataloader=dict(dataset=digits)))
     with pytest.raises(ValueError, match='train and test'):
         eval_datasets(digits_config(eval_datasets=dict(train=digits)))
+
+
+def test_a_subset_of_the_training_images_stays_one():
+    noisy = dict(type='Digits', pipeline=[dict(type='RandomFlip', prob=0.5), *PACK])
+    few = dict(type='LabelSubset', shots=5, dataset=noisy)
+    cfg = digits_config(
+        train_dataloader=dict(dataset=dict(type='mmengine.RepeatDataset', times=3, dataset=few)),
+        test_dataloader=dict(dataset=dict(type='Digits', split='test', pipeline=PACK)),
+    )
+    train, _ = eval_datasets(cfg)
+    assert train == dict(few, dataset=dict(noisy, pipeline=PACK))
+    assert len(DATASETS.build(train)) == 50
 
 
 def test_no_part_of_a_backbone_is_pretrained():
