@@ -43,13 +43,21 @@ def schedulers_of(cfg: Mapping) -> list:
 
 
 def is_bgr(dataset: dict) -> bool:
-    """Return whether a data set's pipeline gives BGR, as files are loaded, and not RGB."""
+    """Return whether a data set's pipeline gives BGR, as most loaders do, and not RGB."""
     bgr = False
     for step in innermost_dataset(dataset).get('pipeline') or ():
-        kind = getattr(step['type'], '__name__', step['type'])
-        loaded = kind.endswith('LoadImageFromFile') and step.get('color_type', 'color') == 'color'
-        bgr = loaded or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
+        bgr = _loads_bgr(step) or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
     return bool(bgr)
+
+
+def _loads_bgr(step: dict) -> bool:
+    """Return whether a step of a pipeline loads colours as BGR."""
+    kind, colours = kind_of(step), step.get('color_type', 'color')
+    if kind in ('CheckedLoadImageFromFile', 'ReducedLoadImageFromFile'):
+        return colours == 'color'
+    # Other decoders of mmcv turn RGB around for every color_type.
+    in_order = colours.startswith('grayscale') or step.get('imdecode_backend') == 'tifffile'
+    return kind.endswith('LoadImageFromFile') and not in_order
 
 
 def training_steps(cfg: Mapping) -> list[dict]:

@@ -59,7 +59,7 @@ def thumbnail(pixels: torch.Tensor, encoder: FileEncoder, side: int) -> np.ndarr
     if pixels.dtype != torch.uint8:
         img = img * (255 / max(img.max(), 1))
     img = img[:3] if len(img) > 2 else img[[0, 0, 0]]
-    img = img[::-1] if encoder.bgr and len(pixels) == 3 else img
+    img = img[::-1] if encoder.bgr and len(pixels) in (3, 4) else img
     rgb = Image.fromarray(np.ascontiguousarray(img.transpose(1, 2, 0)).astype(np.uint8))
     return np.asarray(rgb.resize((side, side), Image.Resampling.BOX))
 
@@ -120,7 +120,8 @@ def embed_folder(
         thumbnails: side of the thumbnails in pixels; 0 writes none.
 
     Returns:
-        Path and reason of each file that could not be read; it has no row.
+        Path and reason of each file that could not be read, or is so elongated that resizing it
+        would take too much memory; it has no row.
 
     Raises:
         ValueError: Another ending or other channels than the backbone's; features not finite.

@@ -1,12 +1,15 @@
 """Features of image files by a checkpoint of ours, or by a model of mmpretrain."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import get_model, list_models
 from mmpretrain.registry import TRANSFORMS
@@ -15,14 +18,28 @@ from torch import Tensor, nn
 from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.checks.channels import FILE_LOADERS
 from mmentropy.checks.config import nearest_name
-from mmentropy.checks.config_parts import innermost_dataset, is_bgr, training_steps, view_side
+from mmentropy.checks.config_parts import (
+    innermost_dataset,
+    is_bgr,
+    kind_of,
+    training_steps,
+    view_side,
+)
+from mmentropy.datasets.unreadable_images import cannot_read
 from mmentropy.evaluation.features import backbone_features, preprocess
 from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
 
-RESIZING = ('Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop')
+# Steps of a test pipeline that make the images of one size. Those of torchvision take PIL images.
+RESIZING = ('Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'Pad')
+OF_TORCHVISION = ('torchvision/Resize', 'torchvision/CenterCrop')
+# Steps that are done otherwise, or that do not change what is seen.
+REPLACED = (*FILE_LOADERS, 'NumpyToPIL', 'PILToNumpy', 'ToNumpy', 'PackInputs', 'PackImage')
+# The long side of an image may be so many times its short side. Resized to a short side of 224 it
+# then has 15 million pixels, as many as a large photo.
+MOST_ELONGATED = 300
 
 
 @dataclass
@@ -49,15 +66,29 @@ class FileEncoder:
         """Return the pixels (C, H, W) of a file, uint8 or uint16, as the preprocessor takes them.
 
         Raises:
-            OSError: the file cannot be read; one line.
+            OSError: the file cannot be read, or is more elongated than ``MOST_ELONGATED``; one
+                line.
         """
         results = self.load.transform(dict(img_path=path))
         if results['img_shape'] != (self.size, self.size):
-            results = self.transforms(results)
+            results = self._resized(results)
         img = np.atleast_3d(results['img'])
-        if img.shape[2] == 3 and self.bgr != (self.load.color_type == 'color'):
-            img = img[..., ::-1]
+        if img.shape[2] in (3, 4) and self.bgr != (self.load.color_type == 'color'):
+            img = img[..., [2, 1, 0, 3][: img.shape[2]]]
         return torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))
+
+    def _resized(self, results: dict) -> dict:
+        """Return what the transforms make of a loaded image."""
+        path, (height, width) = results['img_path'], results['img_shape']
+        if self.transforms.transforms and max(height, width) > MOST_ELONGATED * min(height, width):
+            error = OSError(
+                f'its {width} x {height} pixels are more elongated than {MOST_ELONGATED} to 1'
+            )
+            raise cannot_read(path, error) from error
+        try:
+            return self.transforms(results)
+        except cv2.error as error:
+            raise cannot_read(path, error) from error
 
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> Tensor:
@@ -113,7 +144,14 @@ def _encoder(
     tested = cfg.get('test_dataloader') or {}
     testing = (cfg.get('eval_datasets') or {}).get('test') or innermost_dataset(tested)
     trained = training_steps(cfg)
-    steps = [step for step in testing.get('pipeline') or () if step['type'] in RESIZING]
+    steps, left_out = _resizing_steps(testing.get('pipeline') or ())
+    if left_out and not size:
+        print_log(
+            f'{", ".join(left_out)} of the test pipeline: left out, so that images differ from '
+            'those of an evaluation where these change them',
+            logger='current',
+            level=logging.WARNING,
+        )
     size = size or (None if steps else view_side(cfg))
     if size:
         steps = [dict(type='ResizeEdge', scale=size), dict(type='CenterCrop', crop_size=size)]
@@ -128,10 +166,24 @@ def _encoder(
     return FileEncoder(backbone, preprocessor, load, transforms, bgr, size)
 
 
+def _resizing_steps(pipeline: Sequence[dict]) -> tuple[list[dict], list[str]]:
+    """Return the steps that make the images of one size, and the types of those left out."""
+    steps, left_out = [], []
+    for step in pipeline:
+        kind = kind_of(step)
+        if kind in OF_TORCHVISION:
+            steps += [dict(type='NumpyToPIL'), step, dict(type='PILToNumpy')]
+        elif kind in RESIZING:
+            steps.append(step)
+        elif kind not in REPLACED:
+            left_out.append(kind)
+    return steps, left_out
+
+
 def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageFromFile:
     """Return the loader of the first of these steps that is one, or else that of the channels."""
     for step in steps:
-        if step['type'] in FILE_LOADERS:
+        if kind_of(step) in FILE_LOADERS:
             names = ('imdecode_backend', 'backend_args', 'color_type')
             given = {k: step[k] for k in names if step.get(k)}
             # mmcv's loader leaves the bands to this decoder, whatever its color_type.

@@ -10,17 +10,20 @@ import tracemalloc
 import zipfile
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 import torch
 from forked import python
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
+from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 from repository import REPOSITORY
 
-from mmentropy.evaluation import build_backbone
+from mmentropy.evaluation import build_backbone, file_encoder
 from mmentropy.evaluation import embed_folder as folder_embedding
 from mmentropy.evaluation.embed_folder import embed_folder, thumbnail
 from mmentropy.evaluation.embedding_file import read_embedding
@@ -209,6 +212,88 @@ def test_the_size_is_that_of_the_config(tmp_path, steps, side, columns):
     half = (columns[1] - columns[0]) / side / 2
     found = pixels[0, 0, [0, -1]].tolist()
     assert found == pytest.approx([columns[0] + half - 0.5, columns[1] - half - 0.5], abs=1)
+
+
+@pytest.mark.parametrize('scope', ['', 'mmpretrain.'])
+def test_resizing_by_torchvision_is_that_of_the_config(tmp_path, scope):
+    steps = [
+        dict(LOAD, type=f'{scope}CheckedLoadImageFromFile'),
+        dict(type=f'{scope}NumpyToPIL', to_rgb=True),
+        dict(type=f'{scope}torchvision/Resize', size=20),
+        dict(type=f'{scope}torchvision/CenterCrop', size=16),
+        dict(type=f'{scope}PILToNumpy', to_bgr=True),
+        PACK,
+    ]
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline(12))
+    cfg = config_of(path)
+    cfg.test_dataloader = dict(dataset=dict(type='ImageFolder', pipeline=steps))
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'a.png')
+    expected = Compose([TRANSFORMS.build(step) for step in steps])
+    pixels = checkpoint_encoder(path, cfg).pixels(str(tmp_path / 'a.png'))
+    assert torch.equal(pixels, expected(dict(img_path=str(tmp_path / 'a.png')))['inputs'])
+
+
+def test_what_is_left_out_of_the_test_pipeline_is_said(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(file_encoder, 'print_log', lambda text, **kwargs: said.append(text))
+    path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline())
+    cfg = config_of(path)
+    shear = dict(type='Shear', magnitude=0.3)
+    pipeline = [LOAD, dict(type='CenterCrop', crop_size=10), shear, PACK]
+    cfg.eval_datasets = dict(test=dict(type='ImageFolder', pipeline=pipeline))
+    checkpoint_encoder(path, cfg, size=8)
+    assert not said
+    checkpoint_encoder(path, cfg)
+    assert len(said) == 1 and said[0].startswith('Shear of the test pipeline: left out')
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+@pytest.mark.parametrize(
+    'loader',
+    [
+        dict(type='LoadImageFromFile', color_type='unchanged'),
+        dict(type='mmcv.LoadImageFromFile', color_type='unchanged', imdecode_backend='pillow'),
+        dict(type='LoadImageFromFile', imdecode_backend='tifffile'),
+        dict(type='CheckedLoadImageFromFile', color_type='unchanged'),
+    ],
+)
+def test_colours_of_unchanged_files_are_those_of_training(tmp_path, loader, channels):
+    tiff = loader.get('imdecode_backend') == 'tifffile'
+    file = tmp_path / ('a.tif' if tiff else 'a.png')
+    Image.new('RGBA', (16, 16), (200, 100, 0, 50)).convert(('RGB', 'RGBA')[channels - 3]).save(file)
+    path = checkpoint(tmp_path / 'a.pth', channels, [loader, *photo_pipeline()[1:]])
+    encoder = encoder_of(path)
+    img = TRANSFORMS.build(loader)(dict(img_path=str(file)))['img']
+    pixels = encoder.pixels(str(file))
+    assert pixels[:, 0, 0].tolist() == img[0, 0].tolist()
+    assert thumbnail(pixels, encoder, 4)[0, 0].tolist() == [200, 100, 0]
+
+
+def test_elongated_images_have_no_row(photos, tmp_path, monkeypatch):
+    """Resized by their short side they would take gigabytes, or more than OpenCV can have."""
+    Image.new('RGB', (60000, 1)).save(photos / 'zz_line.png')
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    bad = dict(embed_folder(encoder, str(photos), tmp_path / 'a.npz'))
+    assert bad['zz_line.png'] == 'its 60000 x 1 pixels are more elongated than 300 to 1'
+    # What OpenCV refuses is no end of all others, either.
+    monkeypatch.setattr(file_encoder, 'MOST_ELONGATED', 10**9)
+    monkeypatch.setattr(encoder, 'transforms', FailsAtLines())
+    bad = dict(embed_folder(encoder, str(photos), tmp_path / 'a.npz'))
+    (photos / 'zz_line.png').unlink()
+    assert bad['zz_line.png'] == 'OpenCV: too large' and len(bad) == 3
+    assert len(read_embedding(tmp_path / 'a.npz').paths) == 7
+
+
+class FailsAtLines:
+    """Transforms by which OpenCV fails at images of one row."""
+
+    transforms = (None,)
+
+    def __call__(self, results):
+        if results['img_shape'][0] == 1:
+            raise cv2.error('OpenCV:\n too large')
+        return dict(results, img=results['img'][:16, :16])
 
 
 def test_arrays_tell_the_loader_by_their_channels(tmp_path):
