@@ -5,8 +5,9 @@ python tools/propagate.py CHECKPOINT --data data/DAVIS --layer layer3
 
 import argparse
 
-from cli import checkpoint_parser, errors_in_one_line, read_config, score_table
+from cli import checkpoint_parser, errors_in_one_line, read_config
 
+COLUMNS = ('J&F', 'J-mean', 'J-recall', 'J-decay', 'F-mean', 'F-recall', 'F-decay')
 LAYERS = ('layer3', 'layer4', 'tokens')
 
 
@@ -36,18 +37,27 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import mmentropy  # noqa: F401, registers the data sets
 from mmentropy.checks.config_parts import is_bgr
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
-from mmentropy.evaluation.davis import Scores, read_davis, read_ids, save_ids, score_clip
+from mmentropy.evaluation.davis import (
+    Clip,
+    Scores,
+    frame_size,
+    read_davis,
+    read_ids,
+    save_ids,
+    score_clip,
+)
 from mmentropy.evaluation.label_propagation import dense_layer, segment_clip
 from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.weights.backbone import load_backbone
@@ -79,11 +89,15 @@ def read_frame(path: Path, order: str) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def row(scores: list[Scores]) -> dict[str, float]:
+def row(scores: list[Scores]) -> list[str]:
     """Return the means over objects in percent, in the columns of DAVIS's own table."""
     j, f = np.mean(scores, axis=0) * 100
-    names = ('J-mean', 'J-recall', 'J-decay', 'F-mean', 'F-recall', 'F-decay')
-    return {'J&F': (j[0] + f[0]) / 2} | dict(zip(names, [*j, *f]))
+    return [f'{value:.2f}' for value in ((j[0] + f[0]) / 2, *j, *f)]
+
+
+def print_row(name: str, cells: Sequence[str], width: int) -> None:
+    """Print a row of the table at once, so that a later error does not lose it."""
+    print('  '.join([name.ljust(width), *(cell.rjust(8) for cell in cells)]), flush=True)
 
 
 def main() -> None:
@@ -95,7 +109,7 @@ def main() -> None:
 
 
 def propagate(args: argparse.Namespace, cfg: Config) -> None:
-    """Score the checkpoint, print its tables, and write its masks."""
+    """Score the checkpoint, print its tables row by row, and write its masks."""
     order = colours(cfg)
     preprocessor = build_data_preprocessor(cfg)
     checkpoint = build_backbone(cfg, args.seed)
@@ -106,15 +120,16 @@ def propagate(args: argparse.Namespace, cfg: Config) -> None:
     clips = read_davis(args.data)
     for name, backbone in backbones.items():
         backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
-        rows, objects = {}, []
+        print(f'{name}, {args.layer}')
+        width = max(len(clip.name) for clip in clips)
+        print_row('', COLUMNS, width)
+        objects = []
         for clip in progress(clips, f'{name}, {args.layer}', 'clip'):
-            with Image.open(clip.images[0], formats=['JPEG']) as image:
-                size = image.size[::-1]
-            truth = [read_ids(path, size) for path in clip.masks]
-            frames = (read_frame(path, order) for path in clip.images)
-            found = list(segment_clip(backbone, preprocessor, frames, truth[0]))
-            scores = score_clip(truth, found)
-            rows[clip.name] = row(scores)
+            try:
+                found, scores = segmented(clip, backbone, preprocessor, order)
+            except (OSError, ValueError) as error:
+                raise ValueError(f'sequence {clip.name}: {error}') from error
+            print_row(clip.name, row(scores), width)
             objects += scores
             if args.out and name == 'checkpoint':
                 folder = Path(args.out) / clip.name
@@ -122,9 +137,18 @@ def propagate(args: argparse.Namespace, cfg: Config) -> None:
                 for path, ids in zip(clip.masks, found, strict=True):
                     save_ids(folder / path.name, ids)
         # DAVIS takes the mean over all objects, not over the means of clips.
-        rows['mean'] = row(objects)
-        print(f'{name}, {args.layer}')
-        print(score_table(rows))
+        print_row('mean', row(objects), width)
+
+
+def segmented(
+    clip: Clip, backbone: nn.Module, preprocessor: nn.Module, order: str
+) -> tuple[list[np.ndarray], list[Scores]]:
+    """Return the ids that were found in each frame of a clip, and the scores of its objects."""
+    size = frame_size(clip.images[0])
+    truth = [read_ids(path, size) for path in clip.masks]
+    frames = (read_frame(path, order) for path in clip.images)
+    found = list(segment_clip(backbone, preprocessor, frames, truth[0]))
+    return found, score_clip(truth, found)
 
 
 if __name__ == '__main__':

@@ -57,7 +57,8 @@ def read_davis(root: str | os.PathLike) -> list[Clip]:
 
     Raises:
         FileNotFoundError: a part of this is missing.
-        ValueError: the list is empty, or a clip is too short to be scored.
+        ValueError: the list is empty, or a clip cannot be scored: it is too short, or its first
+            mask shows no object.
     """
     root = Path(root)
     split = root / 'ImageSets/2017/val.txt'
@@ -89,7 +90,18 @@ def _clip(root: Path, name: str) -> Clip:
         raise FileNotFoundError(
             f'sequence {name} lacks {len(missing)} of {len(masks)} annotations, e.g. {missing[0]}'
         )
+    if not read_ids(masks[0], frame_size(images[0])).any():
+        raise ValueError(
+            f'sequence {name} shows no object in its first mask, {masks[0]}: mend it, or take the '
+            'sequence out of val.txt'
+        )
     return Clip(name, images, masks)
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a frame, which is a JPEG."""
+    with Image.open(path, formats=['JPEG']) as image:
+        return image.size[::-1]
 
 
 def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:

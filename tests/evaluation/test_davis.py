@@ -65,6 +65,13 @@ def test_what_is_missing_is_named(root):
         read_davis(root / 'other')
 
 
+def test_the_first_mask_of_every_clip_shows_an_object(root):
+    mask = read_davis(root)[1].masks[0]
+    save_ids(mask, np.full((96, 96), 255, np.uint8))
+    with pytest.raises(ValueError, match='digits001 shows no object in its .*00000.png: mend it'):
+        read_davis(root)
+
+
 def test_annotations_that_are_none(tmp_path):
     Image.new('RGB', (4, 4)).save(tmp_path / 'rgb.png')
     with pytest.raises(ValueError, match='rgb.png is RGB, not an indexed'):

@@ -393,6 +393,16 @@ def test_the_mean_is_that_of_objects_not_of_clips(monkeypatch, capsys, tmp_path,
     assert mean == pytest.approx((one + 3 * three) / 4, abs=0.02)
 
 
+def test_an_error_names_its_clip_and_loses_no_row(monkeypatch, capsys, tmp_path, checkpoint):
+    write_davis(tmp_path, clips=2, frames=3)
+    Image.new('L', (96, 90)).save(read_davis(tmp_path)[1].images[2])
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(monkeypatch, checkpoint, '--data', tmp_path)
+    assert str(stopped.value).startswith('error: sequence digits001: ')
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows if len(row) == 8] == ['digits000']
+
+
 def test_colours_are_those_of_training(monkeypatch, tmp_path):
     tool = runpy.run_path(str(REPOSITORY / 'tools/propagate.py'))
     red = np.zeros((4, 4, 3), np.uint8)
