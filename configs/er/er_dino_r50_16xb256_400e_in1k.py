@@ -128,7 +128,7 @@ train_dataloader = dict(
 )
 eval_pipeline = [
     dict(type='CheckedLoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, edge='short', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=256, edge='short', interpolation='bicubic', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]

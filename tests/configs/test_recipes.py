@@ -13,6 +13,7 @@ from mmengine.config import Config
 from repository import REPOSITORY
 
 import mmentropy  # noqa: F401  It lets mmengine find the forks' configs by the upstream names.
+from mmentropy.checks.config_parts import dicts_in
 
 ROOT = REPOSITORY / 'configs'
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob('*.py'))
@@ -239,4 +240,14 @@ def test_recipes_on_the_same_data_agree():
     # The crops of the code of MEC and of its paper.
     assert len(found.pop('views of places365')) == 2
     assert {kind for kind, values in found.items() if len(values) > 1} == set()
+    assert len(found) > 30
+
+
+def test_photos_are_evaluated_as_sharp_as_they_are_trained():
+    """OpenCV's interpolation skips pixels where an image shrinks, as Pillow's does not."""
+    found = []
+    for path in [*PRETRAINED, Path('benchmarks/features/in1k.py')]:
+        steps = [step for step in dicts_in(load(path)) if step.get('type') == 'ResizeEdge']
+        assert all(step.get('backend') == 'pillow' for step in steps), path
+        found += steps
     assert len(found) > 30

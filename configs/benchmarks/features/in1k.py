@@ -5,7 +5,7 @@ Run: python tools/evaluate.py CHECKPOINT --data configs/benchmarks/features/in1k
 
 eval_pipeline = [
     dict(type='CheckedLoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, edge='short', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=256, edge='short', interpolation='bicubic', backend='pillow'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
