@@ -26,7 +26,7 @@ HEAD = """# Which objective?
 |---|---|
 | photos, and no wish to choose | [MEC](methods/mec.md), which `mmentropy pretrain PHOTOS` takes |
 | one card or none, and a few epochs | [BYOL+ER](methods/er.md), `--method er_byol` |
-| SimCLR, BYOL or DINO, whose networks should stay | their [ER](methods/er.md) variants |
+| BYOL or DINO, whose networks should stay | their [ER](methods/er.md) variants |
 | another algorithm that should stay | `WithObjective` or `WithMEC`, which add to its loss |
 | a ViT | [SimDINO](methods/simdino.md), or without a teacher [LeJEPA](methods/lejepa.md) |
 | no time to tune | [MinEnt](methods/minent.md) or [MMCR](methods/mmcr.md): one hyper-parameter |
