@@ -3,6 +3,7 @@
 import copy
 import re
 import time
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from networks import BACKBONE, NECK
 from ranks import on_ranks
 from safe_runs import log_of, resumed, same, train, weights
 
+from mmentropy.engine.hooks import cluster_labels
 from mmentropy.engine.hooks.cluster_labels import STATE, ClusterHook, ClusterSampler
 
 IMAGES = 40
@@ -172,6 +174,32 @@ def clusters_of_rank(rank, world):
 def test_ranks_have_the_same_clusters(tmp_path):
     first, second = on_ranks(clusters_of_rank, 2, tmp_path)
     assert torch.equal(first, second) and set(first.tolist()) == {0, 1}
+
+
+class Slow(sklearn.cluster.KMeans):
+    def fit_predict(self, rows):
+        time.sleep(4)
+        return super().fit_predict(rows)
+
+
+def impatient(rank, world):
+    """What becomes of a rank where clustering takes longer than the patience of the others."""
+    # What has to be imported is, so that ranks wait for nothing else.
+    clusters_of_groups()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.cluster, 'KMeans', Slow)
+        patch.setattr(cluster_labels, 'PATIENCE', timedelta(seconds=2))
+        try:
+            clusters_of_groups()
+        except RuntimeError as error:
+            return str(error)
+    return 'waited'
+
+
+@pytest.mark.slow
+def test_ranks_wait_for_the_clusters_as_long_as_is_said(tmp_path):
+    """The patience is that of the hook, and not of other communication."""
+    assert 'imed out' in on_ranks(impatient, 2, tmp_path)[1]
 
 
 def test_wrong_settings():

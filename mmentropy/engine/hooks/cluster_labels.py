@@ -1,14 +1,16 @@
 """The clusters that DeepCluster learns to tell apart, assigned anew between epochs."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import torch
 from mmengine.dataset import DefaultSampler
-from mmengine.dist import broadcast, get_dist_info
+from mmengine.dist import broadcast, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import DATA_SAMPLERS, DATASETS, HOOKS
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup, new_group
 
 from mmentropy.checks.arguments import COUNT, SEVERAL, require
 from mmentropy.distributed import unwrapped
@@ -18,6 +20,8 @@ from mmentropy.models import DeepCluster
 
 # The key in the message hub, and so in a checkpoint, of the labels.
 STATE = 'clusters'
+# How long other ranks wait for the one that clusters. NCCL's ten minutes may be too short.
+PATIENCE = timedelta(hours=12)
 
 
 @DATA_SAMPLERS.register_module()
@@ -55,6 +59,8 @@ class ClusterHook(Hook):
         ValueError: Before the first step, if an argument is wrong, the algorithm is another, or
             the images are not as many as in training.
     """
+
+    _ranks: ProcessGroup | None = None
 
     def __init__(self, interval: int = 1, components: int = 256) -> None:
         require(COUNT, interval=interval)
@@ -98,19 +104,22 @@ class ClusterHook(Hook):
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import normalize
 
+        if get_world_size() > 1:
+            # All ranks have to be there when it is made.
+            self._ranks = self._ranks or new_group(timeout=PATIENCE, backend='gloo')
         encoder = nn.Sequential(model.backbone, model.neck)
         with random_state_kept():
             rows, _ = extract_features(encoder, self.images, model.data_preprocessor)
             labels = torch.zeros(len(rows), dtype=torch.int64)
             seed = runner.seed + runner.epoch
-            if get_dist_info()[0] == 0:
+            if get_rank() == 0:
                 components = min(self.components, *rows.shape)
                 pca = PCA(components, whiten=True, random_state=seed)
                 count = model.head.prototypes.out_features
                 kmeans = KMeans(count, n_init=1, random_state=seed)
                 found = kmeans.fit_predict(normalize(pca.fit_transform(rows.double().numpy())))
                 labels = torch.from_numpy(found).long()
-        broadcast(labels)
+        broadcast(labels, group=self._ranks)
         return labels
 
 
