@@ -60,7 +60,7 @@ class ClusterHook(Hook):
             the images are not as many as in training.
     """
 
-    _ranks: ProcessGroup | None = None
+    _ranks: ProcessGroup | int | None = None
 
     def __init__(self, interval: int = 1, components: int = 256) -> None:
         require(COUNT, interval=interval)
