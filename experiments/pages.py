@@ -11,10 +11,11 @@ from pathlib import Path
 
 import run
 from comparisons import TOO_FEW
+from records import ROOT, Places, all_records, shown, write_whole
 
-README = run.ROOT / 'README.md'
-VERDICTS = run.ROOT / 'docs/understand/verdicts.md'
-METHODS = run.ROOT / 'docs/methods'
+README = ROOT / 'README.md'
+VERDICTS = ROOT / 'docs/understand/verdicts.md'
+METHODS = ROOT / 'docs/methods'
 # The rows of experiments/cifar10_table that a page of a method has beside the frame.
 ROWS = {
     'mec': ['MEC', 'SimSiam', 'BYOL'],
@@ -26,8 +27,8 @@ ROWS = {
 
 def records_of(name: str) -> list[dict]:
     """The results of an experiment that pages are made of."""
-    folder = run.ROOT / 'experiments' / name
-    return run.shown(run.all_records(run.Places(folder, folder, None)))
+    folder = ROOT / 'experiments' / name
+    return shown(all_records(Places(folder, folder, None)))
 
 
 def verdicts() -> list[dict]:
@@ -95,4 +96,4 @@ def texts() -> dict[Path, str]:
 
 if __name__ == '__main__':
     for path, text in texts().items():
-        run.write_whole(path, text)
+        write_whole(path, text)

@@ -89,7 +89,7 @@ def test_a_run_is_done_by_its_key_or_without_one_by_its_label(runner):
 
 
 def test_key_of_a_program_is_of_the_files_that_it_is_given(runner, monkeypatch, tmp_path):
-    monkeypatch.setattr(runner, 'ROOT', tmp_path)
+    monkeypatch.setattr('records.ROOT', tmp_path)
     run = dict(recipe='tools/evaluate.py', seed=0)
     run['changes'] = {'checkpoint': ['backbones/a.pth'], '--rows': [64]}
     (tmp_path / 'backbones').mkdir()
