@@ -7,8 +7,9 @@ from mmdet.models.backbones import ResNet
 from mmdet.models.roi_heads.shared_heads import ResLayer
 from mmdet.registry import MODELS
 from mmengine.registry import WEIGHT_INITIALIZERS
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.pretrained_backbone import PretrainedBackbone
 from mmentropy.weights.reader import PathLike
 
@@ -40,17 +41,17 @@ class ResLayerWithNorm(ResLayer):
 class PretrainedC5(PretrainedBackbone):
     """Initialise a C4 detector's shared head with C5 of a backbone.
 
-    It loads ``layer4.*``; the norm that follows C5 keeps its initial values. Arguments and errors
-    are those of :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`; ``min_match`` is
-    lower, as C5 is 60 of the 318 keys of a ResNet-50, and the norm has 5 more.
+    It loads all of ``layer4.*``; the norm that follows C5 keeps its initial values. Arguments and
+    errors are those of :class:`mmentropy.weights.pretrained_backbone.PretrainedBackbone`, where
+    ``min_match`` is a share of the keys of C5.
     """
 
     def __init__(
-        self, checkpoint: PathLike | None = None, branch: str = 'student', min_match: float = 0.18
+        self, checkpoint: PathLike | None = None, branch: str = 'student', min_match: float = 1.0
     ) -> None:
         super().__init__(checkpoint, branch, min_match)
 
-    def __call__(self, module: nn.Module) -> None:
+    def __call__(self, module: ResLayer) -> None:
         if not self.checkpoint:
             raise ValueError(
                 f'PretrainedC5 of {type(module).__name__} has no checkpoint: '
@@ -58,3 +59,8 @@ class PretrainedC5(PretrainedBackbone):
                 'model.roi_head.shared_head.init_cfg.checkpoint=PATH'
             )
         super().__call__(module)
+
+    def load(self, module: ResLayer, path: PathLike) -> None:
+        """Load the weights of this stage of a ResNet from a file."""
+        part = f'layer{module.stage + 1}.'
+        load_backbone(module, path, self.branch, self.min_match, part)

@@ -55,7 +55,11 @@ def below(prefix: str, state: State) -> State:
 
 
 def load_backbone(
-    backbone: nn.Module, path: PathLike, branch: str = 'student', min_match: float = 0.95
+    backbone: nn.Module,
+    path: PathLike,
+    branch: str = 'student',
+    min_match: float = 0.95,
+    part: str = '',
 ) -> list[str]:
     """Load a backbone from a checkpoint; if an error is raised, the backbone is not changed.
 
@@ -65,17 +69,23 @@ def load_backbone(
     Args:
         path: see :func:`backbone_state_dict`, also for ``branch``.
         min_match: lowest accepted share, in (0, 1], of matched keys among the keys of either side.
+        part: start of the keys that are compared and loaded, e.g. ``layer4.``; default: all.
 
     Returns:
         Keys of the backbone that were not loaded.
 
     Raises:
-        ValueError: too few keys match; for other errors see :func:`backbone_state_dict`.
+        ValueError: too few keys match, or a key has another shape on either side; for other errors
+            see :func:`backbone_state_dict`.
     """
     if not 0 < min_match <= 1:
         raise ValueError(f'min_match must be in (0, 1], got {min_match}')
-    found = backbone_state_dict(path, branch)
-    expected = backbone.state_dict()
+    found = _starting_with(part, backbone_state_dict(path, branch))
+    expected = _starting_with(part, backbone.state_dict())
+    if not found:
+        raise ValueError(
+            f'{path} has no {part}*, which {type(backbone).__name__} is to be filled with'
+        )
     resized = _resize_pos_embed(backbone, found)
     matched = {k: v for k, v in found.items() if k in expected and v.shape == expected[k].shape}
     missing = [k for k in expected if k not in matched]
@@ -89,12 +99,7 @@ def load_backbone(
             f'{_first_keys(missing or expected)}, and {len(found)} found, e.g. '
             f'{_first_keys(unused or found)}; likely cause: {likely_cause(expected, found)}'
         )
-    if 'pos_embed' in missing and 'pos_embed' in found:
-        raise ValueError(
-            f'{unfit}: its position embedding {tuple(found["pos_embed"].shape)} cannot be brought '
-            f'to {tuple(expected["pos_embed"].shape)}: set img_size and patch_size of the backbone '
-            'to those of pre-training'
-        )
+    _refuse_other_shapes(found, expected, unfit)
     line = f'{path}: {count}, {len(missing)} missing, {len(unused)} unexpected{resized}'
     if missing or unused:
         line += f'; not loaded into the backbone: {missing or "none"}'
@@ -103,6 +108,40 @@ def load_backbone(
     print_log(line, logger='current', level=level)
     backbone.load_state_dict(matched, strict=False)
     return missing
+
+
+def _starting_with(start: str, state: State) -> State:
+    return {k: v for k, v in state.items() if k.startswith(start)}
+
+
+def _refuse_other_shapes(found: State, expected: State, unfit: str) -> None:
+    """Raise a ValueError if a key of both sides would stay random because its shape differs."""
+    both = {
+        k: (tuple(v.shape), tuple(expected[k].shape)) for k, v in found.items() if k in expected
+    }
+    other = {k: shapes for k, shapes in both.items() if shapes[0] != shapes[1]}
+    if not other:
+        return
+    if 'pos_embed' in other:
+        theirs, ours = other['pos_embed']
+        raise ValueError(
+            f'{unfit}: its position embedding {theirs} cannot be brought to {ours}: set img_size '
+            'and patch_size of the backbone to those of pre-training'
+        )
+    key, (theirs, ours) = next(iter(other.items()))
+    raise ValueError(
+        f'{unfit}: {key} is {theirs} instead of {ours}; {_cause_of_shape(theirs, ours)}: give the '
+        'backbone the type and the arguments of pre-training'
+    )
+
+
+def _cause_of_shape(theirs: tuple[int, ...], ours: tuple[int, ...]) -> str:
+    """Guess why a weight of a checkpoint has another shape than that of the backbone."""
+    if len(theirs) == len(ours) == 4 and theirs[1] != ours[1]:
+        return f'likely cause: in_channels={theirs[1]} in pre-training'
+    if len(theirs) == len(ours) == 4 and theirs[2:] != ours[2:]:
+        return 'likely cause: another stem, as that of ResNet_CIFAR, or another patch_size'
+    return 'likely cause: another width or variant of the architecture'
 
 
 def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

@@ -43,9 +43,13 @@ class PretrainedBackbone:
                 if not getattr(child, 'is_init', False):
                     child.init_weights()
                 child.is_init = True
-        load_backbone(module, self.checkpoint, self.branch, self.min_match)
+        self.load(module, self.checkpoint)
         # The type 'Pretrained' tells backbones that their weights are not to be touched: otherwise
         # ResNet sets the last gammas to 0, and ViTs start over.
         module.init_cfg = dict(type='Pretrained', checkpoint=str(self.checkpoint))
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'PretrainedBackbone: {self.checkpoint}')
+
+    def load(self, module: BaseModule, path: PathLike) -> None:
+        """Load the weights from a file."""
+        load_backbone(module, path, self.branch, self.min_match)

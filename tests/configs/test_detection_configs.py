@@ -1,6 +1,7 @@
 """Detectors on backbones of ours: names, numbers, weights, one step."""
 
 import copy
+import logging
 import re
 import shutil
 from functools import cache
@@ -20,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 # First: it stands in for the ops that mmdet asks mmcv for.
 import mmentropy.transfer  # noqa: F401
 from mmentropy.datasets.required_files import check_data
+from mmentropy.weights import backbone as weights_of_backbones
 
 from mmdet.registry import DATASETS, MODELS  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
@@ -200,6 +202,47 @@ def test_another_depth_is_refused(checkpoint):
     cfg.roi_head.shared_head.init_cfg.checkpoint = str(checkpoint)
     with pytest.raises(ValueError, match='keys match'):
         MODELS.build(cfg.roi_head.shared_head).init_weights()
+
+
+def c5(depth, checkpoint):
+    """The shared head of a recipe, of a depth, and its config to be filled from a checkpoint."""
+    cfg = copy.deepcopy(load(STEPPED[0]).model.roi_head.shared_head)
+    cfg.update(depth=depth)
+    cfg.init_cfg.checkpoint = str(checkpoint)
+    return MODELS.build(cfg)
+
+
+def test_a_whole_c5_is_taken_without_a_warning(tmp_path, monkeypatch):
+    """It is a tenth of the keys of a ResNet-101, and only the norm that follows it is new."""
+    weights = PRETRAIN_MODELS.build(dict(type='ResNet', depth=18)).layer4.state_dict()
+    state = {f'layer4.{k}': v for k, v in weights.items()}
+    state |= {f'layer3.{i}.bn1.weight': torch.zeros(1) for i in range(9 * len(state))}
+    torch.save({f'backbone.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
+    logged = []
+    monkeypatch.setattr(weights_of_backbones, 'print_log', lambda *a, **k: logged.append((a, k)))
+    head = c5(18, tmp_path / 'a.pth')
+    head.init_weights()
+    (((line, *_), options),) = logged
+    assert '30 of 30 keys match' in line and options['level'] == logging.INFO
+    for key, value in weights.items():
+        assert torch.equal(head.layer4.state_dict()[key], value), key
+    assert head.norm.weight.eq(1).all()
+
+
+@pytest.mark.parametrize(
+    'left_out, message',
+    [
+        ('layer4.0.conv1.weight', r'29 of 30 keys match.* layer4\.0\.conv1\.weight'),
+        ('layer4.', r'has no layer4\.\*'),
+    ],
+)
+def test_an_incomplete_c5_is_refused(left_out, message, tmp_path):
+    state = PRETRAIN_MODELS.build(dict(type='ResNet', depth=18)).state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith(left_out)}
+    torch.save({f'backbone.{k}': v for k, v in state.items()}, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=message) as error:
+        c5(18, tmp_path / 'a.pth').init_weights()
+    assert '\n' not in str(error.value)
 
 
 def test_the_norm_follows_c5():

@@ -95,6 +95,37 @@ def test_too_few_matches_load_nothing(tmp_path, change, cause):
         assert torch.equal(value, before[key])
 
 
+@pytest.mark.parametrize(
+    'theirs, ours, message',
+    [
+        (
+            dict(type='ResNet_CIFAR'),
+            dict(type='ResNet'),
+            r'conv1.weight is \(8, 3, 3, 3\) instead of \(8, 3, 7, 7\); .* stem.*ResNet_CIFAR',
+        ),
+        (
+            dict(type='ResNet', in_channels=1),
+            dict(type='ResNet'),
+            r'conv1.weight is \(8, 1, 7, 7\) instead of \(8, 3, 7, 7\); .* in_channels=1',
+        ),
+        (dict(VIT, patch_size=8, img_size=32), VIT, r'projection.weight is .* patch_size'),
+    ],
+)
+@pytest.mark.parametrize('min_match', [0.95, 0.1])
+def test_a_weight_of_another_shape_is_never_left_random(theirs, ours, message, min_match, tmp_path):
+    path = tmp_path / 'other.pth'
+    shape = dict(depth=18, stem_channels=8, base_channels=8)
+    theirs, ours = (dict(shape, **c) if 'arch' not in c else c for c in (theirs, ours))
+    torch.save(MODELS.build(theirs).state_dict(), path)
+    model = MODELS.build(ours)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message) as error:
+        load_backbone(model, path, min_match=min_match)
+    assert '\n' not in str(error.value) and 'of pre-training' in str(error.value)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
 def test_missing_prefix_is_named(tmp_path):
     path = tmp_path / 'bare.pth'
     torch.save(small_resnet().state_dict(), path)
