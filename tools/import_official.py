@@ -22,6 +22,12 @@ def parse_args() -> argparse.Namespace:
         choices=['student', 'teacher'],
         help='teacher: the EMA network',
     )
+    parser.add_argument(
+        '--num-heads',
+        type=int,
+        help='heads of a ViT, which weights do not show; default: width / 64, and 12 in the ViT-S '
+        'of MoCo v3 and MEC',
+    )
     add_trust(parser)
     return parser.parse_args()
 
@@ -35,4 +41,4 @@ from mmentropy.weights.import_official import import_backbone
 if __name__ == '__main__':
     args = parse_args()
     with errors_in_one_line():
-        print(import_backbone(args.file, args.out, args.branch, args.trust))
+        print(import_backbone(args.file, args.out, args.branch, args.trust, args.num_heads))

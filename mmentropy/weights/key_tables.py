@@ -60,23 +60,25 @@ class OfficialLayout(NamedTuple):
         student: prefix of the backbone in the online network.
         teachers: prefixes that the backbone in the EMA network may have.
         sign: prefix of a key that has to be there, too, for the layout to be this one.
+        small_heads: heads of a ViT of width 384, which weights do not show.
     """
 
     name: str
     student: str
     teachers: tuple[str, ...] = ()
     sign: str = ''
+    small_heads: int = 6
 
 
 # The first layout that fits is taken, so the more special ones come first.
 BARE = 'a bare backbone'
 OFFICIAL_LAYOUTS = (
-    # xinliu20/MEC@ba6a025:mec/builder.py
-    OfficialLayout('MEC', 'encoder.', ('teacher.',), sign='teacher.'),
+    # xinliu20/MEC@ba6a025:mec/builder.py, whose ViTs are those of MoCo v3.
+    OfficialLayout('MEC', 'encoder.', ('teacher.',), sign='teacher.', small_heads=12),
     # facebookresearch/simsiam@39ac33e:simsiam/builder.py
     OfficialLayout('SimSiam', 'encoder.', sign='predictor.'),
     # facebookresearch/moco-v3@0c5d00a:moco/builder.py
-    OfficialLayout('MoCo v3', 'base_encoder.', ('momentum_encoder.',)),
+    OfficialLayout('MoCo v3', 'base_encoder.', ('momentum_encoder.',), small_heads=12),
     # facebookresearch/moco@4397a04:moco/builder.py
     OfficialLayout('MoCo v1 or v2', 'encoder_q.', ('encoder_k.',)),
     # lucidrains/byol-pytorch@0095aa4:byol_pytorch/byol_pytorch.py
@@ -87,11 +89,18 @@ OFFICIAL_LAYOUTS = (
     # facebookresearch/barlowtwins@046eec3:main.py
     OfficialLayout('Barlow Twins or VICReg', 'backbone.', sign='projector.'),
     OfficialLayout(
+        'MoCo v3 of mmpretrain or mmselfsup',
+        'backbone.',
+        ('momentum_encoder.module.0.', 'momentum_encoder.0.'),
+        sign='momentum_encoder.',
+        small_heads=12,
+    ),
+    OfficialLayout(
         'mmpretrain or mmselfsup',
         'backbone.',
         tuple(
             f'{network}.{wrapper}0.'
-            for network in ('target_net', 'momentum_encoder', 'encoder_k')
+            for network in ('target_net', 'encoder_k')
             for wrapper in ('module.', '')
         ),
     ),

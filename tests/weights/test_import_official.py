@@ -70,6 +70,30 @@ def test_how_images_of_a_bare_vit_are_normalised_is_asked_for(tmp_path):
         embed_checkpoint(tmp_path / 'ours.pth', tmp_path, tmp_path / 'a.npz', size=32)
 
 
+def test_heads_of_a_vit_are_chosen(tmp_path):
+    """Weights do not show them, and the network computes the same with the right number only."""
+    net, path, out = vit(num_heads=4), tmp_path / 'timm.pth', tmp_path / 'ours.pth'
+    new = tmp_path / 'new.pth'
+    torch.save(net.state_dict(), path)
+    assert '1 heads assumed, see --num-heads' in import_backbone(path, out)
+    assert '4 heads;' in import_backbone(path, out, num_heads=4)
+    line = export_backbone(out, 'timm', tmp_path / 'b.pth')
+    torch.testing.assert_close(output(loaded(line)), output(bare(net)), atol=1e-5, rtol=0)
+    torch.save(new_resnet().state_dict(), tmp_path / 'resnet.pth')
+    for source, heads, message in [
+        (path, 5, 'must divide the width of the ViT, 64, got 5'),
+        (path, 0, 'must divide'),
+        (tmp_path / 'resnet.pth', 4, 'it is a ResNet'),
+        (tmp_path / 'b.pth', 4, 'its config is stored'),
+    ]:
+        refused(
+            lambda source=source, heads=heads: import_backbone(source, new, num_heads=heads),
+            ValueError,
+            message,
+            new,
+        )
+
+
 def without(state, *starts):
     return {k: v for k, v in state.items() if not k.startswith(starts)}
 

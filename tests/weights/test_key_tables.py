@@ -11,6 +11,7 @@ from torch import nn
 
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.import_official import import_backbone
+from mmentropy.weights.key_tables import TIMM_VIT, renamed
 from mmentropy.weights.stored_config import config_of
 
 
@@ -55,9 +56,18 @@ def moco_v3_resnet():
     return wrapped('base_encoder', 'momentum_encoder')
 
 
+def small_vits():
+    """Two ViT-S of MoCo v3, which have 12 heads, unlike other ViTs of this width."""
+    return [vit(embed_dim=384, depth=1, num_heads=12) for _ in range(2)]
+
+
+def mec_vit():
+    nets = small_vits()
+    return Official(encoder=nets[0], teacher=nets[1]).state_dict(), *nets
+
+
 def moco_v3_vit():
-    # This one has 12 heads, unlike the other ViTs of this width.
-    nets = [vit(embed_dim=384, depth=1, num_heads=12) for _ in range(2)]
+    nets = small_vits()
     model = Official(base_encoder=nets[0], momentum_encoder=nets[1])
     return nn.ModuleDict(dict(module=model)).state_dict(), *nets
 
@@ -105,6 +115,15 @@ def mmpretrain_moco_v3():
     return model.state_dict(), *nets
 
 
+def mmpretrain_moco_v3_vit():
+    nets = small_vits()
+    ours = {theirs: name for name, theirs in TIMM_VIT.items()}
+    state = {}
+    for prefix, net in zip(('backbone.', 'momentum_encoder.module.0.'), nets):
+        state |= {prefix + k: v for k, v in renamed(bare(net).state_dict(), ours).items()}
+    return state, *nets
+
+
 def plain_torchvision():
     net = torchvision.models.resnet50()
     return net.state_dict(), shaken(net), None
@@ -120,6 +139,7 @@ def plain_timm():
     'layout, name',
     [
         (mec, 'MEC, {}, ResNet-18; 120 tensors taken, 136 left'),
+        (mec_vit, 'MEC, {}, ViT of 1 blocks of 384, 12 heads assumed'),
         (simsiam, 'SimSiam, {}, ResNet-18; 120 tensors taken, 9 left'),
         (moco, 'MoCo v1 or v2, {}, ResNet-18'),
         (moco_v3_resnet, 'MoCo v3, {}, ResNet-18'),
@@ -129,7 +149,11 @@ def plain_timm():
         (byol_sequential, 'BYOL, {}, ResNet-18'),
         (vicreg, 'Barlow Twins or VICReg, {}, ResNet-18'),
         (mmselfsup, 'mmpretrain or mmselfsup, {}, ResNet-18'),
-        (mmpretrain_moco_v3, 'mmpretrain or mmselfsup, {}, ResNet-18'),
+        (
+            mmpretrain_moco_v3_vit,
+            'MoCo v3 of mmpretrain or mmselfsup, {}, ViT of 1 blocks of 384, 12',
+        ),
+        (mmpretrain_moco_v3, 'MoCo v3 of mmpretrain or mmselfsup, {}, ResNet-18'),
         (plain_torchvision, 'a bare backbone, {}, ResNet-50'),
         (plain_timm, 'a bare backbone, {}, ViT of 2 blocks of 128, 2 heads'),
     ],
