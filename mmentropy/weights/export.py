@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmpretrain.models import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmentropy.checks.arguments import one_of, require
+from mmentropy.checks.config_parts import is_bgr
 from mmentropy.weights.backbone import State, first_difference, load_backbone
 from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
 from mmentropy.weights.huggingface_folder import (
@@ -25,6 +26,8 @@ from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import chosen_config
 
 TARGETS = ('mmpretrain', 'mmdet', 'torchvision', 'timm', 'huggingface')
+# These libraries give a network RGB images, the others what the config says.
+_OF_RGB = ('torchvision', 'timm', 'huggingface')
 
 
 def export_backbone(
@@ -36,6 +39,9 @@ def export_backbone(
     metrics: object = None,
 ) -> str:
     """Write a checkpoint's backbone as another library loads it.
+
+    A backbone that was trained on BGR images is written as one of RGB images, unless the target is
+    mmpretrain or mmdet: the input channels of its first layer are reversed.
 
     Args:
         path: see :func:`mmentropy.weights.backbone.backbone_state_dict`, also for ``branch``.
@@ -71,6 +77,9 @@ def export_backbone(
         entry.pop('init_cfg', None)
         backbone = MODELS.build(entry)
     load_backbone(backbone, path, branch, min_match=1.0)
+    if target in _OF_RGB and _takes_bgr(chosen):
+        chosen = _with_rgb(chosen)
+        _reverse_input(backbone)
     state = convert(backbone, target)
     meta = dict(target=target, branch=branch, cfg=chosen.pretty_text)
     meta |= dict(metrics=json.dumps(metrics), sha256=sha256(state))
@@ -79,6 +88,32 @@ def export_backbone(
     else:
         save_weights(state, meta, out)
     return _how_to_load(backbone, target, out, chosen)
+
+
+def _takes_bgr(cfg: Config) -> bool:
+    """Return whether the backbone of a config was trained on BGR images."""
+    images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    turned = images.get('to_rgb') or images.get('bgr_to_rgb')
+    return is_bgr(cfg.get('train_dataloader') or {}) and not turned
+
+
+def _with_rgb(cfg: Config) -> Config:
+    """Return a config that turns the BGR images of another one to RGB."""
+    cfg = copy.deepcopy(cfg)
+    place = cfg.model if cfg.model.get('data_preprocessor') else cfg
+    images = dict(place.get('data_preprocessor') or {})
+    images['bgr_to_rgb' if 'bgr_to_rgb' in images else 'to_rgb'] = True
+    for key in ('mean', 'std'):
+        if images.get(key):
+            images[key] = list(images[key])[::-1]
+    place['data_preprocessor'] = images
+    return cfg
+
+
+def _reverse_input(backbone: BaseModule) -> None:
+    """Let a network compute of RGB images what it computed of BGR images."""
+    first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    first.weight.data = first.weight.data.flip(1)
 
 
 def convert(backbone: BaseModule, target: str) -> State:

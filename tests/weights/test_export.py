@@ -10,6 +10,7 @@ import timm
 import torch
 from exported import (
     BACKBONES,
+    IMAGE,
     TINY_VIT,
     built,
     loaded,
@@ -100,6 +101,58 @@ def test_images_that_the_network_saw_are_told(tmp_path, name, side):
             '# of 96 x 96 RGB images in [0, 1], '
             'normalised by mean (0.2, 0.4, 0.6) and std (0.1, 0.2, 0.3)'
         )
+
+
+def trained_on_bgr(name, folder):
+    """Return a network and its checkpoint, whose config gives it BGR images as they are loaded."""
+    net = built(name)
+    path = saved(net, folder / 'epoch_1.pth', BACKBONES[name])
+    file = torch.load(path, weights_only=True)
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    file['meta']['cfg'] += f'train_dataloader = dict(dataset={dict(pipeline=pipeline)})\n'
+    colours = dict(mean=[51.0, 102.0, 153.0], std=[25.5, 51.0, 76.5])
+    file['meta']['cfg'] += f'data_preprocessor = {colours}\n'
+    torch.save(file, path)
+    return net, path
+
+
+@pytest.mark.parametrize('name', ['r18', 'tiny'])
+def test_a_network_of_bgr_images_becomes_one_of_rgb_images(tmp_path, name):
+    net, path = trained_on_bgr(name, tmp_path)
+    line = export_backbone(path, 'timm', tmp_path / 'timm.pth')
+    exported, rgb = loaded(line), IMAGE
+    with torch.no_grad():
+        expected, found = net(rgb.flip(1))[-1], exported(rgb)
+    expected = expected.mean((2, 3)) if expected.ndim == 4 else expected
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    mean, std = (0.6, 0.4, 0.2), (0.3, 0.2, 0.1)
+    assert (exported.pretrained_cfg['mean'], exported.pretrained_cfg['std']) == (mean, std)
+    weights, meta = read(tmp_path / 'timm.pth')
+    assert meta['sha256'] == sha256(weights)
+    images = Config.fromstring(meta['cfg'], '.py').data_preprocessor
+    assert images == dict(mean=[153.0, 102.0, 51.0], std=[76.5, 51.0, 25.5], to_rgb=True)
+
+    export_backbone(path, 'huggingface', tmp_path / 'folder')
+    images = json.loads((tmp_path / 'folder/preprocessor_config.json').read_text())
+    assert (images['image_mean'], images['image_std']) == ([*mean], [*std])
+    export_backbone(path, 'mmpretrain', tmp_path / 'ours.pth')
+    for key, value in read(tmp_path / 'ours.pth')[0].items():
+        assert torch.equal(value, net.state_dict()[key.removeprefix('backbone.')]), key
+
+
+def test_torchvision_is_told_the_statistics_of_rgb_images(tmp_path):
+    net, path = trained_on_bgr('r18', tmp_path)
+    line = export_backbone(path, 'torchvision', tmp_path / 'a.pth')
+    assert line.endswith(
+        'RGB images in [0, 1], normalised by mean (0.6, 0.4, 0.2) and std (0.3, 0.2, 0.1)'
+    )
+    assert torch.equal(loaded(line).conv1.weight, net.conv1.weight.flip(1))
+    # The preprocessor of this config turns them to RGB itself.
+    file = torch.load(path, weights_only=True)
+    file['meta']['cfg'] += 'data_preprocessor = dict(mean=[51.0], std=[25.5], to_rgb=True)\n'
+    torch.save(file, path)
+    line = export_backbone(path, 'torchvision', tmp_path / 'a.pth')
+    assert torch.equal(loaded(line).conv1.weight, net.conv1.weight)
 
 
 def test_teacher_is_the_other_branch(tmp_path):
