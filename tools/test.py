@@ -25,7 +25,7 @@ from mmengine.runner import Runner
 from train import default_work_dir
 
 from mmentropy.datasets.loader_processes import guard_loader
-from mmentropy.distributed import start_cpu_ranks
+from mmentropy.distributed import start_cpu_ranks, unwrapped
 
 
 def main() -> None:
@@ -42,11 +42,16 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     merge_cfg_options(cfg, args.cfg_options)
-    if not args.checkpoint and 'reid' not in cfg.model:
+    if not cfg.load_from and 'reid' not in cfg.model:
         raise ValueError('which checkpoint? test.py CONFIG CHECKPOINT')
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         start_cpu_ranks(cfg)
     runner = Runner.from_cfg(cfg)
+    if not cfg.load_from:
+        # Only a tracker comes here, which needs mmdet.
+        from mmentropy.transfer.tracker_weights import load_tracker_weights
+
+        load_tracker_weights(unwrapped(runner.model))
     guard_loader(runner.test_loop.dataloader)
     runner.test()
 

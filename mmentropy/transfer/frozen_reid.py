@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmentropy.checks.config_parts import kind_of
 from mmentropy.evaluation.features import backbone_features
 
 
@@ -20,8 +21,8 @@ class FrozenReID(BaseModule):
     tracker is never trained.
 
     Args:
-        backbone: config of a backbone, whose last output is taken. Its ``init_cfg`` names the
-            checkpoint; None means random weights.
+        backbone: config of a backbone, whose last output is taken. Its ``init_cfg``, or one of them
+            in a list, names the checkpoint; None, or another initialiser, means random weights.
 
     Raises:
         ValueError: no checkpoint named; one that does not fit.
@@ -34,7 +35,8 @@ class FrozenReID(BaseModule):
     def __init__(self, backbone: dict) -> None:
         super().__init__()
         init_cfg = backbone.get('init_cfg', {})
-        if init_cfg is not None and not init_cfg.get('checkpoint'):
+        inits = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+        if init_cfg is not None and (not init_cfg or any(map(_lacks_checkpoint, inits))):
             raise ValueError(
                 'FrozenReID has no checkpoint: add --cfg-options '
                 'model.reid.backbone.init_cfg.checkpoint=PATH'
@@ -55,3 +57,8 @@ class FrozenReID(BaseModule):
         The trackers ask for the mode 'tensor' alone.
         """
         return F.normalize(backbone_features(self.backbone, inputs))
+
+
+def _lacks_checkpoint(init_cfg: dict) -> bool:
+    """Return whether an initialiser loads a checkpoint and names none."""
+    return 'Pretrained' in kind_of(init_cfg) and not init_cfg.get('checkpoint')

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
 
@@ -97,6 +98,80 @@ def test_no_checkpoint_and_a_wrong_one_are_refused(trained, tmp_path):
     with pytest.raises(ValueError) as error:
         MODELS.build(cfg)
     assert 'does not fit ResNet_CIFAR' in one_line(error)
+
+
+def test_a_checkpoint_may_be_one_of_several_initialisers(trained):
+    net, cfg = trained
+    named = cfg.backbone.init_cfg
+    kaiming = dict(type='Kaiming', layer='Conv2d')
+    cfg.backbone.init_cfg = [kaiming, named]
+    assert torch.equal(MODELS.build(cfg).backbone.conv1.weight, net.conv1.weight)
+    cfg.backbone.init_cfg = kaiming
+    assert not torch.equal(MODELS.build(cfg).backbone.conv1.weight, net.conv1.weight)
+    for empty in (named.type, 'Pretrained'):
+        cfg.backbone.init_cfg = [kaiming, dict(type=empty, checkpoint=None)]
+        with pytest.raises(ValueError, match='FrozenReID has no checkpoint') as error:
+            MODELS.build(cfg)
+        one_line(error)
+
+
+TRACKER = """
+_base_ = 'mmdet::deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py'
+custom_imports = dict(imports=['mmentropy', 'mmentropy.transfer'], allow_failed_imports=False)
+model = dict(
+    detector=dict(
+        init_cfg=dict(checkpoint='detector.pth'),
+        backbone=dict(depth=18),
+        neck=dict(in_channels=[64, 128, 256, 512]),
+        roi_head=dict(bbox_head=dict(fc_out_channels=8)),
+    ),
+    reid=dict(
+        _delete_=True,
+        type='FrozenReID',
+        backbone=dict(type='mmpretrain.ResNet', depth=18, init_cfg=None),
+    ),
+)
+data = dict(_delete_=True, type='MOTSequences', data_root='mot', pipeline=[])
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
+test_evaluator = dict(_delete_=True, type='DumpResults', out_file_path='out.pkl')
+"""
+
+
+@pytest.fixture
+def tested(tmp_path, monkeypatch):
+    """Return a function that runs tools/test.py up to the test, and returns the model."""
+    published(tmp_path / 'mot')
+    (tmp_path / 'tracker.py').write_text(TRACKER)
+    monkeypatch.chdir(tmp_path)
+    models = []
+    monkeypatch.setattr(Runner, 'test', lambda runner: models.append(runner.model))
+
+    def run(*options):
+        monkeypatch.setattr(sys, 'argv', ['test.py', 'tracker.py', *options])
+        runpy.run_path(str(REPOSITORY / 'tools/test.py'), run_name='__main__')
+        return models[-1]
+
+    return run
+
+
+@needs_motmetrics
+def test_a_tracker_is_tested_with_the_detector_that_it_names(tested, tmp_path):
+    with pytest.raises(SystemExit, match=r'detector\.pth') as left:
+        tested()
+    assert '\n' not in str(left.value)
+    with pytest.raises(SystemExit, match='model.detector, FasterRCNN, has no weights') as left:
+        tested('--cfg-options', 'model.detector.init_cfg=None')
+    assert '\n' not in str(left.value)
+    cfg = Config.fromfile(tmp_path / 'tracker.py').model.detector
+    cfg.init_cfg = None
+    state = MODELS.build(cfg).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'detector.pth')
+    for key, value in tested().detector.state_dict().items():
+        assert torch.equal(value.cpu(), state[key]), key
+    # Without parameters there is nothing to load.
+    public = TRACKER + "model['detector'] = dict(_delete_=True, type='PublicDetections')\n"
+    (tmp_path / 'tracker.py').write_text(public)
+    assert isinstance(tested().detector, mot.PublicDetections)
 
 
 def read(root, **kwargs):
