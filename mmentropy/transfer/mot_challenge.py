@@ -20,10 +20,14 @@ from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
+from PIL import Image
 from torch import Tensor
 
 GT_COLUMNS = 9
 DET_COLUMNS = 7
+CLASSES = 13
+# The values of seqinfo.ini that are whole numbers above 0.
+_NUMBERS = ('seqLength', 'imWidth', 'imHeight')
 
 
 def read_boxes(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
@@ -33,7 +37,8 @@ def read_boxes(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
         Frame to (N, columns) float64, N > 0; frames without rows are absent.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; a line of something else.
+        FileNotFoundError, ValueError: no such file; a line of something else, or of numbers that
+            are not finite.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -47,7 +52,7 @@ def read_boxes(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
         row: list[float] = []
         with suppress(ValueError):
             row = [float(value) for value in line.split(',')][:columns]
-        if len(row) < columns:
+        if len(row) < columns or not np.isfinite(row).all():
             raise ValueError(
                 f'{path}, line {number}: expected {columns} numbers with commas, got {line!r}'
             )
@@ -68,7 +73,7 @@ class MOTSequences(MOTChallengeDataset):
         kwargs: arguments of :class:`mmdet.datasets.MOTChallengeDataset`.
 
     Raises:
-        FileNotFoundError, ValueError: no sequence, or one that is not whole.
+        FileNotFoundError, ValueError: no sequence, or one that is not whole or contradicts itself.
     """
 
     def __init__(self, data_root: str, sequences: str = '*', **kwargs: Any) -> None:
@@ -89,21 +94,16 @@ class MOTSequences(MOTChallengeDataset):
 
     def _sequence(self, video_id: int, path: Path) -> dict:
         folder, info = path.parent, _seqinfo(path)
-        boxes = read_boxes(folder / 'gt/gt.txt', GT_COLUMNS)
+        length, width, height = (_whole(path, info, key) for key in _NUMBERS)
+        boxes = _ground_truth(folder / 'gt/gt.txt', length)
         images: list[dict] = []
-        for frame in range(1, int(info['seqLength']) + 1):
-            image = folder / info['imDir'] / f'{frame:06}{info["imExt"]}'
-            if not image.is_file():
-                raise FileNotFoundError(
-                    f'{image} does not exist, but {path} says that there are '
-                    f'{info["seqLength"]} frames'
-                )
+        for frame, image in enumerate(_frames(path, info, length, (width, height)), 1):
             raw = dict(
                 img_id=len(images),
                 frame_id=frame - 1,
                 file_name=str(image.relative_to(self.data_root)),
-                width=int(info['imWidth']),
-                height=int(info['imHeight']),
+                width=width,
+                height=height,
             )
             rows = [_annotation(row) for row in boxes.get(frame, ())]
             images.append(self.parse_data_info(dict(raw_img_info=raw, raw_ann_info=rows)))
@@ -117,12 +117,52 @@ def _seqinfo(path: Path) -> dict[str, str]:
     try:
         parser.read(path)
         info = dict(parser['Sequence'])
-        missing = {'imDir', 'seqLength', 'imWidth', 'imHeight', 'imExt'} - set(info)
+        missing = {'imDir', 'imExt', *_NUMBERS} - set(info)
     except (ConfigError, KeyError) as error:
         missing = {f'[Sequence] ({type(error).__name__})'}
     if missing:
         raise ValueError(f'{path} lacks {", ".join(sorted(missing))}')
     return info
+
+
+def _whole(path: Path, info: dict[str, str], key: str) -> int:
+    if not info[key].isdecimal() or not int(info[key]):
+        raise ValueError(f'{path}: {key} must be a whole number above 0, got {info[key]!r}')
+    return int(info[key])
+
+
+def _frames(path: Path, info: dict[str, str], length: int, size: tuple[int, int]) -> list[Path]:
+    """Return the images of a sequence, which are as many and as large as ``seqinfo.ini`` says."""
+    folder, said = path.parent / info['imDir'], f'{path} says that there are {length} frames'
+    images = [folder / f'{frame:06}{info["imExt"]}' for frame in range(1, length + 2)]
+    for image in images[:-1]:
+        if not image.is_file():
+            raise FileNotFoundError(f'{image} does not exist, but {said}')
+    if images.pop().exists():
+        raise ValueError(f'{folder} has more images, but {said}: correct its seqLength')
+    with Image.open(images[0]) as first:
+        if first.size != size:
+            sizes = '{} x {} pixels, but {} says {} x {}'.format(*first.size, path, *size)
+            raise ValueError(f'{images[0]} has {sizes}: correct its imWidth and imHeight')
+    return images
+
+
+def _ground_truth(path: Path, length: int) -> dict[int, np.ndarray]:
+    """Return the rows of a ``gt.txt`` by frame, whose frames and classes are checked."""
+    boxes = read_boxes(path, GT_COLUMNS)
+    for frame, rows in boxes.items():
+        if not 1 <= frame <= length:
+            raise ValueError(
+                f'{path} has boxes in frame {frame}, but there are {length} frames by seqLength in '
+                'its seqinfo.ini: correct it, or get the sequence again'
+            )
+        wrong = set(rows[:, 7]) - set(range(1, CLASSES + 1))
+        if wrong:
+            raise ValueError(
+                f'{path} has class {min(wrong):g} in frame {frame}: classes are 1 to {CLASSES}, '
+                'get the file again'
+            )
+    return boxes
 
 
 def _annotation(row: np.ndarray) -> dict:

@@ -296,6 +296,11 @@ def test_public_detections(tmp_path):
     assert samples[0].pred_instances.bboxes.tolist() == [[1, 1, 2, 2]]
 
 
+def seqinfo(frames=2, width=96):
+    text = SEQINFO.format(name='a', frames=frames, ext='.jpg')
+    return text.replace('imWidth=96', f'imWidth={width}')
+
+
 @pytest.mark.parametrize(
     'name, content, error, message',
     [
@@ -311,6 +316,13 @@ def test_public_detections(tmp_path):
         ('gt/gt.txt', '1,1,1,1,1,1,1\n', ValueError, 'line 1: expected 9 numbers'),
         ('gt/gt.txt', '\n1,1,x,1,1,1,1,1,1\n', ValueError, 'line 2: expected 9'),
         ('img1/000002.jpg', None, FileNotFoundError, '000002.jpg does not exist'),
+        ('seqinfo.ini', seqinfo(frames='two'), ValueError, "ini: seqLength must .* got 'two'"),
+        ('seqinfo.ini', seqinfo(frames=0), ValueError, "ini: seqLength must .* got '0'"),
+        ('seqinfo.ini', seqinfo(frames=1), ValueError, 'gt.txt has boxes in frame 2, but'),
+        ('seqinfo.ini', seqinfo(width=5), ValueError, r'1.jpg has 96 x 96 pixels.*ini says 5 x 96'),
+        ('gt/gt.txt', '1,1,nan,5,20,20,1,1,1', ValueError, 'gt.txt, line 1: expected 9 numbers'),
+        ('gt/gt.txt', '1,1,5,5,20,20,1,99,1', ValueError, 'gt.txt has class 99 in frame 1'),
+        ('gt/gt.txt', '0,1,5,5,20,20,1,1,1', ValueError, 'gt.txt has boxes in frame 0'),
     ],
 )
 def test_what_is_missing_is_named(tmp_path, name, content, error, message):
@@ -320,6 +332,18 @@ def test_what_is_missing_is_named(tmp_path, name, content, error, message):
     with pytest.raises(error, match=message) as raised:
         read(root)
     one_line(raised)
+
+
+def test_more_images_than_frames_are_refused(tmp_path):
+    root = published(tmp_path)
+    for path in root.glob('*/seqinfo.ini'):
+        path.write_text(seqinfo(frames=1))
+        (path.parent / 'gt/gt.txt').write_text('1,1,5,5,20,20,1,1,1')
+    with pytest.raises(
+        ValueError, match='img1 has more images, but .*ini says .* 1 frames'
+    ) as error:
+        read(root)
+    one_line(error)
 
 
 def track(root, cfg):
