@@ -2,7 +2,7 @@
 
 from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmentropy.distributed import unwrapped
 from mmentropy.engine.exact_accumulation import PARTS
@@ -48,9 +48,17 @@ def parts_line(runner: Runner) -> str:
 def scale_lr_by_step(runner: Runner) -> None:
     """Let mmengine scale the learning rate by the images of a step, not of an iteration.
 
-    The optimiser of the Runner is built, and training has not begun.
+    The optimiser of the Runner is built, and training has not begun. A warning says that a training
+    of so many iterations sees more or fewer images than it was meant for.
     """
     scale = runner.auto_scale_lr
     if scale and scale.get('enable') and scale.get('base_batch_size'):
         base = scale['base_batch_size'] / iterations_per_step(runner)
         runner.auto_scale_lr = dict(scale, base_batch_size=base)
+        share = batch_of(runner) / scale['base_batch_size']
+        if share != 1 and isinstance(runner.train_loop, IterBasedTrainLoop):
+            runner.logger.warning(
+                f'--auto-scale-lr scales the learning rate alone: {runner.max_iters:,} iterations '
+                f'see {share:.3g} times the images that the config is meant for; keep its batch by '
+                'train_dataloader.batch_size, or change max_iters and the schedules'
+            )

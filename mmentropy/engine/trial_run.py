@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmentropy.distributed import unwrapped
@@ -152,6 +152,9 @@ def data_lines(runner: Runner) -> list[str]:
     base = scale.get('base_batch_size') or batch
     if base != batch:
         scaled = 'scaled' if scale.get('enable') else 'not scaled: add --auto-scale-lr'
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            rate = 'scaled, but' if scale.get('enable') else 'not scaled, and'
+            scaled = f'{rate} iterations are not: keep the batch by train_dataloader.batch_size'
         lines.append(
             f'batch: the config is meant for {base}, this is {batch}; the learning rate is {scaled}'
         )

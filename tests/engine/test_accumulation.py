@@ -40,6 +40,22 @@ def test_the_learning_rate_follows_the_images_of_a_step(count, tmp_path):
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(0.05 * count)]
 
 
+@pytest.mark.parametrize('count', [1, 2])
+@pytest.mark.parametrize('base, by_epoch', [(16, True), (4, False), (16, False)])
+def test_a_rate_is_scaled_and_iterations_are_not(count, base, by_epoch, tmp_path):
+    """A warning says so where the images that are seen change with the batch."""
+    cfg = accumulating(tmp_path / 'run')
+    cfg.optim_wrapper.accumulative_counts = count
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=base)
+    if not by_epoch:
+        cfg.train_cfg = dict(by_epoch=False, max_iters=8)
+    runner = Runner.from_cfg(cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    scale_lr_by_step(runner)
+    warned = '8 iterations see 0.25 times the images' in log_of(runner)
+    assert warned == (base == 16 and not by_epoch)
+
+
 def test_several_optimisers_step_every_iteration(tmp_path, monkeypatch):
     runner = Runner.from_cfg(config(tmp_path / 'run'))
     runner.optim_wrapper = OptimWrapperDict()

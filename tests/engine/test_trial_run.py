@@ -151,7 +151,10 @@ def test_iterations_and_a_batch_of_the_config(tmp_path):
     cfg.auto_scale_lr = dict(base_batch_size=64, enable=True)
     lines = lines_of(cfg, tmp_path)
     assert lines['training'] == '1,200 iterations'
-    assert lines['batch'] == ('the config is meant for 64, this is 8; the learning rate is scaled')
+    assert lines['batch'] == (
+        'the config is meant for 64, this is 8; the learning rate is scaled, but iterations are '
+        'not: keep the batch by train_dataloader.batch_size'
+    )
     assert 'every 500 iterations, 1 kept' in lines['checkpoints']
 
 
