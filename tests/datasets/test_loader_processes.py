@@ -1,11 +1,16 @@
-"""Loader processes whose parent is killed."""
+"""Loader processes whose parent is killed, or told something."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader
+
+from mmentropy.datasets.loader_processes import guard_loader
 
 # The texts fill the pipe to the parent, for which torch's own loader process waits for ever.
 LOADING = """
@@ -48,3 +53,17 @@ def test_a_loader_process_does_not_outlive_its_parent():
     parent.wait()
     assert alive
     assert gone(pid, 20)
+
+
+class Signals(list):
+    def __getitem__(self, index):
+        ignored = [signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGINT, signal.SIGUSR1)]
+        return os.getpgid(0), all(ignored)
+
+
+def test_signals_of_the_process_group_leave_a_loader_process_alone():
+    loader = DataLoader(Signals(range(2)), None, num_workers=1)
+    guard_loader(loader)
+    group, ignored = next(iter(loader))
+    assert group != os.getpgid(0)
+    assert ignored

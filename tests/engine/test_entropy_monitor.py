@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.registry import DATASETS
 from mmpretrain.registry import MODELS as MODEL_REGISTRY
 from mmpretrain.structures import DataSample
@@ -306,6 +307,26 @@ def test_a_tokenizers_images_are_no_view():
     tap.remove()
 
 
+def test_two_views_are_drawn_by_a_pipeline_of_one():
+    """Each is that of its image, whichever images are beside it."""
+
+    class Drawn:
+        def __getitem__(self, index):
+            return torch.rand(3, 8, 8)
+
+    def collate(items):
+        return dict(inputs=torch.stack(items), data_samples=None)
+
+    def views(*images):
+        return monitor.two_views(Drawn(), [*images], collate, preprocessor)
+
+    preprocessor = SelfSupDataPreprocessor(mean=[0.0] * 3, std=[1.0] * 3)
+    first, second = views(3, 1)
+    assert not torch.equal(first, second)
+    for whole, (alone,) in zip((first, second), views(1)):
+        assert torch.equal(whole[1], alone)
+
+
 @pytest.mark.slow
 def test_held_out_views(tmp_path):
     """The test set's images, the same in every run; or the training set's."""
@@ -475,19 +496,25 @@ def test_alarm_thresholds(key, low, sick, message):
         assert all(text.startswith(message) for text in given)
 
 
+def run_that_logged(key, values):
+    hub = MessageHub.get_instance(f'alarms_of_{key}_{values}')
+    for value in values:
+        hub.update_scalar(f'train/{key}', value)
+    return SimpleNamespace(message_hub=hub)
+
+
 @pytest.mark.parametrize(
-    'key, value, guard, message',
+    'norms, guard, message',
     [
-        ('spectral_norm', 1.1, False, 'spectral_norm of MEC is 1.1'),
-        ('spectral_norm', 1.1, True, None),
-        ('spectral_norm', 0.9, False, None),
+        ([1.1] * 4, False, 'spectral_norm of MEC is 1.1'),
+        ([1.1] * 4, True, None),
+        ([0.9] * 4, False, None),
+        # A single spike is no divergence.
+        ([0.5, 0.5, 0.5, 1.2], False, None),
     ],
 )
-def test_alarms_of_logged_terms(key, value, guard, message):
-    hub = MessageHub.get_instance(f'alarm_{key}_{value}_{guard}')
-    for _ in range(4):
-        hub.update_scalar(f'train/{key}', value)
-    runner = type('Runner', (), dict(message_hub=hub))
+def test_alarms_of_logged_terms(norms, guard, message):
+    runner = run_that_logged('spectral_norm', norms)
     model = torch.nn.Module()
     model.loss_module = torch.nn.Module()
     model.loss_module.guard = guard
@@ -498,6 +525,15 @@ def test_alarms_of_logged_terms(key, value, guard, message):
     given = alarms.given()
     assert len(given) == (message is not None)
     assert not given or given[0].startswith(message)
+
+
+def test_alarm_of_a_loss_that_is_not_finite():
+    runner, alarms = run_that_logged('loss', [1.0, float('nan')]), Alarms()
+    for count in (1, 0):
+        alarms.look_at_log(runner, torch.nn.Module(), window=1)
+        given = alarms.given()
+        assert len(given) == count
+        assert all(text.startswith('train/loss is not finite') for text in given)
 
 
 def test_alarm_of_dead_prototypes():

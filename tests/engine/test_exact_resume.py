@@ -14,6 +14,7 @@ from safe_runs import DrawnViews, accumulating, config, log_of, resumed, same, t
 from small import on_rank
 from torch.utils.data import BatchSampler, DataLoader
 
+from mmentropy.engine.random_state import network_seed
 from mmentropy.engine.seeded_loader import SeededBatches, SeededDataset, SeededIndex, seeded_loader
 
 
@@ -76,6 +77,14 @@ def test_ranks_draw_differently(tmp_path):
     zero, one = on_ranks(draws_of_ranks, 2, tmp_path)
     assert torch.equal(zero, torch.stack(drawn(batches())))
     assert not (zero == one).all((2, 3, 4)).any()
+
+
+def test_networks_of_ranks_draw_differently(monkeypatch):
+    seeds = []
+    for rank in (0, 1):
+        monkeypatch.setattr('mmentropy.engine.random_state.get_rank', lambda rank=rank: rank)
+        seeds.append(network_seed(3, 5))
+    assert seeds[0] != seeds[1]
 
 
 @pytest.mark.slow

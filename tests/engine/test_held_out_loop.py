@@ -70,6 +70,14 @@ def test_a_network_has_one_loss(tmp_path):
     assert runner.val_loop.run() == runner.val_loop.run()
 
 
+def test_draws_of_the_loss_are_the_same_every_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(held_out_loop, 'loss_of', lambda model, batch: float(torch.rand(())))
+    loop = train(validating(tmp_path / 'run', epochs=1)).val_loop
+    # A loader in this process seeds its generators, one with processes of its own does not.
+    loop.dataloader = list(loop.dataloader)
+    assert loop.loss() == loop.loss()
+
+
 def test_early_stopping_and_the_best_checkpoint_follow_it(tmp_path):
     early = dict(
         type='EarlyStoppingHook', monitor='val_loss', patience=1, min_delta=0.0, rule='greater'

@@ -239,6 +239,22 @@ def fake_runner(model):
     )
 
 
+def test_hook_measures_as_its_arguments_say(monkeypatch):
+    given = {}
+
+    def measured(model, train, test, loader, **knn):
+        given.update(loader, **knn)
+        return 50.0
+
+    monkeypatch.setattr('mmentropy.engine.hooks.knn_during_training.model_knn', measured)
+    options = dict(k=3, metric='euclidean', temperature=0.5, batch_size=7, num_workers=1)
+    knn = KNNHook(**options)
+    knn.datasets = [[0], [0]]
+    _, runner = fake_runner(None)
+    knn.after_train_epoch(runner)
+    assert given == options
+
+
 def _hook_on_two_ranks(rank, world):
     seen, runner = fake_runner(MMDistributedDataParallel(tiny_model()))
     # 51 test rows: the ranks classify 26 and 25.

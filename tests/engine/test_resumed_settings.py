@@ -1,5 +1,7 @@
 """Settings of a resumed run that differ from those in its checkpoint."""
 
+from copy import deepcopy
+
 import pytest
 from mmengine.runner import Runner
 from safe_runs import config, log_of
@@ -164,12 +166,18 @@ def test_the_config_says_what_the_checkpoint_decides(settled, tmp_path):
     assert [item.get('end') for item in cfg.param_scheduler] == [3, None]
 
 
-def test_settings_change_and_parameters_stay(tmp_path):
-    runner = Runner.from_cfg(config(tmp_path / 'run'))
+def about_to_train(cfg):
+    """Return a Runner with its loop and its optimiser."""
+    runner = Runner.from_cfg(cfg)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    return runner
+
+
+def test_settings_change_and_parameters_stay(tmp_path):
+    runner = about_to_train(config(tmp_path / 'run'))
     schedule = [dict(type='MultiStepLR', milestones=[2], gamma=0.1)]
     runner.param_schedulers = runner.build_param_scheduler(schedule)
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
     state = runner.optim_wrapper.state_dict()
     state['param_groups'][0]['lr'] = 7.0
     content = dict(optimizer=state, meta=dict(iter=4))
@@ -183,3 +191,14 @@ def test_settings_change_and_parameters_stay(tmp_path):
     state['param_groups'].append(group)
     with pytest.raises(ValueError, match='the same groups of parameters'):
         restore_by_config(runner, content)
+
+
+def test_the_logged_rate_is_that_of_the_config(tmp_path):
+    """Where parameters have rates of their own, mmengine logs one that belongs to none of them."""
+    cfg = config(tmp_path / 'run')
+    cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2)
+    runner = about_to_train(cfg)
+    state = deepcopy(runner.optim_wrapper.state_dict())
+    state['base_param_settings']['lr'] = 7.0
+    restore_by_config(runner, dict(optimizer=state, meta=dict(iter=0)))
+    assert state['base_param_settings']['lr'] == 0.05

@@ -18,6 +18,7 @@ from safe_runs import (
 )
 
 from mmentropy.engine.best_checkpoint import save_best
+from mmentropy.engine.checkpoint_room import require_room
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmentropy.weights import files
 from mmentropy.weights.reader import read_checkpoint
@@ -189,3 +190,25 @@ def test_a_run_without_room_for_its_checkpoints_ends(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='run has no room for 1 checkpoints of .* free; make room'):
         train(config(tmp_path / 'run'))
     assert not list(tmp_path.glob('run/*.pth'))
+
+
+@pytest.mark.parametrize('free, fits', [(1000, True), (999, False)])
+def test_checkpoints_that_are_replaced_make_room(free, fits, tmp_path, monkeypatch):
+    for number in (1, 2):
+        (tmp_path / f'epoch_{number}.pth').write_bytes(bytes(1000))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=free))
+    runner = SimpleNamespace(train_loop=SimpleNamespace(max_epochs=9))
+    hook = SafeCheckpointHook(interval=1, max_keep_ckpts=2)
+    hook.filename_tmpl = 'epoch_{}.pth'
+    if fits:
+        assert require_room(runner, hook, tmp_path, size=1000).needed == 1000
+    else:
+        with pytest.raises(OSError, match='no room for 2 checkpoints'):
+            require_room(runner, hook, tmp_path, size=1000)
+
+
+def test_what_a_killed_process_had_half_written_is_removed(tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/interrupted_2.pth.part').write_bytes(b'half')
+    train(config(tmp_path / 'run', epochs=1))
+    assert not list((tmp_path / 'run').glob('*.part'))

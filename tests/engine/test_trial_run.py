@@ -15,7 +15,7 @@ from ranks import on_ranks
 from small import on_rank, small_config
 from torch.utils.data import BatchSampler, Dataset
 
-from mmentropy.engine.trial_run import readable_size, try_run
+from mmentropy.engine.trial_run import TrialHook, readable_size, try_run
 
 
 @DATASETS.register_module()
@@ -229,6 +229,13 @@ def test_waiting_is_that_for_batches(tmp_path, monkeypatch):
     cfg.custom_hooks = [dict(type='Lingers')]
     assert lines_of(cfg, tmp_path)['time'].startswith('0 s a step, 0 s waiting for a batch')
     assert Lingers.now > 0
+
+
+@pytest.mark.parametrize('workers, seconds', [(0, 5.0), (2, 2.0), (8, 1.0)])
+def test_loader_processes_share_the_loading(workers, seconds):
+    trial = TrialHook()
+    trial.loading, trial.steps = [9.0, 4.0, 4.5], [9.0, 1.0, 1.5]
+    assert trial.seconds(workers) == (4.0, 1.0, seconds)
 
 
 def test_nothing_is_validated(tmp_path):

@@ -55,6 +55,23 @@ def test_another_run_is_named(holder, tmp_path):
         del os.environ['RANK']
 
 
+@pytest.mark.parametrize(
+    'launcher, rank, local_rank',
+    [
+        ('pytorch', 'RANK', 'LOCAL_RANK'),
+        ('slurm', 'SLURM_PROCID', 'SLURM_LOCALID'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+    ],
+)
+def test_the_first_rank_of_another_machine_does_not_ask(
+    launcher, rank, local_rank, monkeypatch, tmp_path
+):
+    monkeypatch.setenv(rank, '1')
+    monkeypatch.setenv(local_rank, '0')
+    lock_work_dir(tmp_path / 'run', launcher)
+    assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.slow
 def test_what_a_killed_run_left_is_taken_over(holder, tmp_path, said):
     holder.kill()
