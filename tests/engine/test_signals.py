@@ -1,6 +1,8 @@
 """All ranks save and leave together."""
 
+import signal
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from ranks import on_ranks
 from safe_runs import config, train
 from small import on_rank
 
+from mmentropy.engine.hooks.signals import SignalHook
 from mmentropy.weights import files
 
 
@@ -37,3 +40,29 @@ def slow_writer(folder, rank, world):
 def test_all_ranks_stay_until_the_first_has_written(tmp_path):
     for left, there in on_ranks(partial(slow_writer, tmp_path), 2, tmp_path):
         assert left == [75] and 'interrupted_6.pth' in there
+
+
+@pytest.mark.parametrize(
+    'told, ended, saved',
+    [
+        (6, pytest.raises(SystemExit, match='75'), 'interrupted_10.pth'),
+        # No question comes before the end of training, which saves as always.
+        (11, nullcontext(), 'epoch_3.pth'),
+    ],
+)
+def test_ranks_ask_each_other_at_intervals(told, ended, saved, tmp_path, monkeypatch):
+    # A rank without others gets its own answer.
+    monkeypatch.setattr('mmentropy.engine.hooks.signals.get_world_size', lambda: 2)
+    cfg = config(tmp_path / 'run', hooks=[dict(type='Disturb', action='terminate', at=told)])
+    cfg.default_hooks.signals.interval = 5
+    with ended:
+        train(cfg)
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith(saved)
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    hook = SignalHook()
+    hook._note(signal.SIGTERM, None)
+    hook._note(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        hook._note(signal.SIGINT, None)

@@ -32,7 +32,8 @@ class SignalHook(Hook):
 
     Args:
         interval: The number of iterations between two questions to the other ranks, which cost a
-            collective and a wait for the device. One process looks after every iteration.
+            collective and a wait for the device. One process looks after every iteration. Told
+            after the last question, ranks end their training, which saves as well.
     """
 
     priority = 'LOWEST'
@@ -76,7 +77,7 @@ class SignalHook(Hook):
         """Return whether this process was told to leave, or another one."""
         if get_world_size() == 1:
             return bool(self.received)
-        if (runner.iter + 1) % self.interval and not self.is_last_train_iter(runner):
+        if (runner.iter + 1) % self.interval:
             return False
         told = torch.tensor(float(self.received), device=next(runner.model.parameters()).device)
         all_reduce(told, 'max')
