@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
@@ -18,6 +20,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 import mmentropy
+from mmentropy import measuring
+from mmentropy.pretraining import pretrain
 from mmentropy.pretraining.config import methods, recipe_of, write_config, write_lists
 from mmentropy.pretraining.photos import look
 from mmentropy.pretraining.pretrain import load_lines, passed_on, seconds_of_iteration
@@ -44,6 +48,24 @@ def save_photos(folder, count, sides=(32, 32), seed=0):
     for i in range(count):
         size = rng.integers(sides[0], sides[1] + 1, 2)
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / f'{i:03}.png')
+
+
+def save_plain(folder, colours):
+    """Save PNGs of 32 x 32 pixels, each of a colour under a little gray noise."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i, colour in enumerate(colours):
+        noise = rng.integers(-9, 10, (32, 32, 1))
+        Image.fromarray((np.array(colour) + noise).astype(np.uint8)).save(folder / f'{i:03}.png')
+
+
+def planned(folder, machine, seed=0):
+    """Return what is known of 16 photos, settings of MEC for them, and the path of a config."""
+    save_photos(folder / 'photos', 16)
+    found = look(folder / 'photos')
+    chosen = choose(found, machine, 'mec', None, 1)
+    write_config(folder / 'config.py', recipe_of('mec'), found, chosen, seed)
+    return found, chosen, folder / 'config.py'
 
 
 @pytest.mark.parametrize(
@@ -104,6 +126,32 @@ def test_epochs_fit_the_time():
     assert choose_epochs(640, 64, 1.0, 5.0) == 27
     assert choose_epochs(640, 64, 100.0, 5.0) == 1
     assert choose_epochs(640, 64, 1e-6, 5.0) == 300
+
+
+def test_epochs_fit_the_minutes(tmp_path, monkeypatch):
+    found, chosen, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    monkeypatch.setattr(pretrain, 'seconds_of_iteration', lambda config: 0.5)
+    lengths = []
+    for minutes in (1.0, 2.0):
+        chosen.epochs = None
+        pretrain.write_plan(path, found, chosen, minutes, seed=0)
+        lengths.append(Config.fromfile(path).train_cfg.max_epochs)
+    assert lengths == [choose_epochs(16, chosen.batch, 0.5, minutes) for minutes in (1.0, 2.0)]
+    assert lengths[0] < lengths[1]
+
+
+def test_one_core_is_left_to_the_network(tmp_path):
+    save_photos(tmp_path / 'photos', 8)
+    found = look(tmp_path / 'photos')
+    workers = [choose(found, Machine(n, False, False), 'mec', None, 1).workers for n in (1, 4, 64)]
+    assert workers == [0, 3, 8]
+
+
+def test_seed_and_precision_are_in_the_config(tmp_path):
+    _, _, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=True), seed=7)
+    cfg = Config.fromfile(path)
+    assert cfg.randomness.seed == 7
+    assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
 
 
 def test_learning_rate_follows_the_batch():
@@ -182,10 +230,32 @@ def test_16_bits_keep_their_depth(tmp_path):
     assert 1900 < found.mean[0] < 2100 and found.side == 40
 
 
+def test_statistics_are_of_rgb(tmp_path):
+    save_plain(tmp_path / 'photos', [(200, 100, 50)] * 8)
+    assert look(tmp_path / 'photos').mean == pytest.approx([200, 100, 50], abs=2)
+
+
+def test_the_images_that_are_looked_at_are_evenly_spaced(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmentropy.pretraining.photos.LOOKED_AT', 4)
+    save_plain(tmp_path / 'photos', [(50,) * 3] * 4 + [(150,) * 3] * 4)
+    assert look(tmp_path / 'photos').mean == pytest.approx([100] * 3, abs=2)
+
+
+CHECKPOINT = CONFIGS / 'weights/mec_fast_r18s_1xb256_10e_cifar10.pth'
+
+
+@pytest.mark.parametrize('to_rgb', [False, True])
+def test_detectors_turn_colours_as_training_did(to_rgb, tmp_path):
+    cfg = config_of(CHECKPOINT)
+    cfg.data_preprocessor.to_rgb = to_rgb
+    found = {}
+    exec(load_lines(CHECKPOINT, cfg, tmp_path)['mmdet'], found)
+    assert found['model']['data_preprocessor']['bgr_to_rgb'] is to_rgb
+
+
 @pytest.mark.slow
 def test_what_loads_elsewhere_is_said(tmp_path):
-    checkpoint = CONFIGS / 'weights/mec_fast_r18s_1xb256_10e_cifar10.pth'
-    lines = load_lines(checkpoint, config_of(checkpoint), tmp_path)
+    lines = load_lines(CHECKPOINT, config_of(CHECKPOINT), tmp_path)
     found = {}
     exec(lines['mmdet'], found)
     assert found['model']['data_preprocessor']['bgr_to_rgb'] is False
@@ -194,7 +264,7 @@ def test_what_loads_elsewhere_is_said(tmp_path):
     with DefaultScope.overwrite_default_scope('mmdet'):
         backbone = MODELS.build(cfg.model.backbone)
     backbone.init_weights()
-    weight = read_checkpoint(checkpoint)['state_dict']['backbone.conv1.weight']
+    weight = read_checkpoint(CHECKPOINT)['state_dict']['backbone.conv1.weight']
     assert torch.equal(backbone.conv1.weight, weight.float())
     for library in ('timm', 'torchvision'):
         assert lines[library].startswith(f'{library} has no such network')
@@ -229,6 +299,42 @@ def test_signals_end_the_training_first():
             assert child.stdout.readline() == b'ready\n'
             os.kill(os.getpid(), number)
             assert child.wait(10) == 75
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_training_is_told_to_resume(resume, tmp_path, monkeypatch):
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    commands = []
+
+    def popen(command, **options):
+        commands.append(command)
+        return SimpleNamespace(stdout=[], wait=lambda: 0)
+
+    monkeypatch.setattr(subprocess, 'Popen', popen)
+    pretrain.train(tmp_path / 'config.py', tmp_path, resume=resume)
+    assert ('--resume' in commands[0]) is resume
+
+
+def test_embed_hands_on_its_arguments(tmp_path, monkeypatch):
+    given = {}
+
+    def embedded(checkpoint, folder, out, **options):
+        given.update(options)
+        np.savez(out, features=np.zeros((1, 2)), paths=['a'])
+        return []
+
+    monkeypatch.setattr(measuring, 'embed_checkpoint', embedded)
+    options = dict(size=48, thumbnails=8, batch_size=5)
+    measuring.embed('a.pth', 'photos', tmp_path / 'a.npz', workers=2, **options)
+    assert given == dict(options, num_workers=2)
+
+
+def test_evaluate_takes_the_data_of_another_config(tmp_path, monkeypatch):
+    data = tmp_path / 'data.py'
+    data.write_text("eval_datasets = dict(train=dict(type='A'), test=dict(type='B'))\n")
+    monkeypatch.setattr(measuring, 'evaluate_checkpoint', lambda path, cfg, *_, **__: cfg)
+    cfg = measuring.evaluate(CHECKPOINT, data=data)
+    assert cfg.eval_datasets == dict(train=dict(type='A'), test=dict(type='B'))
 
 
 def test_there_is_nothing_to_go_on_with(tmp_path):

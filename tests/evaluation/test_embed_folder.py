@@ -23,7 +23,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 from repository import REPOSITORY
 
-from mmentropy.evaluation import build_backbone, file_encoder
+from mmentropy.evaluation import build_backbone, embedding_file, file_encoder
 from mmentropy.evaluation import embed_folder as folder_embedding
 from mmentropy.evaluation.embed_folder import embed_folder, thumbnail
 from mmentropy.evaluation.embedding_file import read_embedding
@@ -351,6 +351,22 @@ def test_parquet(photos, tmp_path):
     assert npz.paths == parquet.paths and npz.folder == parquet.folder
     assert np.array_equal(npz.features, parquet.features)
     assert np.array_equal(npz.thumbnails, parquet.thumbnails)
+
+
+@pytest.mark.parametrize('suffix', ['npz', 'parquet'])
+def test_files_are_written_block_by_block(photos, tmp_path, monkeypatch, suffix):
+    if suffix == 'parquet':
+        pytest.importorskip('pyarrow')
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    found = []
+    for block in (4096, 3):
+        monkeypatch.setattr(embedding_file, 'BLOCK', block)
+        embed_folder(encoder, str(photos), tmp_path / f'{block}.{suffix}', thumbnails=8)
+        found.append(read_embedding(tmp_path / f'{block}.{suffix}'))
+    whole, blocks = found
+    assert whole.paths == blocks.paths and len(blocks.paths) == 7
+    assert np.array_equal(whole.features, blocks.features)
+    assert np.array_equal(whole.thumbnails, blocks.thumbnails)
 
 
 def test_neighbours_by_brute_force(monkeypatch):

@@ -71,3 +71,9 @@ def test_built_backbone_is_seeded_and_never_pretrained(capsys):
     assert isinstance(build_data_preprocessor(cfg), ClsDataPreprocessor)
     cfg.model.type = 'BYOL'
     assert isinstance(build_data_preprocessor(cfg), SelfSupDataPreprocessor)
+
+
+def test_the_preprocessor_of_the_model_comes_first():
+    cfg = digits_config()
+    cfg.model.data_preprocessor = dict(cfg.data_preprocessor, mean=[1.0])
+    assert build_data_preprocessor(cfg).mean.item() == 1

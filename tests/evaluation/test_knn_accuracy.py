@@ -98,3 +98,10 @@ def test_knn_refuses_in_one_line():
         assert '\n' not in str(error.value)
     with pytest.raises(ValueError, match='test_y'):
         knn_accuracy(x, y, x, y[:1], 1)
+
+
+@pytest.mark.parametrize('k', [1, 3])
+def test_a_feature_of_zeros_is_near_nothing(k):
+    train_x = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    queries = torch.tensor([[1.0, 0.1], [0.1, 1.0]])
+    assert knn_predict(train_x, torch.arange(3), queries, k).tolist() == [0, 2]
