@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmentropy.checks.tensors import check_finite
+from mmentropy.checks.tensors import check_finite, check_projections
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -22,3 +22,10 @@ def test_check_finite_counts(dtype: torch.dtype, bad: dict) -> None:
     else:
         with pytest.raises(FloatingPointError, match=f'^x has {len(bad)} non-finite of 6 entries'):
             check_finite('x', x)
+
+
+def test_every_view_is_compared_with_the_first() -> None:
+    views = [torch.rand(4, 3)] * 2
+    check_projections(views)
+    with pytest.raises(ValueError, match=r'views\[2\] must have one shape'):
+        check_projections([*views, torch.rand(4, 2)])

@@ -131,6 +131,22 @@ def test_nan_is_a_gap(tmp_path):
     assert 'nan' not in chart.summary
 
 
+def test_runs_with_and_without_epochs_count_iterations(tmp_path):
+    with_epochs, without = (start(tmp_path / name, '20261122_142736', 10, 120) for name in 'ab')
+    log = next(without.glob('*/*.log'))
+    log.write_text(log.read_text().replace('Epoch(train)', 'Iter(train)'))
+    file = next(without.glob('*/vis_data/scalars.json'))
+    lines = [json.loads(line) for line in file.open()]
+    for line in lines:
+        line.pop('epoch', None)
+    file.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    runs = read_runs([with_epochs, without])
+    assert [run.per_epoch for run in runs] == [20, None]
+    chart = training_charts(runs)[0]
+    assert chart.drawing['xlabel'] == 'iteration'
+    assert [line['x'][0] for line in chart.drawing['lines']] == [10, 10]
+
+
 def test_thinning_keeps_ends_extremes_and_gaps():
     y = np.sin(np.arange(10_000) / 50)
     y[1234], y[7777], y[5000] = 9.0, -9.0, math.nan

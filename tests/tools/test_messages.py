@@ -10,7 +10,7 @@ import export
 import propagate
 import pytest
 import train
-from cli import errors_in_one_line, say_import_error, traceback_in
+from cli import errors_in_one_line, one_line, say_import_error, traceback_in
 from hostile_configs import classifier
 from repository import REPOSITORY
 
@@ -223,6 +223,15 @@ def test_an_error_of_training_is_one_line(monkeypatch, tmp_path):
     file = tmp_path / 'traceback_0.txt'
     assert left.value.code == f'error: the state does not fit (traceback: {file})'
     assert file.read_text().startswith('Traceback') and 'reasons' in file.read_text()
+
+
+def test_an_error_of_a_loader_process_is_the_line_that_counts():
+    text = (
+        'Caught OSError in DataLoader worker process 0.\n'
+        'Original Traceback (most recent call last):\n'
+        'OSError: a.png is gone'
+    )
+    assert one_line(OSError(text)) == 'OSError: a.png is gone'
 
 
 def test_half_precision_on_a_cpu(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ import time
 import evaluate
 import pytest
 import train as tool
+from mmengine.config import Config
 from repository import REPOSITORY
 from safe_runs import config as small_run
 
@@ -312,3 +313,19 @@ def test_a_config_without_our_hooks_has_our_loop(tmp_path):
     cfg = small_run(tmp_path / 'run')
     cfg.default_hooks, cfg.custom_hooks, cfg.launcher = {}, [], 'none'
     assert type(tool.build(cfg, None).train_loop) is EpochTrainLoop
+
+
+def test_a_seed_changes_nothing_else(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['train.py', DIGITS, '--seed', '5'])
+    cfg = Config(dict(randomness=dict(seed=1, deterministic=True)))
+    merged = tool.merge_args(cfg, tool.parse_args())
+    assert merged.randomness == dict(seed=5, deterministic=True)
+
+
+def test_the_learning_rate_follows_the_images_of_a_step(tmp_path):
+    cfg = small_run(tmp_path / 'run')
+    cfg.launcher = 'none'
+    cfg.optim_wrapper.accumulative_counts = 4
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=64)
+    # The Runner compares it with the images of one iteration of four.
+    assert tool.build(cfg, None).auto_scale_lr['base_batch_size'] == 16

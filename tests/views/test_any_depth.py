@@ -57,6 +57,10 @@ FILES = {
         encoded(Image.fromarray(np.dstack([RAMP, RAMP // 2])), 'PNG'),
         np.dstack([RAMP, RAMP // 2]),
     ),
+    'transparent.png': (
+        encoded(PHOTO, 'PNG', transparency=tuple(RGB[0, 0].tolist())),
+        np.dstack([RGB, 255 * (RGB != RGB[0, 0]).any(-1).astype(np.uint8)]),
+    ),
     'exif.png': (encoded(PHOTO, 'PNG', exif=turned()), np.rot90(RGB, -1)),
 }
 

@@ -1,5 +1,6 @@
 """Statistics of the channels of a folder, by function and by command."""
 
+import folder_statistics
 import numpy as np
 import pytest
 import tifffile
@@ -53,6 +54,13 @@ def test_what_has_no_statistics(tmp_path):
     with pytest.raises(ValueError, match=r'0.png has 4 channels of uint8, and .*1.png 1 of uint8'):
         statistics(tmp_path)
     assert len(statistics(tmp_path, 'grayscale').mean) == 1
+
+
+def test_no_more_images_are_read_than_asked_for(tmp_path, monkeypatch, capsys):
+    bands(tmp_path, count=5)
+    monkeypatch.setattr('sys.argv', ['folder_statistics.py', str(tmp_path), '--most', '3'])
+    folder_statistics.main()
+    assert capsys.readouterr().out.startswith('# 3 of 5 images of uint16')
 
 
 @pytest.mark.slow

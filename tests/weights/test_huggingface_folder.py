@@ -171,16 +171,21 @@ class ViT(nn.Module):
         return self.pooler['dense'](self.layernorm(x)[:, 0])
 
 
-def exported(name, folder, **kwargs):
-    """Return (backbone, folder of its export, printed line)."""
-    net, out = built(name), folder / 'out'
-    path = saved(net, folder / 'epoch_1.pth', BACKBONES[name])
-    file = torch.load(path)
+def saved_with_statistics(net, path, entry):
+    """Write a checkpoint like ``saved``, whose config has mean and std."""
+    file = torch.load(saved(net, path, entry))
     file['meta']['cfg'] += (
         "data_preprocessor = dict(type='SelfSupDataPreprocessor', "
         f'mean={MEAN}, std={STD}, to_rgb=True)\n'
     )
     torch.save(file, path)
+    return path
+
+
+def exported(name, folder, **kwargs):
+    """Return (backbone, folder of its export, printed line)."""
+    net, out = built(name), folder / 'out'
+    path = saved_with_statistics(net, folder / 'epoch_1.pth', BACKBONES[name])
     return net, out, export_backbone(path, 'huggingface', out, **kwargs)
 
 
@@ -247,10 +252,13 @@ def test_preprocessor(tmp_path):
 def test_sides_of_images_and_patches(tmp_path):
     entry = dict(TINY_VIT, img_size=(32, 64), patch_size=(8, 16))
     net, out = shaken(MODELS.build(entry)), tmp_path / 'out'
-    path = saved(net, tmp_path / 'epoch_1.pth', entry)
+    path = saved_with_statistics(net, tmp_path / 'epoch_1.pth', entry)
     export_backbone(path, 'huggingface', out)
-    config = json.loads((out / FILES[0]).read_text())
+    config, images = (json.loads((out / FILES[i]).read_text()) for i in (0, 2))
     assert (config['image_size'], config['patch_size']) == ([32, 64], [8, 16])
+    # No image is smaller than its crop.
+    assert images['size'] == dict(shortest_edge=64)
+    assert images['crop_size'] == dict(height=32, width=64)
 
 
 def test_teacher(tmp_path):
