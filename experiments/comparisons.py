@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 SCORES = {'knn': 'kNN, %', 'linear': 'linear, %'}
 # Fewer than two seeds have no difference with a standard error; this is told instead.
 TOO_FEW = 'not enough seeds'
-# How seldom a verdict is one of chance alone, in each comparison.
+# The share of comparisons without a difference that chance explains, so that they have no verdict.
 CONFIDENCE = 0.95
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -61,7 +62,8 @@ def short_hash(data: bytes) -> str:
 
 def fingerprint(images: Path) -> str:
     """How many files there are below a folder, and a hash of their names and sizes."""
-    files = sorted(path for path in images.rglob('*') if path.is_file())
+    found = os.walk(images, followlinks=True)
+    files = sorted(Path(folder, name) for folder, _, names in found for name in names)
     told = [(str(path.relative_to(images)), path.stat().st_size) for path in files]
     return f'{len(files)} files, {short_hash(json.dumps(told).encode())}'
 

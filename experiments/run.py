@@ -99,6 +99,8 @@ def load(name: str) -> ModuleType:
 def between_marks(text: str, name: str, new: str) -> str:
     """The text with what stands between the marks of a name replaced."""
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f'the page needs the lines {begin} and {end}, once each')
     before, rest = text.split(begin)
     return f'{before}{begin}\n\n{new}\n\n{end}{rest.split(end)[1]}'
 
@@ -313,7 +315,7 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
     jobs: list[Job] = []
     failed: list[dict] = []
     progress = Progress()
-    session = dict(commit=commit(), machine=machine())
+    described = machine()
     try:
         while True:
             records = read_records(places)
@@ -323,7 +325,7 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
             ready = [run for run in todo if 'changes' in run and run not in running]
             print(progress.line(todo, len(runs) - len(todo) - len(failed)), flush=True)
             for run in ready[: cores - len(jobs)]:
-                jobs.append(start(run, places, session))
+                jobs.append(start(run, places, dict(commit=commit(), machine=described)))
             if not jobs:
                 return len(failed)
             ended = wait([job.process.sentinel for job in jobs])
@@ -410,8 +412,14 @@ def continued(experiment: ModuleType, args: argparse.Namespace) -> int:
     data = args.data and args.data.resolve()
     images = fingerprint(data) if data else None
     places = Places(ROOT / 'experiments' / args.name, work_dirs, data, images)
-    lock_work_dir(work_dirs)
-    check_images(places)
+    try:
+        lock_work_dir(work_dirs)
+    except ValueError:
+        sys.exit(f'error: this experiment is running already, see {work_dirs}/run.lock')
+    try:
+        check_images(places)
+    except ValueError as error:
+        sys.exit(f'error: {error}')
     write_pages(experiment, places)
     return run_all(experiment, places, args.seeds, args.cores)
 
@@ -428,8 +436,6 @@ def main() -> int:
         if args.data is None and needs_data(experiment):
             sys.exit('error: this experiment needs --data, a folder with train/ and test/')
         return continued(experiment, args) > 0
-    except ValueError as error:
-        sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         print('stopped; the same command goes on', file=sys.stderr)
         return INTERRUPTED_STATUS

@@ -76,7 +76,7 @@ def report_bad(bad: list[tuple[str, str]], out: Path) -> None:
     if bad:
         text = ''.join(f'{path!r}\t{why}\n' for path, why in bad)
         file.write_text(text, encoding='utf-8', errors='replace')
-        print(f'left out: {len(bad)} files that cannot be read, named in {file}', file=sys.stderr)
+        print(f'left out: {len(bad)} files, named in {file} with the reasons', file=sys.stderr)
 
 
 if __name__ == '__main__':

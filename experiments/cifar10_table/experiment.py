@@ -228,9 +228,14 @@ def best_rate(records: list[dict], method: str) -> str | None:
 
 
 def rows(records: list[dict]) -> dict[str, list[dict]]:
-    """The records of the table by row; those of the frame are made of one run's evaluation."""
+    """The records of the table by row; those of the frame are made of one run's evaluation.
+
+    Runs at another rate than the best one are of an earlier search, and of no row.
+    """
     table = sorted((r for r in records if r['stage'] == 'table'), key=lambda r: r['seed'])
+    best = {method: best_rate(records, method) for method in RECIPES}
     found = {m: [r for r in table if r['method'] == m] for m in RECIPES}
+    found = {m: [r for r in rows if best[m] in (None, r['rate'])] for m, rows in found.items()}
     for key, name in FRAME.items():
         framed = [r for r in found[SUPERVISED] if key in r['scores']]
         found[name] = [dict(r, scores=dict(checkpoint=r['scores'][key])) for r in framed]
@@ -353,6 +358,13 @@ def told(accuracy: float | None, best: bool) -> str:
     return f'**{text}**' if best else text
 
 
+def both_scores(record: dict) -> str:
+    """Both accuracies of a run."""
+    if 'diverged' in record:
+        return 'diverged'
+    return ' / '.join(f'{record["scores"]["checkpoint"][score]:.1f}' for score in SCORES)
+
+
 def repeated(records: list[dict]) -> str:
     """The accuracies of the runs that were made again, before and now."""
     lines = ['| kNN / linear, % | before | now |', '|---|---|---|']
@@ -360,7 +372,7 @@ def repeated(records: list[dict]) -> str:
         same = ('method', 'stage', 'seed')
         now = [r for r in records if all(r[k] == before[k] for k in same) and 'replaced' not in r]
         runs = [before, *now]
-        cells = [' / '.join(f'{r["scores"]["checkpoint"][s]:.1f}' for s in SCORES) for r in runs]
+        cells = [both_scores(r) for r in runs]
         lines.append(f'| {before["method"]} | {" | ".join([*cells, "to be run"][:2])} |')
     return '\n'.join(lines)
 

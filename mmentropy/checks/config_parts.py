@@ -1,6 +1,6 @@
 """Parts of a config, found wherever they are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 # Random crops, and the argument that is the size of each.
@@ -43,11 +43,25 @@ def schedulers_of(cfg: Mapping) -> list:
 
 
 def is_bgr(dataset: dict) -> bool:
-    """Return whether a data set's pipeline gives BGR, as most loaders do, and not RGB."""
-    bgr = False
-    for step in innermost_dataset(dataset).get('pipeline') or ():
+    """Return whether a data set's pipeline gives BGR, as most loaders do, and not RGB.
+
+    Several data sets that are put together give the same, and the views of an image do.
+    """
+    found, bgr = innermost_dataset(dataset), False
+    if found.get('datasets'):
+        return is_bgr(found['datasets'][0])
+    for step in _first_steps(found.get('pipeline') or ()):
         bgr = _loads_bgr(step) or step.get('to_bgr') or (bgr and not step.get('to_rgb'))
     return bool(bgr)
+
+
+def _first_steps(pipeline: Sequence) -> Iterator[dict]:
+    """Yield the steps of a pipeline, of several within a step those of the first."""
+    for step in pipeline:
+        yield step
+        inner = step.get('transforms') or ()
+        several = inner and isinstance(inner[0], (list, tuple))
+        yield from _first_steps(inner[0] if several else inner)
 
 
 def _loads_bgr(step: dict) -> bool:

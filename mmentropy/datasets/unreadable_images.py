@@ -3,7 +3,7 @@
 import fcntl
 import os.path as osp
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,26 +69,39 @@ class ReplacesUnreadable(CustomDataset):
         root = osp.abspath(self.img_prefix)
         names = list_folders(self.img_prefix)
         self._metainfo.setdefault('classes', tuple(names))
-        # A class may be named otherwise than its folder; all folders are needed for the numbering.
-        alike = {*names} <= {*self.CLASSES}
-        if not alike and len(self.CLASSES) != len(names):
-            raise ValueError(
-                f'{type(self).__name__} in {root}: {len(names)} folders for '
-                f'{len(self.CLASSES)} classes; put one folder per class there'
-            )
-        classes = self.CLASSES if alike else names
-        self.folder_to_idx = {name: i for i, name in enumerate(classes)}
-        samples = []
-        for name, label in self.folder_to_idx.items():
-            found = self._find_images(name) if name in names else []
-            if not found:
-                warn(f'class {name!r} in {root} has no images')
-            samples += [(path, label) for path in found]
+        self.folder_to_idx = {name: i for i, name in enumerate(self._numbered(names, root))}
+        found = {name: self._find_images(name) for name in names}
+        samples = [(path, self.folder_to_idx[name]) for name in found for path in found[name]]
         if not samples:
             raise FileNotFoundError(
                 f'no images in {root} and below: looked for {" ".join(sorted(self.extensions))}'
             )
+        for name in self.folder_to_idx:
+            if not found.get(name):
+                warn(f'class {name!r} in {root} has no images')
         return samples
+
+    def _numbered(self, names: list[str], root: str) -> Sequence[str]:
+        """Return the folders in the order of their labels, those of absent classes as well.
+
+        It is that of the classes where these are names of folders. Classes that are named otherwise
+        than all folders have one folder each, in sorted order.
+        """
+        others = [name for name in names if name not in self.CLASSES]
+        if not others:
+            return self.CLASSES
+        if len(others) < len(names):
+            raise ValueError(
+                f'{type(self).__name__} in {root}: {len(names)} folders for {len(self.CLASSES)} '
+                f'classes, which other folders are named by, but {others[0]!r} is not: add it to '
+                'the classes, or take it away'
+            )
+        if len(self.CLASSES) != len(names):
+            raise ValueError(
+                f'{type(self).__name__} in {root}: {len(names)} folders for '
+                f'{len(self.CLASSES)} classes; put one folder per class there'
+            )
+        return names
 
     def _find_images(self, folder: str) -> list[str]:
         """List the images in a folder of the data set and below, sorted by path."""

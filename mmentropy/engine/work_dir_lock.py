@@ -40,7 +40,7 @@ def lock_work_dir(folder: str | os.PathLike, launcher: str = 'none') -> None:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise ValueError(
-                f'{folder} is in use by {holder}: wait for it, end it, or take another folder'
+                f'{folder} is in use by {holder}: wait for it, end it, or take another --work-dir'
             ) from error
         _say(f'{folder} cannot be locked ({error}): see to it that no other run writes there')
         return

@@ -22,7 +22,7 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
 
     They are ``eval_datasets = dict(train=..., test=...)``. Without it they are those of the train
     and test loaders, both with the test pipeline, which is logged. A
-    ``LabelSubset`` stays one.
+    ``LabelSubset`` of the train loader keeps its rows, wrappers that repeat rows are left out.
 
     Raises:
         ValueError: the config names neither.

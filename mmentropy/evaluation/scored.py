@@ -20,7 +20,7 @@ def check_scored(train: Any, test: Any) -> None:
         test: Likewise.
 
     Raises:
-        ValueError: All test images are training images, a label has another name in each of the
+        ValueError: All test images are training images, a class has another label in each of the
             data sets, some images have no label, or see :func:`check_class_labels`.
     """
     if not all(hasattr(dataset, 'get_data_info') for dataset in (train, test)):
@@ -78,13 +78,17 @@ def check_class_labels(train: Sequence[int], test: Sequence[int]) -> set[int]:
 
 
 def _check_class_names(train: Any, test: Any) -> None:
-    """Raise ValueError where a label has one name in the training data and another in the test."""
-    names = [getattr(data, 'metainfo', {}).get('classes') or () for data in (train, test)]
-    for label, (known, asked) in enumerate(zip(*names)):
-        if known != asked:
+    """Raise ValueError where a class has one label in the training data and another in the test.
+
+    The same classes may have other names in both, as folders of ImageNet and its lists have.
+    """
+    known, asked = [getattr(data, 'metainfo', {}).get('classes') or () for data in (train, test)]
+    labels = {name: label for label, name in enumerate(known)}
+    for label, name in enumerate(asked):
+        if labels.get(name, label) != label:
             raise ValueError(
-                f'label {label} is class {known!r} of the training data, but {asked!r} of the test '
-                'data, so that a score would mean nothing: list the same classes in both, as '
+                f'class {name!r} is label {labels[name]} of the training data, but {label} of the '
+                'test data, so that a score would mean nothing: list the same classes in both, as '
                 'metainfo=dict(classes=[...])'
             )
 

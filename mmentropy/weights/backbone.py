@@ -129,14 +129,17 @@ def _refuse_other_shapes(found: State, expected: State, unfit: str) -> None:
             'and patch_size of the backbone to those of pre-training'
         )
     key, (theirs, ours) = next(iter(other.items()))
+    cause = _cause_of_shape(key, theirs, ours)
     raise ValueError(
-        f'{unfit}: {key} is {theirs} instead of {ours}; {_cause_of_shape(theirs, ours)}: give the '
-        'backbone the type and the arguments of pre-training'
+        f'{unfit}: {key} is {theirs} instead of {ours}; {cause}: give the backbone the type and '
+        'the arguments of pre-training'
     )
 
 
-def _cause_of_shape(theirs: tuple[int, ...], ours: tuple[int, ...]) -> str:
+def _cause_of_shape(key: str, theirs: tuple[int, ...], ours: tuple[int, ...]) -> str:
     """Guess why a weight of a checkpoint has another shape than that of the backbone."""
+    if 'relative_position' in key:
+        return 'likely cause: another img_size or window_size in pre-training'
     if len(theirs) == len(ours) == 4 and theirs[1] != ours[1]:
         return f'likely cause: in_channels={theirs[1]} in pre-training'
     if len(theirs) == len(ours) == 4 and theirs[2:] != ours[2:]:

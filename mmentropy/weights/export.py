@@ -191,11 +191,11 @@ def _how_to_load(backbone: BaseModule, target: str, out: Path, cfg: Config) -> s
             network = f"'resnet{backbone.depth}'"
         else:
             arch = backbone.arch_settings
-            width, patch = arch['embed_dims'], backbone.patch_embed.projection.kernel_size
+            dims, patch = arch['embed_dims'], backbone.patch_embed.projection.kernel_size
             network = (
                 f"'vit_base_patch16_224', img_size={backbone.img_size}, patch_size={patch}, "
-                f'embed_dim={width}, depth={arch["num_layers"]}, num_heads={arch["num_heads"]}, '
-                f'mlp_ratio={arch["feedforward_channels"] / width}'
+                f'embed_dim={dims}, depth={arch["num_layers"]}, num_heads={arch["num_heads"]}, '
+                f'mlp_ratio={arch["feedforward_channels"] / dims}'
             )
         if statistics:
             mean, std = statistics

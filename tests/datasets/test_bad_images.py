@@ -242,7 +242,14 @@ def test_class_folders(tmp_path):
     ]
     assert data.CLASSES == ('a', 'b', 'c')
     with pytest.raises(ValueError, match='3 folders for 2 classes'):
-        DATASETS.build(cfg | dict(classes=['a', 'b']))
+        DATASETS.build(cfg | dict(classes=['A', 'B']))
+    # Such a folder would be numbered otherwise than in a split that lacks it.
+    with pytest.raises(ValueError, match="3 folders for 3 classes, .* but 'c' is not: add it"):
+        DATASETS.build(cfg | dict(classes=['a', 'b', 'C']))
+    named = DATASETS.build(cfg | dict(classes=['first', 'second', 'third']))
+    assert named.get_gt_labels().tolist() == [0, 1, 1]
+    ordered = DATASETS.build(cfg | dict(classes=['d', 'c', 'b', 'a']))
+    assert ordered.get_gt_labels().tolist() == [3, 2, 2]
     with pytest.raises(FileNotFoundError, match='no images .*\\.xyz'):
         DATASETS.build(cfg | dict(extensions=['.xyz']))
 

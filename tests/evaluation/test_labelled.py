@@ -84,6 +84,16 @@ def test_knn_asks_for_the_colours_of_training(folders):
             measured()
 
 
+def test_colours_of_parts_and_of_steps_within_steps(folders):
+    """Data sets that are put together have the colours of one, and views those of the first."""
+    train, test = folders('train'), folders('test')
+    whole = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=[train, test]))
+    build_labelled(test, whole, ['kNN'])
+    views = dict(type='MultiView', num_views=[1, 1], transforms=[[*TO_RGB], [*TO_RGB]])
+    with pytest.raises(ValueError, match='gives BGR, but the network is trained on RGB'):
+        build_labelled(test, dict(train, pipeline=[LOAD, views, *PACK]), ['kNN'])
+
+
 def test_difficult_labels_must_be_packed_before_anything_is_encoded(folders):
     with pytest.raises(ValueError, match='SeveralPerImage lists difficult objects'):
         build_labelled(several(folders), None, ['svm'])

@@ -99,11 +99,12 @@ def folders(root, names, **kwargs):
 def test_a_split_that_lacks_a_class(tmp_path):
     """Its labels are those of the other split only where both are told the classes."""
     train, test = tmp_path / 'train', tmp_path / 'test'
-    with pytest.raises(ValueError, match="label 1 is class 'b' .* 'c' of the test .*metainfo") as e:
+    with pytest.raises(ValueError, match="class 'c' is label 2 .* 1 of the test .*metainfo") as e:
         check_scored(folders(train, 'abc'), folders(test, 'ac'))
     assert one_line(e)
-    # The labels are not shifted where the last class is absent.
+    # The labels are not shifted where the last class is absent, or classes have other names.
     check_scored(folders(tmp_path / 'all', 'abc'), folders(tmp_path / 'some', 'ab'))
+    check_scored(folders(tmp_path / 'ids', 'abc'), folders(tmp_path / 'words', 'xyz'))
     told = dict(metainfo=dict(classes=['a', 'b', 'c']))
     pair = [folders(tmp_path / 'told' / name, name, **told) for name in ('abc', 'ac')]
     check_scored(*pair)

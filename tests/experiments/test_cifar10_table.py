@@ -162,6 +162,17 @@ def test_runs_that_were_made_again_are_told_beside_the_new_ones(table):
         '| MEC | 50.0 / 60.0 | 51.0 / 60.0 |',
         '| DINO | 40.0 / 60.0 | to be run |',
     ]
+    diverged = record('DINO', 'table') | dict(diverged='loss is nan')
+    del diverged['scores']
+    assert table.repeated([*runs, diverged]).splitlines()[3] == '| DINO | 40.0 / 60.0 | diverged |'
+
+
+def test_a_row_is_of_one_rate(table):
+    """Runs at a rate that an earlier search found are not averaged with the others."""
+    runs = [record('MEC', 'search', rate=r, knn=knn) for r, knn in zip(table.MIDDLE, (1, 3, 2))]
+    runs += [record('MEC', 'table', seed, knn=50.0) for seed in range(2)]
+    runs.append(record('MEC', 'table', 0, rate='3', knn=90.0))
+    assert '| **MEC** | 50.0 ± 0.0 | 60.0 ± 0.0 | 20 | 2 |' in table.results(runs)
 
 
 def test_the_largest_and_the_smallest_factor_are_told_where_they_are_the_best(table):

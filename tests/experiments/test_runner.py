@@ -121,6 +121,9 @@ def test_results_on_other_images_are_not_mixed(runner, tmp_path, worked):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(b'x' * size)
         tags.append(runner.fingerprint(tmp_path / name))
+    (tmp_path / 'linked').mkdir()
+    (tmp_path / 'linked/train').symlink_to(tmp_path / 'others/train')
+    assert runner.fingerprint(tmp_path / 'linked') == tags[1]
     assert len({*tags}) == 2 and all(tag.startswith('2 files, ') for tag in tags)
     places = runner.Places(tmp_path, tmp_path / 'work', tmp_path / 'some', tags[0])
     assert runner.run_all(runs, places, 1, 1) == 0
@@ -128,6 +131,30 @@ def test_results_on_other_images_are_not_mixed(runner, tmp_path, worked):
     runner.check_images(places)
     with pytest.raises(ValueError, match='is of other images .* name the same images'):
         runner.check_images(runner.Places(tmp_path, tmp_path, tmp_path / 'others', tags[1]))
+
+
+def test_a_page_without_its_marks_is_told(runner):
+    with pytest.raises(ValueError, match='the page needs the lines <!-- seeds: begin --> and'):
+        runner.between_marks('# A page', 'seeds', '1')
+
+
+def test_a_second_call_is_refused(runner, monkeypatch, tmp_path):
+    """It would run the same again, and write over what the first one keeps."""
+    folder = tmp_path / 'work_dirs/experiments/er_bound'
+    folder.mkdir(parents=True)
+    held = 'from mmentropy.engine.work_dir_lock import lock_work_dir; import sys, time; '
+    held += f"lock_work_dir({str(folder)!r}); print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, '-c', held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == 'held\n'
+        monkeypatch.setattr(runner, 'ROOT', tmp_path)
+        args = SimpleNamespace(name='er_bound', data=None, seeds=1, cores=1)
+        with pytest.raises(SystemExit, match='this experiment is running already, see .*run.lock'):
+            runner.continued(experiment(lambda records, seeds: []), args)
+    finally:
+        other.communicate()
 
 
 def test_a_damaged_file_of_results_is_named(runner, places):

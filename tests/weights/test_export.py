@@ -18,6 +18,7 @@ from exported import (
     read,
     refused,
     saved,
+    shaken,
     with_teacher,
 )
 from mmengine.config import Config
@@ -76,10 +77,13 @@ def test_vit_b_computes_the_same():
     torch.testing.assert_close(output(other.eval()), output(net), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize('name, side', [('r18', 96), ('tiny', 32)])
-def test_images_that_the_network_saw_are_told(tmp_path, name, side):
-    """Those of a ResNet have the side of its training views, those of a ViT are of its own size."""
-    path = saved(built(name), tmp_path / 'epoch_1.pth', BACKBONES[name])
+@pytest.mark.parametrize(
+    'entry, height, width',
+    [(BACKBONES['r18'], 96, 96), (dict(TINY_VIT, img_size=(40, 48)), 40, 48)],
+)
+def test_images_that_the_network_saw_are_told(tmp_path, entry, height, width):
+    """They have the side of its training views for a ResNet, and its own size for a ViT."""
+    path = saved(shaken(MODELS.build(entry)), tmp_path / 'epoch_1.pth', entry)
     file = torch.load(path, weights_only=True)
     crop = dict(type='MultiView', transforms=[[dict(type='RandomResizedCrop', scale=96)]])
     dataset = dict(type='RepeatDataset', dataset=dict(pipeline=[crop]))
@@ -89,13 +93,13 @@ def test_images_that_the_network_saw_are_told(tmp_path, name, side):
     torch.save(file, path)
 
     images = loaded(export_backbone(path, 'timm', tmp_path / 'timm.pth')).pretrained_cfg
-    assert images['input_size'] == (3, side, side)
+    assert images['input_size'] == (3, height, width)
     assert (images['mean'], images['std']) == ((0.2, 0.4, 0.6), (0.1, 0.2, 0.3))
     export_backbone(path, 'huggingface', tmp_path / 'folder')
     images = json.loads((tmp_path / 'folder/preprocessor_config.json').read_text())
-    assert images['crop_size'] == dict(height=side, width=side)
-    assert images['size'] == dict(shortest_edge=side)
-    if name == 'r18':
+    assert images['crop_size'] == dict(height=height, width=width)
+    assert images['size'] == dict(shortest_edge=width)
+    if entry['type'] == 'ResNet':
         line = export_backbone(path, 'torchvision', tmp_path / 'torchvision.pth')
         assert line.endswith(
             '# of 96 x 96 RGB images in [0, 1], '
