@@ -188,6 +188,8 @@ def show_plan(cfg: Config, weights: str | None, settings: str | None) -> None:
     folder = folder_of(cfg) or cfg.work_dir
     cfg.log_level = 'WARNING'
     with tempfile.TemporaryDirectory() as cfg.work_dir:
+        # A run of the same name in the same second would share the folder, which is removed.
+        cfg.experiment_name = Path(cfg.work_dir).name
         runner = build(cfg, weights, settings)
         lines = try_run(runner, Path(folder))
     if runner.rank == 0:
