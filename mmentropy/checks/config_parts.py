@@ -59,7 +59,7 @@ def _first_steps(pipeline: Sequence) -> Iterator[dict]:
     """Yield the steps of a pipeline, of several within a step those of the first."""
     for step in pipeline:
         yield step
-        inner = step.get('transforms') or ()
+        inner: Sequence = step.get('transforms') or ()
         several = inner and isinstance(inner[0], (list, tuple))
         yield from _first_steps(inner[0] if several else inner)
 
