@@ -216,8 +216,13 @@ class Interrupts(Hook):
 def test_ctrl_c_ends_a_trial_at_once_and_saves_nothing(tmp_path):
     cfg = config(tmp_path / 'trial')
     cfg.custom_hooks = [dict(type='Interrupts')]
-    with pytest.raises(KeyboardInterrupt):
-        try_run(Runner.from_cfg(cfg), tmp_path)
+    # A training of this process that ended by an error may have left a handler of its own.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            try_run(Runner.from_cfg(cfg), tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not list(tmp_path.rglob('*.pth'))
 
 
