@@ -183,8 +183,8 @@ class Slow(sklearn.cluster.KMeans):
 
 
 def impatient(rank, world):
-    """What becomes of a rank where clustering takes longer than the patience of the others."""
-    # What has to be imported is, so that ranks wait for nothing else.
+    """The error of a rank where clustering takes longer than its patience, if there is one."""
+    # This imports scikit-learn, so that ranks wait for nothing else below.
     clusters_of_groups()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sklearn.cluster, 'KMeans', Slow)

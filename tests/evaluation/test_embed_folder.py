@@ -276,7 +276,7 @@ def test_elongated_images_have_no_row(photos, tmp_path, monkeypatch):
     encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
     bad = dict(embed_folder(encoder, str(photos), tmp_path / 'a.npz'))
     assert bad['zz_line.png'] == 'its 60000 x 1 pixels are more elongated than 300 to 1'
-    # What OpenCV refuses is no end of all others, either.
+    # An image that OpenCV refuses does not end the work on the others, either.
     monkeypatch.setattr(file_encoder, 'MOST_ELONGATED', 10**9)
     monkeypatch.setattr(encoder, 'transforms', FailsAtLines())
     bad = dict(embed_folder(encoder, str(photos), tmp_path / 'a.npz'))
