@@ -36,6 +36,7 @@ from mmentropy.pretraining.rules import (
     schedule,
 )
 from mmentropy.pretraining.settings import Machine, choose, plan
+from mmentropy.views.pipeline_reader import read_transform
 from mmentropy.weights.reader import read_checkpoint
 from mmentropy.weights.stored_config import config_of
 from mmentropy.weights.zoo import CONFIGS
@@ -152,6 +153,12 @@ def test_seed_and_precision_are_in_the_config(tmp_path):
     cfg = Config.fromfile(path)
     assert cfg.randomness.seed == 7
     assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
+
+
+def test_views_are_made_from_all_pixels(tmp_path):
+    _, _, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    crop = Config.fromfile(path).data_preprocessor.pipeline[0].transforms[0][0]
+    assert read_transform(crop).antialias
 
 
 def test_learning_rate_follows_the_batch():

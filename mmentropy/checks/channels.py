@@ -21,7 +21,8 @@ COLOURS = ('ColorJitter', 'RandomGrayscale')
 KEEPERS = {
     *(*COLOURS, *FILE_LOADERS, 'MultiView', 'RandomApply', 'PackInputs', 'PackImage', 'NumpyToPIL'),
     *('PILToNumpy', 'RandomResizedCrop', 'torchvision/RandomResizedCrop', 'RandomCrop', 'Resize'),
-    *('ResizeEdge', 'CenterCrop', 'RandomFlip', 'GaussianBlur', 'Solarize', 'Rotate'),
+    *('ResizeEdge', 'CenterCrop', 'CentralSquare', 'RandomFlip', 'GaussianBlur', 'Solarize'),
+    'Rotate',
 }
 # These refuse a mean of other lengths than one and three.
 OF_HOST = ('SelfSupDataPreprocessor', 'ImgDataPreprocessor')

@@ -1,6 +1,7 @@
 """mmengine's training loops, with an iteration that hooks can guard and an epoch that can go on."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -22,10 +23,12 @@ class TrainLoop(BaseLoop):
     """What both loops have: ``train_step``, which hooks may set before training begins.
 
     It takes the model, a batch and the optimiser wrapper, and returns what the model logs, or an
-    empty dict if the iteration was left out.
+    empty dict if the iteration was left out. Hooks may put calls into ``on_leaving`` while
+    training, which are made when it ends, also by an error.
     """
 
     train_step: Callable[[Any, Any, Any], dict] = staticmethod(plain_train_step)
+    on_leaving: ExitStack
     _iter: int
 
     def run(self) -> nn.Module:
@@ -34,7 +37,8 @@ class TrainLoop(BaseLoop):
         self.runner.message_hub.update_info(ITERATIONS_PER_STEP, count)
         if line := accumulation_line(self.runner):
             self.runner.logger.info(line)
-        return super().run()  # type: ignore[safe-super]
+        with ExitStack() as self.on_leaving:
+            return super().run()  # type: ignore[safe-super]
 
     def train_on(self, index: int, batch: Any) -> None:
         """Run an iteration as mmengine does, but by the loop's own ``train_step``."""

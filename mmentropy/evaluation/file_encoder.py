@@ -33,7 +33,7 @@ from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
 
 # Steps of a test pipeline that make the images of one size. Those of torchvision take PIL images.
-RESIZING = ('Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'Pad')
+RESIZING = ('CentralSquare', 'Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'Pad')
 OF_TORCHVISION = ('torchvision/Resize', 'torchvision/CenterCrop')
 # Steps that are done otherwise, or that do not change what is seen.
 REPLACED = (*FILE_LOADERS, 'NumpyToPIL', 'PILToNumpy', 'ToNumpy', 'PackInputs', 'PackImage')
@@ -152,13 +152,13 @@ def _encoder(
             logger='current',
             level=logging.WARNING,
         )
+    load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
     size = size or (None if steps else view_side(cfg))
     if size:
-        steps = [dict(type='ResizeEdge', scale=size), dict(type='CenterCrop', crop_size=size)]
+        steps = [dict(type='CentralSquare', side=size)]
     given = training if trained else testing
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         transforms = Compose([TRANSFORMS.build(dict(step)) for step in steps])
-    load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
     backbone.to(memory_format=torch.channels_last)
     backbone.eval()
     # Without a pipeline the preprocessor says what it takes.

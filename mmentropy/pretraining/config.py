@@ -152,6 +152,7 @@ def views(photos: Photos, side: int, count: int) -> list[dict]:
         scale=side,
         crop_ratio_range=(0.2, 1.0),
         interpolation='bilinear',
+        backend='pillow',
     )
     colours = [
         dict(
@@ -182,8 +183,7 @@ def measuring(base: Config, photos: Photos, chosen: Settings, out: Path) -> dict
         return dict(custom_hooks=hooks, eval_datasets=None)
     pipeline = [
         dict(type='CheckedLoadImageFromFile', color_type=photos.color_type),
-        dict(type='ResizeEdge', scale=chosen.side),
-        dict(type='CenterCrop', crop_size=chosen.side),
+        dict(type='CentralSquare', side=chosen.side),
         dict(type='PackInputs'),
     ]
     sets = {

@@ -189,6 +189,7 @@ class PublicDetections(BaseModule):
 
     Raises:
         FileNotFoundError, ValueError: as :func:`read_boxes`, when it predicts.
+        ValueError: the name of an image is not the number of its frame.
     """
 
     def __init__(self, file: str = 'det/det.txt') -> None:
@@ -204,6 +205,11 @@ class PublicDetections(BaseModule):
         """
         for sample in data_samples:
             image = Path(sample.img_path)
+            if not image.stem.isdecimal():
+                raise ValueError(
+                    f'{image} is not named by the number of its frame, as 000001.jpg is, by which '
+                    f'it finds its boxes: rename the images of {image.parent}'
+                )
             path = image.parent.parent / self.file
             if path != self._path:
                 self._boxes = read_boxes(path, DET_COLUMNS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ranks import on_ranks
-from safe_runs import config, train
+from safe_runs import config, disturb, train
 from small import on_rank
 
 from mmentropy.engine.hooks.signals import SignalHook
@@ -58,6 +58,17 @@ def test_ranks_ask_each_other_at_intervals(told, ended, saved, tmp_path, monkeyp
     with ended:
         train(cfg)
     assert (tmp_path / 'run/last_checkpoint').read_text().endswith(saved)
+
+
+def test_an_error_gives_the_handlers_back(tmp_path):
+    def fail(runner):
+        raise RuntimeError('disturbed')
+
+    before = signal.getsignal(signal.SIGINT)
+    cfg = config(tmp_path / 'run', hooks=[disturb(fail, at=2)])
+    with pytest.raises(RuntimeError, match='disturbed'):
+        train(cfg)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_second_ctrl_c_interrupts_at_once():

@@ -234,6 +234,24 @@ def test_resizing_by_torchvision_is_that_of_the_config(tmp_path, scope):
     assert torch.equal(pixels, expected(dict(img_path=str(tmp_path / 'a.png')))['inputs'])
 
 
+@pytest.mark.parametrize('kind, channels', [('color', 3), ('grayscale', 1), ('unchanged', 6)])
+def test_a_smaller_image_is_made_from_all_pixels(kind, channels, tmp_path):
+    stripes = np.zeros((96, 120, channels), np.uint16 if kind == 'unchanged' else np.uint8)
+    stripes[:, ::8] = 240
+    if kind == 'unchanged':
+        tifffile.imwrite(
+            tmp_path / 'a.tif', stripes, photometric='minisblack', planarconfig='contig'
+        )
+    else:
+        Image.fromarray(stripes.squeeze()).save(tmp_path / 'a.tif')
+    pipeline = photo_pipeline(12)
+    pipeline[0]['color_type'] = kind
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', channels, pipeline))
+    pixels = encoder.pixels(str(tmp_path / 'a.tif'))
+    assert pixels.shape == (channels, 12, 12)
+    assert pixels.float().sub(30).abs().max() < 15
+
+
 def test_what_is_left_out_of_the_test_pipeline_is_said(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(file_encoder, 'print_log', lambda text, **kwargs: said.append(text))

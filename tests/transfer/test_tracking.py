@@ -294,6 +294,9 @@ def test_public_detections(tmp_path):
     samples[0].set_metainfo(dict(img_path=f'{root}/MOT17-02-SDP/img1/000002.jpg'))
     detector.predict(torch.zeros(1, 3, 8, 8), samples[:1])
     assert samples[0].pred_instances.bboxes.tolist() == [[1, 1, 2, 2]]
+    samples[0].set_metainfo(dict(img_path=f'{root}/MOT17-02-SDP/img1/frame_2.jpg'))
+    with pytest.raises(ValueError, match='frame_2.jpg is not named by the number of its frame'):
+        detector.predict(torch.zeros(1, 3, 8, 8), samples[:1])
 
 
 def seqinfo(frames=2, width=96):

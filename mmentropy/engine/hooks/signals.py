@@ -15,7 +15,7 @@ from mmpretrain.registry import HOOKS
 from mmentropy.checks.arguments import COUNT, require
 from mmentropy.datasets.loader_processes import guard_loader
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
-from mmentropy.engine.train_loop import has_stepped
+from mmentropy.engine.train_loop import TrainLoop, has_stepped
 
 # EX_TEMPFAIL of sysexits.h asks to try again.
 INTERRUPTED_STATUS = 75
@@ -49,6 +49,8 @@ class SignalHook(Hook):
         # Python lets only the main thread set handlers.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            if isinstance(runner.train_loop, TrainLoop):
+                runner.train_loop.on_leaving.callback(self.after_train, runner)
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 guard_loader(loop.dataloader)
