@@ -35,7 +35,7 @@ HEAD = """# Which objective?
 In ten epochs of a narrow ResNet-18 on CIFAR-10, kNN gives BYOL+ER {er_byol:.1f}, FroSSL
 {frossl:.1f}, SimCLR+ER {er_simclr:.1f}, MEC {mec:.1f}, SimDINO {simdino:.1f} and MinEnt
 {minent:.1f} %, and plain SimCLR {simclr:.1f}; the others were not run. So before a short run of
-your own try `--method simclr` beside. The papers train for 100 epochs and more, which we could not
+your own try `--method simclr` beside. Most papers train for 100 to 1,000 epochs, which we could not
 repeat ([verdicts](understand/verdicts.md)).
 """
 TERMS = """## What each is

@@ -94,7 +94,7 @@ from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import try_run
 from mmentropy.engine.work_dir_lock import lock_work_dir
 
-# They are in the default_hooks of every recipe.
+# They are in the default_hooks of all recipes but those of mmdet and mmseg.
 OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 
 

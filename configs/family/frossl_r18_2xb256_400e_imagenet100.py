@@ -1,6 +1,7 @@
 """FroSSL on ImageNet-100 with two views, as in the settings that the authors released.
 
-They are OFSkean/FroSSL@e841c57:scripts/pretrain/imagenet100/frossl.yaml.
+They are OFSkean/FroSSL@e841c57:scripts/pretrain/imagenet100/frossl.yaml, without its half
+precision, which is `--amp` here.
 
 Paper: no number recorded here, its settings are stated (OFSkean/FroSSL@e841c57).
 Ours: not run.
@@ -29,7 +30,7 @@ model = dict(
         with_last_bias=True,
         norm_cfg=norm_cfg,
     ),
-    head=dict(type='FroSSLLoss', invariance=1.0, entropy=1.0),
+    head=dict(type='FroSSLLoss', invariance=1.0, entropy=1.0, gather=False),
 )
 
 # Data: ImageNet-100, 224 x 224 pixels, with the views of solo-learn's SimCLR.
@@ -109,7 +110,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'bn': plain, 'bias': plain, 'downsample.1': plain}),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
+    # From 3e-5.
+    dict(type='LinearLR', start_factor=5e-5, end=warmup_epochs, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', begin=warmup_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)

@@ -113,12 +113,20 @@ eval_datasets = dict(
     test=dict(type='ImageNet100', data_root='data/imagenet', split='val', pipeline=eval_pipeline),
 )
 
-# Optimiser and schedule: biases and batch norms do not decay, but for those of shortcuts, which are
-# not named so
-plain = dict(decay_mult=0)
+# Optimiser and schedule: biases do not decay, nor do batch norms but those of shortcuts and of the
+# projector, which the authors' code does not name so
+plain, decaying = dict(decay_mult=0), dict(decay_mult=1)
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.4 * batch_size / 256, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys={'bn': plain, 'bias': plain}),
+    paramwise_cfg=dict(
+        custom_keys={
+            'bn': plain,
+            'bias': plain,
+            'neck.bn0.weight': decaying,
+            'neck.bn1.weight': decaying,
+            'neck.bn2.weight': decaying,
+        }
+    ),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-5, end=warmup_epochs, convert_to_iter_based=True),

@@ -2,7 +2,8 @@
 
 The settings are those that rbalestr-lab/lejepa@eddffdd recommends (README.md), and the number of
 directions is that of its example; batch, drop path and widths are those of the runs that it lists,
-which have 1,000 directions, and the projector is that of its MINIMAL.md.
+which have 1,000 directions, and the projector is that of its MINIMAL.md. There a linear layer of
+width 512 comes before the projector, and the probe reads it; here both take the backbone's token.
 
 Paper: no number recorded here, its settings are stated (rbalestr-lab/lejepa@eddffdd).
 Ours: not run.

@@ -111,14 +111,16 @@ eval_datasets = dict(
 )
 
 # Optimiser and schedule: LARS without decay or adaptation of biases and batch norms, of
-# which `downsample.1` is that of a ResNet's shortcut
-plain = dict(decay_mult=0, lars_exclude=True)
+# which `downsample.1` is that of a ResNet's shortcut. Each rank of the authors' code has the
+# gradient of its own rows, and their mean is 1/16 of the gradient of the loss. LARS is the same for
+# a multiple of the gradient with as many times the decay; what it leaves out learns at 1/16.
+plain = dict(decay_mult=0, lars_exclude=True, lr_mult=1 / gpus)
 optim_wrapper = dict(
     optimizer=dict(
         type='LARS',
         lr=0.6 * gpus * batch_size / 256,
         momentum=0.9,
-        weight_decay=1e-6,
+        weight_decay=1e-6 * gpus,
         eta=1e-3,
     ),
     paramwise_cfg=dict(custom_keys={'bn': plain, 'bias': plain, 'downsample.1': plain}),

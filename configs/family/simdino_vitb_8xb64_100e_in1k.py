@@ -1,9 +1,10 @@
 """SimDINO on ImageNet-1k with ViT-B/16 and ten local views, as in the authors' code.
 
-It is the command of RobinWu218/SimDINO@8149fc4. Four things differ: their gradients are clipped
+It is the command of RobinWu218/SimDINO@8149fc4. Five things differ: their gradients are clipped
 tensor by tensor, ours together; their teacher has no drop path, ours has the student's; they train
-in half precision, which `--amp` does here; and their coding rate is of the rows of one GPU, divided
-by the number of all, ours of the rows of all.
+in half precision, which `--amp` does here; their coding rate is of the rows of one GPU, divided
+by the number of all, ours of the rows of all; and their linear layers and class token begin with
+a deviation of 0.02 and biases of 0, ours as mmpretrain's.
 
 Paper: 77.3 linear, 74.9 kNN (k = 20) (RobinWu218/SimDINO@8149fc4 README).
 Ours: not run.

@@ -61,8 +61,8 @@ class ERLoss(BaseModule):
         kappa: Concentration of the vMF density in (0, 1e6]. Sphere only.
         temperature: Divides the logits, > 0. Simplex only.
         target_temperature: The same for a target's logits; None: equal. A lower one sharpens the
-            targets, which keeps the assignments from settling on the uniform distribution. Simplex
-            only.
+            targets, which keeps the assignments from settling on the uniform distribution. Only
+            on the simplex, and with a target.
         estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the first (see
             :func:`~mmentropy.functional.simplex.discrete_entropy`).
         gather: Estimate the entropy from the rows of all ranks. If False, as in the paper, each
@@ -114,9 +114,19 @@ class ERLoss(BaseModule):
             all with gradient.
 
         Raises:
-            ValueError: Shapes differ, or fewer than 2 rows.
+            ValueError: Shapes differ, fewer than 2 rows, or ``target_temperature`` without a
+                target.
         """
         check_pair(z1=z1, z2=z2)
+        if (
+            self.support == 'simplex'
+            and not distill
+            and self.target_temperature != self.temperature
+        ):
+            raise ValueError(
+                f'target_temperature={self.target_temperature:g} is that of a target network, '
+                'which there is not: leave it out, or set base_momentum'
+            )
         if len(z1) < 2:
             raise ValueError(
                 'ER estimates the entropy of a batch and needs at least 2 images per rank, got 1'

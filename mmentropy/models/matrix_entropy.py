@@ -12,7 +12,10 @@ MMCR         :math:`S_{1/2}`        means of the unit rows of an image's views  
 ===========  =====================  ============================================  ================
 
 MMCR minimises :math:`-\|C\|_* = -\|C\|_F \exp(S_{1/2} / 2)`, so that the means are also long, which
-they are if the views agree. All statistics are those of the rows of all ranks.
+they are if the views agree. All statistics are those of the rows of all ranks, but for
+``FroSSLLoss(gather=False)``. Gram matrices that are decomposed are in float64: in float32 their
+small eigenvalues, squares of singular values, would be rounding, and near a collapse all but one
+are small.
 
 Source:
     arXiv 2304.01434, jaeill/CVPR23-VNE@c63961b:vne/__init__.py#L15-L19; arXiv 2310.02903,
@@ -26,7 +29,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mmentropy.checks.arguments import COUNT, NOT_NEGATIVE, or_none, require
+from mmentropy.checks.arguments import COUNT, FLAG, NOT_NEGATIVE, or_none, require
 from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import gather
 from mmentropy.functional.coding import gram
@@ -79,7 +82,8 @@ class IVNELoss(BaseModule):
         # The first of a pair comes before the second, so one is global if the first is.
         pairs = [(a, b) for i, a in enumerate(rows[: self.global_views]) for b in rows[i + 1 :]]
         similarity = torch.stack([(a * b).sum(1).mean() for a, b in pairs]).mean()
-        entropy = torch.stack([matrix_entropy(gram(gather(z)), 1) for z in rows]).mean()
+        entropy = torch.stack([matrix_entropy(gram(gather(z).double()), 1) for z in rows])
+        entropy = entropy.mean().to(rows[0].dtype)
         return dict(
             loss=-self.invariance * similarity - self.entropy * entropy,
             similarity=similarity.detach(),
@@ -100,13 +104,17 @@ class FroSSLLoss(BaseModule):
     Args:
         invariance: lambda >= 0.
         entropy: Weight >= 0 of the entropy; with 0 the network collapses.
+        gather: The rows are those of all ranks. If False, as in the authors' code, each rank has a
+            loss of its own rows, whose invariance is larger for fewer rows.
     """
 
-    def __init__(self, invariance: float = 1.0, entropy: float = 1.0) -> None:
+    def __init__(self, invariance: float = 1.0, entropy: float = 1.0, gather: bool = True) -> None:
         super().__init__()
         require(NOT_NEGATIVE, invariance=invariance, entropy=entropy)
+        require(FLAG, gather=gather)
         self.invariance = invariance
         self.entropy = entropy
+        self.gather = gather
 
     @in_full_precision
     def forward(self, *views: Tensor) -> dict[str, Tensor]:
@@ -123,7 +131,7 @@ class FroSSLLoss(BaseModule):
             ValueError: Fewer than two views, or shapes differ.
         """
         check_projections(views)
-        columns = [unit_columns(gather(z)) for z in views]
+        columns = [unit_columns(gather(z) if self.gather else z) for z in views]
         mean = sum(columns[1:], start=columns[0]) / len(columns)
         weight = len(views) * mean.size(1)
         invariance = weight * torch.stack([F.mse_loss(x, mean) for x in columns]).mean()
@@ -170,9 +178,9 @@ class MMCRLoss(BaseModule):
         """
         check_projections(views)
         rows = torch.stack([unit_rows(z) for z in views], dim=1)
-        norm = nuclear_norm(gram(gather(rows.mean(dim=1))))
+        norm = nuclear_norm(gram(gather(rows.mean(dim=1)).double())).to(rows.dtype)
         loss = -norm
         if self.local:
-            local = torch.stack([nuclear_norm(gram(image)) for image in rows]).sum()
-            loss = loss + self.local * local / len(rows)
+            local = torch.stack([nuclear_norm(gram(image)) for image in rows.double()]).sum()
+            loss = loss + self.local * local.to(rows.dtype) / len(rows)
         return dict(loss=loss, nuclear_norm=norm.detach())

@@ -1,5 +1,7 @@
 """The family's losses equal their authors', in value and gradient, on one rank and several."""
 
+import math
+
 import pytest
 import torch
 from family import FAMILY, pair_of
@@ -7,7 +9,7 @@ from ranks import on_ranks
 
 import mmentropy.models.lejepa
 from mmentropy.distributed import local_rows
-from mmentropy.models import CorInfoMaxLoss, INTLLoss, MatrixSSLLoss, MECLoss
+from mmentropy.models import CorInfoMaxLoss, FroSSLLoss, INTLLoss, MatrixSSLLoss, MECLoss
 
 SHAPES = [(48, 24), (24, 48)]
 
@@ -83,6 +85,50 @@ def test_ranks_give_the_loss_of_all_rows(world, tmp_path):
         for parts, grad in zip(grads, expected_grads, strict=True):
             joined = torch.cat(parts) / world
             torch.testing.assert_close(joined, grad, rtol=1e-10, atol=1e-10)
+
+
+def losses_on_a_rank(rank, world):
+    """The loss of FroSSL of this rank's rows, and that of the authors."""
+    local = [local_rows(z, 24 // world) for z in drawn(3, 24, 10)]
+    _, authors, _ = pair_of('frossl', 10)
+    return float(FroSSLLoss(gather=False)(*local)['loss']), float(authors(*local))
+
+
+@pytest.mark.slow
+def test_frossl_of_the_rows_of_each_rank(tmp_path):
+    (ours, authors), (other, _) = on_ranks(losses_on_a_rank, 2, tmp_path)
+    assert ours == pytest.approx(authors, rel=1e-10)
+    assert abs(ours - other) > 0.01
+
+
+def uneven(decay):
+    """Rows whose singular values fall as a power."""
+    z = torch.randn(256, 512, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, _, v = torch.linalg.svd(z, full_matrices=False)
+    return u * torch.arange(1, 257, dtype=torch.float64) ** -decay @ v
+
+
+def close_together(cosine):
+    """Rows with nearly the same direction."""
+    z = torch.randn(256, 512, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.eye(1, 512, dtype=torch.float64) + math.sqrt((1 / cosine - 1) / 512) * z
+
+
+@pytest.mark.parametrize('name', ['mmcr', 'mmcr_local', 'ivne'])
+@pytest.mark.parametrize(
+    'rows', [uneven(2), uneven(3), close_together(0.9999)], ids=['square', 'cube', 'close']
+)
+def test_single_precision_resolves_small_singular_values(name, rows):
+    ours, second, count = pair_of(name, 512)
+    noise = torch.randn(count, *rows.shape, generator=torch.Generator().manual_seed(1))
+    # The views differ where rows do, so that none has a spectrum of its own.
+    exact = [(rows * (1 + 0.1 * x)).requires_grad_() for x in noise.double()]
+    single = [z.detach().float().requires_grad_() for z in exact]
+    second(*exact).backward()
+    ours(*single)['loss'].backward()
+    for z, other in zip(single, exact, strict=True):
+        assert z.grad.dtype == torch.float32
+        assert (z.grad - other.grad).norm() < 1e-3 * other.grad.norm()
 
 
 def test_corinfomax_remembers():
