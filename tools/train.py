@@ -76,6 +76,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
 from mmengine.device import get_device
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import RUNNERS
@@ -170,8 +171,9 @@ def build(cfg: Config, weights: str | None, settings: str | None = None) -> Runn
         raise ValueError('the config has no train_cfg: nothing to train')
     use_train_loop(runner)
     loader = runner.train_dataloader
-    # A loop over iterations takes batches without end.
-    if isinstance(runner.train_loop, EpochBasedTrainLoop) and not len(loader):
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    # Samplers without end, which loops over iterations may have, give batches of any size.
+    if (by_epoch or isinstance(loader.sampler, DefaultSampler)) and not len(loader):
         raise ValueError(
             f'train_dataloader gives no batch: it has {len(loader.dataset)} '
             f'images, fewer than its batch_size, {loader.batch_size}, and '

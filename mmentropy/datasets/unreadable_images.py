@@ -193,7 +193,9 @@ def replacing(dataset: Dataset) -> Iterator[ReplacesUnreadable]:
     """Yield the data sets that replace unreadable images: this one, and those it wraps."""
     if isinstance(dataset, ReplacesUnreadable):
         yield dataset
-    for part in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
+    # A wrapper may have the attributes of what it wraps, which would be found twice.
+    own = vars(dataset)
+    for part in (own.get('dataset'), *own.get('datasets', ())):
         if part is not None:
             yield from replacing(part)
 

@@ -1,5 +1,6 @@
 """How much room the checkpoints of a run take, and whether it is there."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,9 @@ from typing import Any, NamedTuple
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from torch import Tensor
+
+# The place of the number in the name of a checkpoint, which may have a format, as {:03d}.
+NUMBER = re.compile(r'\{[^}]*\}')
 
 
 class Room(NamedTuple):
@@ -42,7 +46,7 @@ def require_room(
     saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
     kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
     folder = Path(folder).absolute()
-    found = folder.glob(hook.filename_tmpl.format('*'))
+    found = folder.glob(NUMBER.sub('*', hook.filename_tmpl))
     there = min(sum(file.stat().st_size for file in found), size * kept)
     # There is one more while it is written.
     needed = size * (kept + 1 + len(hook.save_best or [])) - there if saves else 0

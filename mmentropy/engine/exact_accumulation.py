@@ -92,13 +92,18 @@ def encoded_in_parts(model: BaseSelfSupervisor, parts: int) -> Iterator[None]:
     averaged = [m.module for m in model.children() if isinstance(m, BaseAveragedModel)]
     replaced = {model.backbone: encoder.defer, model.neck: encoder.project}
     replaced |= {module: partial(without_gradient, module.forward, parts) for module in averaged}
+    # Activation checkpointing has replaced it already.
+    before = {module: vars(module).get('forward') for module in replaced}
     for module, forward in replaced.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module in replaced:
-            del module.forward
+        for module, forward in before.items():
+            if forward is None:
+                del module.forward
+            else:
+                module.forward = forward
 
 
 class EncoderInParts:

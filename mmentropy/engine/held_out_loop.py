@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.dataset import DefaultSampler
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_rank
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
@@ -19,6 +19,8 @@ from mmentropy.distributed import unwrapped
 from mmentropy.engine.random_state import network_seed, random_state_kept, seed_host
 from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
 from mmentropy.evaluation import build_knn_data, eval_datasets, model_knn
+from mmentropy.models import DeepCluster
+from mmentropy.views import BatchViews
 
 # The seed of the views, which are the same in every validation.
 SEED = 0
@@ -43,8 +45,9 @@ class HeldOutLoop(BaseLoop):
         batch_size: The number of images per rank and step in kNN.
 
     Raises:
-        ValueError: An argument is wrong, the network is sharded, there are no labelled data for
-            kNN, or the loader gives images without end, no batch, or a batch of one image.
+        ValueError: An argument is wrong, the network is sharded, the algorithm is DeepCluster,
+            there are no labelled data for kNN, or the loader gives images without end, no batch, or
+            a batch of one image.
     """
 
     def __init__(
@@ -60,6 +63,12 @@ class HeldOutLoop(BaseLoop):
             raise ValueError(
                 'HeldOutLoop measures with a copy of the network, which a ShardedRunner does not '
                 'have: leave val_cfg, val_dataloader and val_evaluator out, and measure by KNNHook'
+            )
+        if isinstance(unwrapped(runner.model), DeepCluster):
+            raise ValueError(
+                'HeldOutLoop has no loss for DeepCluster, whose labels are those of training '
+                'images: leave val_cfg, val_dataloader and val_evaluator out, and measure by '
+                'KNNHook'
             )
         require(or_none(COUNT), k=k)
         require(COUNT, batch_size=batch_size)
@@ -92,12 +101,14 @@ class HeldOutLoop(BaseLoop):
         """Return the mean loss of an image, over all ranks."""
         # Some algorithms keep a queue or move a target whenever they compute a loss.
         model = copy.deepcopy(unwrapped(self.runner.model)).eval()
+        if isinstance(model.data_preprocessor, BatchViews):
+            model.data_preprocessor.repeat_draws(SEED, get_rank())
         self.batches.iteration = 0
         total, rows = 0.0, 0
         for index, batch in enumerate(self.dataloader):
             self.runner.call_hook('before_val_iter', batch_idx=index, data_batch=batch)
             seed_host(network_seed(SEED, index))
-            size = len(batch['data_samples'])
+            size = images_in(batch)
             total += size * loss_of(model, batch)
             rows += size
             self.runner.call_hook('after_val_iter', batch_idx=index, data_batch=batch, outputs=[])
@@ -129,6 +140,12 @@ def share_evenly(loader: Any) -> None:
             'HeldOutLoop: the last batch of val_dataloader would have a single image, which is '
             'compared with nothing: add drop_last=True'
         )
+
+
+def images_in(batch: dict) -> int:
+    """Return the number of images of a batch, which may be packed by ``collate_images``."""
+    samples, shapes = batch.get('data_samples'), batch.get('shapes')
+    return len(batch['inputs'] if shapes is None else shapes) if samples is None else len(samples)
 
 
 @torch.no_grad()

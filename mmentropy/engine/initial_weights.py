@@ -14,13 +14,18 @@ def check_initial_weights(runner: Runner) -> None:
     Nothing is checked if the config names none, or one that mmengine will download.
 
     Raises:
-        ValueError: A run that resumes finds other keys or shapes than its model has; or one that
-            begins with these weights finds next to nothing that fits.
+        ValueError: A run that resumes finds other keys or shapes than its model has, or no state of
+            the optimiser; or one that begins with these weights finds next to nothing that fits.
     """
     path = runner.cfg.get('load_from')
     content = handed_over(path) if path else None
     if content is None:
         return
+    if runner.cfg.get('resume') and 'optimizer' not in content:
+        raise ValueError(
+            f'{path} has no state of the optimiser, like all best checkpoints: resume from another '
+            'one, or begin a new run from its weights with load_from, without --resume'
+        )
     model = unwrapped(runner.model)
     state = content.get('state_dict', content)
     found = tensors_in(state) if isinstance(state, dict) else {}

@@ -22,6 +22,7 @@ from mmentropy.engine.exact_accumulation import Deferred
 from mmentropy.engine.random_state import seed_host
 from mmentropy.evaluation.features import eval_mode, pool
 from mmentropy.models import TwoProjectors
+from mmentropy.views import BatchViews
 
 # The number of images that are encoded at once.
 CHUNK = 64
@@ -129,7 +130,9 @@ def held_out_dataset(runner: Runner) -> Any:
             f'EntropyMonitorHook: train_dataloader.dataset, a {train_cfg["type"]}, has no pipeline '
             'to make views of eval_datasets.test by: remove eval_datasets to take the training set'
         )
-    return DATASETS.build(dict(copy.deepcopy(cfg['test']), pipeline=train_cfg['pipeline']))
+    held_out = copy.deepcopy(cfg['test'])
+    innermost_dataset(held_out)['pipeline'] = train_cfg['pipeline']
+    return DATASETS.build(held_out)
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -156,17 +159,25 @@ def two_views(
 
     A pipeline of one view is drawn from twice. The global random states are set.
     """
-    # This is a copy because BatchViews counts its calls.
+    # It is a copy, because what a preprocessor draws for training shall not change.
     data_preprocessor = copy.deepcopy(data_preprocessor)
+    images = [views_of_image(dataset, index, collate_fn, data_preprocessor) for index in indices]
+    return [torch.cat(views) for views in zip(*images, strict=True)]
+
+
+def views_of_image(
+    dataset: Any, index: int, collate_fn: Any, data_preprocessor: nn.Module
+) -> list[Tensor]:
+    """Return two views (1, C, H, W) of an image, whose draws depend on its index alone."""
     views: list[Tensor] = []
     while len(views) < 2:
-        items = []
-        for index in indices:
-            # The seed is that of the image, so that it does not matter which rank has it.
-            seed_host(SEED + 2 * index + len(views))
-            items.append(dataset[index])
-        torch.manual_seed(SEED)
-        output = data_preprocessor(collate_fn(items), True)
+        seed = SEED + 2 * index + len(views)
+        seed_host(seed)
+        item = dataset[index]
+        torch.manual_seed(seed)
+        if isinstance(data_preprocessor, BatchViews):
+            data_preprocessor.repeat_draws(seed)
+        output = data_preprocessor(collate_fn([item]), True)
         views += [x.cpu() for x in views_of(data_preprocessor, output)]
     return views[:2]
 

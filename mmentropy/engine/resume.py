@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmentropy.compat.mmengine_checkpoint import hand_over, handed_over
+from mmentropy.engine.checkpoint_room import NUMBER
 from mmentropy.weights.reader import read_checkpoint
 
 # The name of a checkpoint that was saved on a signal, before the number of its iteration.
@@ -116,7 +117,7 @@ def newest_checkpoint(folder: str | Path, template: str = '', last: str = '') ->
 
 def _newest_first(folder: Path, template: str) -> list[Path]:
     """Return the files of a folder with names by a template, those of high numbers first."""
-    before, _, after = template.partition('{}')
+    before, after = NUMBER.split(template, maxsplit=1)
     pattern = re.compile(rf'{re.escape(before)}(\d+){re.escape(after)}')
     found = [(pattern.fullmatch(path.name), path) for path in folder.glob('*')]
     numbered = sorted((int(match[1]), path) for match, path in found if match)

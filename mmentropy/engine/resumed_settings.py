@@ -5,6 +5,7 @@ decay and the length of the schedule are; what the config says of them has no ef
 other settings are those of the config.
 """
 
+import re
 import warnings
 from typing import Any
 
@@ -32,12 +33,9 @@ SECTIONS = (
 )
 # Below a loader, what changes its speed only.
 SPEED = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory')
-# The settings that mmengine restores from a checkpoint.
-RESTORED = (
-    'optim_wrapper.optimizer',
-    'optim_wrapper.paramwise_cfg',
-    'param_scheduler',
-    'auto_scale_lr',
+# The settings that mmengine restores from a checkpoint. Several optimisers have names.
+RESTORED = re.compile(
+    r'optim_wrapper(\.\w+)?\.(optimizer|paramwise_cfg)\b|param_scheduler\b|auto_scale_lr\b'
 )
 # The lengths of a training, and whether schedules by epoch end with them.
 LENGTHS = {'train_cfg.max_epochs': True, 'train_cfg.max_iters': False}
@@ -91,7 +89,7 @@ def settle_settings(cfg: Config, choice: str | None = None) -> ResumedSettings:
     except ValueError as error:
         return ResumedSettings(f'settings of {path} are not compared with these: {error}')
     found = training_differences(stored, cfg)
-    restored = {k: v for k, v in found.items() if k.startswith(RESTORED)}
+    restored = {k: v for k, v in found.items() if RESTORED.match(k)}
     if _schedule_follows_length(cfg):
         restored |= {k: v for k, v in found.items() if k in LENGTHS}
     if (cfg.get('auto_scale_lr') or {}).get('enable') and BATCH in found:
@@ -99,7 +97,7 @@ def settle_settings(cfg: Config, choice: str | None = None) -> ResumedSettings:
     notices = []
     if others := {k: v for k, v in found.items() if k not in restored}:
         notices.append(f'from now on {_listed(others)} hold(s)')
-    if 'optim_wrapper.optimizer.type' in restored:
+    if any(key.endswith('.optimizer.type') for key in restored):
         raise ValueError(
             f'{path} has the state of another optimiser, {_listed(restored)}: begin a new run from '
             'its weights with load_from, without --resume'
@@ -155,9 +153,10 @@ def _schedule_follows_length(cfg: Config) -> bool:
 
 def take_over(cfg: Config, stored: Config) -> None:
     """Let a config say what mmengine will restore, so that what is dumped is what is done."""
-    cfg.optim_wrapper.optimizer = stored.optim_wrapper.optimizer
-    for section, name in ((cfg.optim_wrapper, 'paramwise_cfg'), (cfg, 'auto_scale_lr')):
-        source = stored if section is cfg else stored.optim_wrapper
+    pairs: list[tuple[Any, Any, str]] = [(cfg, stored, 'auto_scale_lr')]
+    for mine, theirs in zip(wrappers(cfg.optim_wrapper), wrappers(stored.optim_wrapper)):
+        pairs += [(mine, theirs, 'optimizer'), (mine, theirs, 'paramwise_cfg')]
+    for section, source, name in pairs:
         section.pop(name, None)
         if source.get(name):
             section[name] = source[name]
@@ -167,6 +166,13 @@ def take_over(cfg: Config, stored: Config) -> None:
             end = stored.train_cfg.get(length.split('.')[1])
             if item.get('by_epoch', True) == by_epoch and item.get('end') is None and end:
                 item['end'] = end
+
+
+def wrappers(cfg: dict) -> list[dict]:
+    """Return the config of a wrapper of one optimiser, or those of several by their names."""
+    return (
+        [cfg] if 'optimizer' in cfg else [cfg[k] for k in sorted(cfg) if isinstance(cfg[k], dict)]
+    )
 
 
 def restore_by_config(runner: Runner, checkpoint: dict) -> None:

@@ -32,30 +32,42 @@ class SeededIndex(int):
 class SeededDataset(Dataset):
     """A data set that seeds the generators before each item, where the row brings a seed.
 
-    Its other attributes are those of the data set that it is made from.
+    Its other attributes are those of the data set that it is made from, also where hooks set them,
+    as those do that give a training another pipeline.
     """
 
+    dataset: Any
+    _seeds: list[Seed] | None
+
     def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self._seeds: list[Seed] | None = None
+        vars(self).update(dataset=dataset, _seeds=None)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, row: int) -> Any:
         if isinstance(row, SeededIndex):
-            # Each loader process looks for those of its own copy.
-            if self._seeds is None:
-                self._seeds = seeds_of(self.dataset)
-            seed_all(self._seeds, row.seed)
+            seed_all(self._own_seeds(), row.seed)
             seed_host(row.seed)
         return self.dataset[int(row)]
+
+    def _own_seeds(self) -> list[Seed]:
+        """Return the seeds of generators of the data set's own."""
+        # Each loader process looks for those of its own copy.
+        seeds = seeds_of(self.dataset) if self._seeds is None else self._seeds
+        vars(self)['_seeds'] = seeds
+        return seeds
 
     def __getattr__(self, name: str) -> Any:
         # pickle asks before there is a data set, and torch asks for a way around __getitem__.
         if name.startswith('__'):
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.dataset, name, value)
+        # It may be a transform with generators of its own.
+        vars(self)['_seeds'] = None
 
 
 class SeededBatches:

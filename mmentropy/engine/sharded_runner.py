@@ -8,7 +8,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.model import BaseAveragedModel, convert_sync_batchnorm
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmpretrain.registry import RUNNERS
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class ShardedRunner(Runner):
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         """Build the optimiser, whose state is shared out when it is loaded."""
         built = super().build_optim_wrapper(optim_wrapper)
-        if not isinstance(built, OptimWrapper):
+        if isinstance(built, OptimWrapperDict):
             raise ValueError('ShardedRunner works with one optimiser, and the config has several')
         kind = type(built.optimizer)
         if not kind.__module__.startswith('torch.optim') and not issubclass(kind, LARC):

@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 
 from mmentropy.compat.mmengine_loop import replace_train_loop
+from mmentropy.datasets.loader_processes import guard_loader
 from mmentropy.engine.accumulation import accumulation_line, iterations_per_step
 from mmentropy.models.optimizer_steps import ITERATIONS_PER_STEP
 
@@ -63,6 +64,9 @@ class EpochTrainLoop(TrainLoop, EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """Train on the batches of one epoch that are left."""
         self.runner.call_hook('before_train_epoch')
+        # A validation that an earlier process owed may have ended the training.
+        if self.stop_training:
+            return
         self.runner.model.train()
         done, self.batches_done = self.batches_done, 0
         for index, batch in enumerate(self.dataloader, start=done):
@@ -118,6 +122,8 @@ def require_train_loop(runner: Runner, hook: str) -> None:
 def replace_dataloader(loop: Any, loader: Any) -> None:
     """Let a training loop, ours or mmengine's, take its batches from another loader."""
     loop.dataloader = loader
+    # mmengine's iterator starts loader processes, and no signal to this process shall end them.
+    guard_loader(loader)
     if hasattr(loop, 'dataloader_iterator'):
         # A loop over iterations has begun to iterate when it was made.
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)

@@ -119,6 +119,11 @@ class BatchViews(PerChannelPreprocessor):
         self.views = read_views(pipeline, self._channel_conversion)
         self._iteration: int | None = None
         self._calls = -1
+        self._repeats: tuple[int, ...] | None = None
+
+    def repeat_draws(self, *key: int) -> None:
+        """Let the draws of the calls from now on depend on ``key`` and their number alone."""
+        self._repeats, self._calls = key, -1
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Return the views in training, a list of (N, C, H, W) float; else see the base class.
@@ -144,13 +149,14 @@ class BatchViews(PerChannelPreprocessor):
         return dict(inputs=views, data_samples=data.get('data_samples'))
 
     def _next_seed(self) -> int:
+        if self._repeats is not None:
+            self._calls += 1
+            return seed_of(*self._repeats, self._calls)
         iteration = MessageHub.get_current_instance().get_info('iter')
         self._calls = self._calls + 1 if iteration == self._iteration else 0
         self._iteration = iteration
         seed = torch.initial_seed() if self.seed is None else self.seed
-        key = (seed, get_rank(), iteration or 0, self._calls)
-        state = np.random.SeedSequence(key).generate_state(1, np.uint64)
-        return int(state[0]) >> 1
+        return seed_of(seed, get_rank(), iteration or 0, self._calls)
 
     def _view(
         self, transforms: list[Transform], images: Tensor | list[Tensor], rng: Generator
@@ -172,6 +178,12 @@ class BatchViews(PerChannelPreprocessor):
                 x = (x - self.mean) / self.std
             views.append(x)
         return torch.cat(views)
+
+
+def seed_of(*key: int) -> int:
+    """Return a seed of torch for some numbers."""
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    return int(state[0]) >> 1
 
 
 def apply_steps(steps: Sequence[Step], x: Tensor, rows: slice) -> Tensor:

@@ -22,6 +22,7 @@ from image_kinds import (
     encoded,
     lay,
 )
+from mmengine.dataset import ConcatDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
@@ -31,7 +32,9 @@ from repository import recipe_on
 from torch.utils.data import DataLoader, Dataset
 
 from mmentropy.datasets import unreadable_images
+from mmentropy.datasets.unreadable_images import replacing
 from mmentropy.engine.hooks.bad_images import BadImagesHook
+from mmentropy.engine.seeded_loader import SeededDataset
 
 
 @pytest.fixture(autouse=True)
@@ -439,3 +442,8 @@ def test_ranks_tell_each_other(tmp_path, good_images):
     assert len(lines) == len(set(lines)) == 12
     text = (tmp_path / 'run/time/time.log').read_text()
     assert '12 of 100 images were unreadable, see ' in text
+
+
+def test_a_wrapper_shows_each_data_set_once(both_folders):
+    both = ConcatDataset([folder(path, pipeline=small_pipeline()[:1]) for path in both_folders])
+    assert len([*replacing(SeededDataset(both))]) == 2

@@ -3,11 +3,12 @@
 from functools import partial
 
 import pytest
+from mmengine.runner import Runner
 from ranks import on_ranks
 from safe_runs import DrawnViews, config, log_of, train
 from small import on_rank
 
-from mmentropy.engine.hooks.compare_ranks import leaves
+from mmentropy.engine.hooks.compare_ranks import facts_of, leaves
 
 
 def unequal(folder, what, rank, world):
@@ -35,6 +36,11 @@ def test_ranks_that_differ(what, words, tmp_path):
     for text in on_ranks(partial(unequal, tmp_path, what), 2, tmp_path):
         assert text.startswith('rank 1 differs from rank 0 in ')
         assert words.rstrip(';') in text
+
+
+def test_ranks_may_try_a_config_in_folders_of_their_own(tmp_path):
+    facts = [facts_of(Runner.from_cfg(config(tmp_path / name))) for name in ('a', 'b')]
+    assert facts[0] == facts[1] and 'the config, train_dataloader.batch_size' in facts[0]
 
 
 def test_leaves():

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -325,6 +326,43 @@ def test_two_views_are_drawn_by_a_pipeline_of_one():
     assert not torch.equal(first, second)
     for whole, (alone,) in zip((first, second), views(1)):
         assert torch.equal(whole[1], alone)
+
+
+def test_views_made_in_batch_do_not_depend_on_the_iteration():
+    """Nor on the images beside."""
+    init_default_scope('mmpretrain')
+    crop = dict(type='RandomResizedCrop', scale=8)
+    preprocessor = MODEL_REGISTRY.build(
+        dict(type='BatchViews', pipeline=[dict(type='MultiView', num_views=2, transforms=[[crop]])])
+    )
+    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+
+    def views(*rows):
+        collate = lambda items: dict(inputs=torch.stack(items))  # noqa: E731
+        return monitor.two_views(images, [*rows], collate, preprocessor)
+
+    first, second = views(3, 1)
+    assert not torch.equal(first, second)
+    MessageHub.get_current_instance().update_info('iter', 20)
+    for whole, (alone,) in zip((first, second), views(1)):
+        assert torch.equal(whole[1], alone)
+    MessageHub.get_current_instance().update_info('iter', 0)
+
+
+def test_held_out_images_may_be_a_subset():
+    init_default_scope('mmpretrain')
+    pipeline = [dict(type='PackImage')]
+    digits = dict(type='Digits', split='test', pipeline=[])
+    subset = dict(type='LabelSubset', shots=2, dataset=digits)
+    cfg = Config(
+        dict(
+            eval_datasets=dict(train=digits, test=subset),
+            train_dataloader=dict(dataset=dict(digits, pipeline=pipeline)),
+        )
+    )
+    dataset = monitor.held_out_dataset(SimpleNamespace(cfg=cfg))
+    assert len(dataset) == 20 and dataset[0]['inputs'].shape == (8, 8, 1)
+    assert cfg.eval_datasets.test.dataset.pipeline == []
 
 
 @pytest.mark.slow

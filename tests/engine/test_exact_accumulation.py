@@ -1,6 +1,7 @@
 """A batch in parts has the gradient of the whole."""
 
 import copy
+from functools import partial
 
 import networks
 import pytest
@@ -89,6 +90,14 @@ def test_parts_that_change(training):
     assert type(model).__mro__[2] is type(once).__mro__[2]
     assert [m.parts for m in (model, once)] == [4, 4]
     assert_equal(step(model, views()), step(once, views()))
+
+
+def test_activation_checkpointing_stays(training):
+    model = built('simsiam')
+    checkpointed = model.backbone.forward = partial(model.backbone.forward)
+    accumulate_exactly(model, 2)
+    step(model, views())
+    assert vars(model.backbone)['forward'] is checkpointed
 
 
 def test_models_without_a_neck():

@@ -1,6 +1,7 @@
 """A resumed run ends where the unbroken one does."""
 
 import os
+import pickle
 import random
 import signal
 from functools import partial
@@ -240,3 +241,48 @@ class Looks(Hook):
 def test_hooks_may_iterate_over_the_images(tmp_path):
     plain = train(config(tmp_path / 'plain'))
     same(weights(train(config(tmp_path / 'run', hooks=[dict(type='Looks')]))), weights(plain))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('epoch', [2, 3, 4])
+def test_a_resumed_run_stops_early_where_the_whole_one_does(epoch, tmp_path):
+    def run(name):
+        # A loss that never falls below 0 waits three times.
+        early = dict(
+            type='EarlyStoppingHook', monitor='val_loss', patience=3, rule='less', min_delta=100
+        )
+        cfg = config(tmp_path / name, 9, [early])
+        cfg.val_cfg, cfg.val_evaluator = dict(type='HeldOutLoop'), []
+        cfg.val_dataloader = dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler'))
+        cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+        return cfg
+
+    whole = train(run('whole'))
+    assert whole.epoch == 4
+    again = resumed(run('again'), tmp_path / f'whole/epoch_{epoch}.pth')
+    assert again.epoch == 4
+    same(weights(again), weights(whole))
+
+
+@pytest.mark.slow
+def test_another_batch_is_told_where_training_counts_iterations(tmp_path):
+    def run(name, batch):
+        cfg = config(tmp_path / name)
+        cfg.train_cfg = dict(by_epoch=False, max_iters=4)
+        cfg.train_dataloader.update(batch_size=batch, sampler=dict(type='InfiniteSampler'))
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2, max_keep_ckpts=-1)
+        return cfg
+
+    train(run('old', 4))
+    old = tmp_path / 'old/iter_2.pth'
+    assert 'images an iteration' not in log_of(resumed(run('same', 4), old))
+    assert 'of 4 images an iteration' in log_of(resumed(run('other', 8), old))
+
+
+def test_what_hooks_set_is_set_in_the_data_set():
+    dataset = DrawnViews()
+    seeded = pickle.loads(pickle.dumps(SeededDataset(dataset)))
+    seeded = SeededDataset(dataset)
+    seeded[SeededIndex.of(1, 1)]
+    seeded.pipeline = 'another'
+    assert dataset.pipeline == 'another' and seeded._seeds is None

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from networks import HEADS, batch, build
 from ranks import on_ranks
@@ -14,6 +15,7 @@ from small import on_rank
 from mmentropy.engine import held_out_loop
 from mmentropy.engine.held_out_loop import HeldOutLoop, loss_of
 from mmentropy.engine.random_state import random_state_kept
+from mmentropy.models import DeepCluster
 
 
 def validating(folder, epochs=3, hooks=(), **loop):
@@ -159,3 +161,28 @@ def test_a_single_image_can_be_left_out(tmp_path):
     cfg.val_dataloader.drop_last = True
     cfg.val_dataloader.dataset = dict(type='DrawnViews', size=9)
     assert math.isfinite(train(cfg).message_hub.get_scalar('val/val_loss').current())
+
+
+def test_views_made_in_batch_are_the_same_every_time(tmp_path):
+    cfg = validating(tmp_path / 'run', epochs=1)
+    digits = dict(type='Digits', split='test', indices=16, pipeline=[dict(type='PackImage')])
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(dataset=digits, collate_fn=dict(type='collate_images'))
+    cfg.model.backbone.in_channels = 1
+    crop = dict(type='RandomResizedCrop', scale=8)
+    cfg.data_preprocessor = dict(
+        type='BatchViews', pipeline=[dict(type='MultiView', num_views=2, transforms=[[crop]])]
+    )
+    runner = train(cfg)
+    first = runner.val_loop.run()
+    assert math.isfinite(first['val_loss'])
+    runner.message_hub.update_info('iter', 77)
+    assert runner.val_loop.run() == first
+
+
+def test_deep_cluster_has_no_labels_of_held_out_images(tmp_path, monkeypatch):
+    runner = Runner.from_cfg(validating(tmp_path / 'run'))
+    other = object.__new__(DeepCluster)
+    monkeypatch.setattr(held_out_loop, 'unwrapped', lambda model: other)
+    with pytest.raises(ValueError, match='HeldOutLoop has no loss for DeepCluster'):
+        runner.val_loop  # noqa: B018, it is built when it is asked for

@@ -106,8 +106,13 @@ def test_the_same_network_within_a_wrapper_is_not_another(tmp_path, monkeypatch)
     cfg.update(resume=True, load_from='epoch_1.pth')
     runner = Runner.from_cfg(cfg)
     state = {f'module.{key}': value for key, value in runner.model.state_dict().items()}
-    monkeypatch.setattr(initial_weights, 'handed_over', lambda path: dict(state_dict=state))
+    content = dict(state_dict=state, optimizer={})
+    monkeypatch.setattr(initial_weights, 'handed_over', lambda path: content)
     check_initial_weights(runner)
+    # The best checkpoints have weights alone.
+    del content['optimizer']
+    with pytest.raises(ValueError, match='epoch_1.pth has no state of the optimiser'):
+        check_initial_weights(runner)
 
 
 def changed(folder, **changes):
@@ -202,3 +207,19 @@ def test_the_logged_rate_is_that_of_the_config(tmp_path):
     state['base_param_settings']['lr'] = 7.0
     restore_by_config(runner, dict(optimizer=state, meta=dict(iter=0)))
     assert state['base_param_settings']['lr'] == 0.05
+
+
+def with_two_optimisers(folder, lr):
+    cfg = config(folder)
+    one = dict(optimizer=dict(type='SGD', lr=0.1))
+    cfg.optim_wrapper = dict(first=one, second=dict(optimizer=dict(type='SGD', lr=lr)))
+    return cfg
+
+
+def test_several_optimisers_are_restored_too(tmp_path, settled):
+    stored = with_two_optimisers(tmp_path / 'old', 0.1)
+    with pytest.raises(ValueError, match='optim_wrapper.second.optimizer.lr = 0.5'):
+        settled(stored, with_two_optimisers(tmp_path / 'run', 0.5))
+    cfg = with_two_optimisers(tmp_path / 'run', 0.5)
+    settled(stored, cfg, 'checkpoint')
+    assert cfg.optim_wrapper.second.optimizer.lr == 0.1

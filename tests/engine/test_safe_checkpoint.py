@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ranks import on_ranks
 from safe_runs import (
     config,
     disturb,
@@ -16,6 +18,7 @@ from safe_runs import (
     train,
     weights,
 )
+from small import on_rank
 
 from mmentropy.engine.best_checkpoint import save_best
 from mmentropy.engine.checkpoint_room import require_room
@@ -212,3 +215,46 @@ def test_what_a_killed_process_had_half_written_is_removed(tmp_path):
     (tmp_path / 'run/interrupted_2.pth.part').write_bytes(b'half')
     train(config(tmp_path / 'run', epochs=1))
     assert not list((tmp_path / 'run').glob('*.part'))
+
+
+def best_that_cannot_be_written(folder, rank, world):
+    """Three iterations an epoch, two a step; the first best checkpoint meets a full disk."""
+
+    def judged(runner):
+        validated(runner, float(runner.iter))
+
+    def full(data, path):
+        if Path(path).name.startswith('best') and not bad.is_file():
+            bad.touch()
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        write(data, path)
+
+    bad, write, files.put_whole = folder / 'met', files.put_whole, full
+    hooks = [disturb(judged, at=9), disturb(judged, at=12)]
+    cfg = config(folder / 'run', epochs=4, hooks=hooks, size=12)
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.train_dataloader.batch_size = 2
+    cfg.default_hooks.checkpoint.update(save_best=KEY, rule='greater')
+    on_rank(cfg, rank, 'full')
+    runner = train(cfg)
+    return runner.iter, runner.message_hub.get_info('best_score')
+
+
+@pytest.mark.slow
+def test_ranks_agree_that_a_checkpoint_could_not_be_written(tmp_path):
+    found = on_ranks(partial(best_that_cannot_be_written, tmp_path), 2, tmp_path)
+    assert found[0] == found[1] and found[0][0] == 12
+    assert (tmp_path / 'met').is_file() and len([*tmp_path.glob('run/best*')]) == 1
+
+
+@pytest.mark.slow
+def test_names_may_format_the_number(tmp_path):
+    cfg = config(tmp_path / 'run')
+    cfg.default_hooks.checkpoint.update(filename_tmpl='epoch_{:03d}.pth', max_keep_ckpts=-1)
+    train(cfg)
+    (tmp_path / 'run/last_checkpoint').write_text('')
+    (tmp_path / 'run/epoch_003.pth').unlink()
+    cfg = config(tmp_path / 'run')
+    cfg.default_hooks.checkpoint.filename_tmpl = 'epoch_{:03d}.pth'
+    cfg.resume = True
+    assert 'epoch_002.pth' in log_of(train(cfg))

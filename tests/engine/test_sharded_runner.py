@@ -6,6 +6,7 @@ from functools import partial
 import networks
 import pytest
 import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from ranks import on_ranks
 from safe_runs import config
@@ -189,3 +190,13 @@ def test_a_rank_has_its_part(tmp_path):
     for found in on_ranks(partial(shares, tmp_path), 2, tmp_path):
         # Tensors of an odd number of rows cannot be halved.
         assert found == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_several_optimisers_are_refused(tmp_path, monkeypatch):
+    cfg = config(tmp_path / 'run')
+    runner = ShardedRunner.from_cfg(cfg)
+    wrapper = OptimWrapper(torch.optim.SGD(runner.model.parameters(), 1.0))
+    monkeypatch.setattr(Runner, 'build_optim_wrapper', lambda self, cfg: cfg)
+    assert runner.build_optim_wrapper(wrapper) is wrapper
+    with pytest.raises(ValueError, match='ShardedRunner works with one optimiser'):
+        runner.build_optim_wrapper(OptimWrapperDict(first=wrapper))

@@ -5,8 +5,10 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from ranks import on_ranks
 from safe_runs import config, disturb, train
 from small import on_rank
@@ -77,3 +79,17 @@ def test_a_second_ctrl_c_interrupts_at_once():
     hook._note(signal.SIGINT, None)
     with pytest.raises(KeyboardInterrupt):
         hook._note(signal.SIGINT, None)
+
+
+def test_a_signal_during_a_question_is_for_the_next_one(tmp_path, monkeypatch):
+    def signalled(told, op):
+        hook._note(signal.SIGTERM, None)
+
+    hook = SignalHook(interval=1)
+    runner = SimpleNamespace(iter=0, model=torch.nn.Linear(1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr('mmentropy.engine.hooks.signals.get_world_size', lambda: 2)
+        patch.setattr('mmentropy.engine.hooks.signals.all_reduce', signalled)
+        assert not hook._told(runner)
+        patch.setattr('mmentropy.engine.hooks.signals.all_reduce', lambda told, op: None)
+        assert hook._told(runner) and hook.received == signal.SIGTERM

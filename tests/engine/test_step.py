@@ -1,10 +1,12 @@
 """The fast forms of a training step equal the plain ones."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.engine.optimizers import LARS
@@ -331,3 +333,18 @@ def test_channels_last_of_one_tensor_of_images(runs):
     ]
     hook.after_train(runner)
     assert inner_channels(images)
+
+
+def test_channels_last_with_several_optimisers():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3))
+    model.data_preprocessor = nn.Identity()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    model(torch.ones(1, 2, 3, 3)).sum().backward()
+    optimizer.step()
+    runner = SimpleNamespace(
+        model=model, optim_wrapper=OptimWrapperDict(first=OptimWrapper(optimizer))
+    )
+    hook = ChannelsLastHook()
+    hook.before_train(runner)
+    hook.after_train(runner)
+    assert inner_channels(optimizer.state[model[0].weight]['momentum_buffer'])

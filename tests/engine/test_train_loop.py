@@ -1,5 +1,7 @@
 """Our training loops take the place of mmengine's, and of nobody else's."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import LOOPS
@@ -7,7 +9,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from safe_runs import config, log_of, train
 
-from mmentropy.engine.train_loop import EpochTrainLoop, IterationTrainLoop, use_train_loop
+from mmentropy.engine.train_loop import (
+    EpochTrainLoop,
+    IterationTrainLoop,
+    replace_dataloader,
+    use_train_loop,
+)
 from mmentropy.models.optimizer_steps import optimizer_step_begins, total_optimizer_steps
 
 
@@ -96,3 +103,16 @@ def test_the_log_counts_as_the_loop_does(train_cfg, line, tmp_path):
     cfg.train_cfg = train_cfg
     cfg.default_hooks.checkpoint.by_epoch = train_cfg['by_epoch']
     assert line in ' '.join(log_of(train(cfg)).split())
+
+
+def test_loader_processes_are_guarded_before_they_start():
+    """An iterator of mmengine's starts them when it is made."""
+    guarded = []
+
+    class Starts:
+        def __init__(self, loader):
+            guarded.append(loader.worker_init_fn is not None)
+
+    loop = SimpleNamespace(dataloader=None, dataloader_iterator=object.__new__(Starts))
+    replace_dataloader(loop, SimpleNamespace(worker_init_fn=None))
+    assert guarded == [True]

@@ -197,6 +197,12 @@ def test_check_fails_in_one_line(tmp_path, monkeypatch):
             'train_dataloader gives no batch: it has 64 images, fewer '
             'than its batch_size, 65, and drop_last=True',
         ),
+        (
+            [],
+            dict(large, train_cfg=dict(_delete_=True, by_epoch=False, max_iters=4)),
+            'train_dataloader gives no batch: it has 64 images, fewer '
+            'than its batch_size, 65, and drop_last=True',
+        ),
     ]:
         options = ['--check', '--work-dir', f'{tmp_path}/run', *options]
         arguments = command(['train.py', DIGITS], *options, **changes)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.utils import apply_to
 from mmpretrain.registry import HOOKS
@@ -26,8 +27,11 @@ class ChannelsLastHook(Hook):
         model.to(memory_format=torch.channels_last)
         # torch's fused optimisers on a CPU pair the numbers of weight and state as they lie in
         # memory.
-        for state in runner.optim_wrapper.optimizer.state.values():
-            state.update(_laid_out(state, torch.channels_last))
+        wrapper = runner.optim_wrapper
+        several = isinstance(wrapper, OptimWrapperDict)
+        for one in wrapper.optim_wrappers.values() if several else [wrapper]:
+            for state in one.optimizer.state.values():
+                state.update(_laid_out(state, torch.channels_last))
         self._handle = model.data_preprocessor.register_forward_hook(
             lambda module, args, out: _laid_out(out, torch.channels_last)
         )

@@ -65,7 +65,9 @@ def facts_of(runner: Runner) -> dict[str, str]:
         'the version of Python': platform.python_version(),
     }
     config = dict(leaves(runner.cfg.to_dict()))
-    config.pop('work_dir', None)
+    # A rank that tries a config has a folder of its own.
+    for name in ('work_dir', 'experiment_name'):
+        config.pop(name, None)
     facts |= {f'the config, {key}': value for key, value in config.items()}
     return {key: str(value) for key, value in facts.items()}
 

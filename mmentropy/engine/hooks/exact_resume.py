@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import IterableDataset
 
+from mmentropy.engine.accumulation import batch_of
 from mmentropy.engine.random_state import network_seed, seed_host
 from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
 from mmentropy.engine.train_loop import replace_dataloader, require_train_loop
@@ -16,6 +17,9 @@ from mmentropy.engine.train_loop import replace_dataloader, require_train_loop
 STATE = 'exact_resume'
 # The key there of the iteration after which the last validation was done.
 VALIDATED = 'validated'
+# The key there of what the hooks know that may end a training early, and their attributes.
+EARLY = 'early_stopping'
+REMEMBERED = ('wait_count', 'best_score')
 
 
 @HOOKS.register_module()
@@ -26,7 +30,8 @@ class ExactResumeHook(Hook):
     the transforms of an image draw also by its place in the batch. So the draws depend neither on
     the number of loader processes, nor on other images, nor on where a run was broken off. A
     checkpoint from within an epoch goes on with the next batch of that epoch. A validation that was
-    due after the checkpoint was written is done first, because schedulers may follow it.
+    due after the checkpoint was written is done first, because schedulers may follow it. What an
+    ``EarlyStoppingHook`` knows is in the checkpoint, too.
 
     On a GPU it also takes ``randomness=dict(deterministic=True)``. On a CPU it takes one thread,
     because several may round differently from run to run.
@@ -45,7 +50,8 @@ class ExactResumeHook(Hook):
         seed_samplers(runner)
         loop, loader = runner.train_loop, runner.train_dataloader
         done = batches_done(runner)
-        runner.message_hub.update_info(STATE, dict(batches=len(loader)))
+        self._compare_batch(runner)
+        runner.message_hub.update_info(STATE, dict(batches=len(loader), images=batch_of(runner)))
         # A loader without rows cannot be seeded, and one that trained before is seeded already.
         has_rows = loader.batch_sampler and not isinstance(loader.dataset, IterableDataset)
         if has_rows and not isinstance(loader.batch_sampler, SeededBatches):
@@ -53,9 +59,23 @@ class ExactResumeHook(Hook):
             where = runner if isinstance(loop, EpochBasedTrainLoop) else None
             batches = SeededBatches(loader.batch_sampler, runner.seed, first, done, where)
             replace_dataloader(loop, seeded_loader(loader, batches))
+        self._early = [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
+        if runner.iter > 0:
+            for hook, known in zip(self._early, runner.message_hub.get_info(EARLY, [])):
+                vars(hook).update(known)
         if done:
             loop.batches_done = done
         self._owes_validation = runner.iter > 0 and not done and validation_is_missing(runner)
+
+    def _compare_batch(self, runner: Runner) -> None:
+        """Warn of another batch than that of the checkpoint, where training counts iterations."""
+        before = runner.message_hub.get_info(STATE, {}).get('images') if runner.iter > 0 else None
+        if before not in (None, batch_of(runner)):
+            runner.logger.warning(
+                f'the checkpoint is of a run of {before} images an iteration, on all processes '
+                f'together, and this is one of {batch_of(runner)}: it goes on after another number '
+                'of images, at the learning rate in the checkpoint'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         # Other hooks are ready for a validation only when ``before_train`` of all is done.
@@ -69,6 +89,12 @@ class ExactResumeHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         # This hook comes first, so that a checkpoint of the best metrics contains it.
         runner.message_hub.update_info(VALIDATED, runner.iter)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        # Checkpoints are saved after it, and before the validation of the same iteration.
+        if self._early:
+            known = [{key: getattr(hook, key) for key in REMEMBERED} for hook in self._early]
+            runner.message_hub.update_info(EARLY, known)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         seed = network_seed(runner.seed, runner.iter)

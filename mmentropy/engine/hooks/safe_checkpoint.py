@@ -6,7 +6,8 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_reduce_params, is_main_process
+import torch
+from mmengine.dist import all_reduce, all_reduce_params, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -119,7 +120,7 @@ class SafeCheckpointHook(CheckpointHook):
             # A copy of this hook shares this dict with it.
             self._gradients.clear()
             self._gradients.update(mean_gradients(runner))
-            super()._save_checkpoint_with_step(runner, step, meta)
+            super()._save_checkpoint_with_step(AgreesOnErrors(runner), step, meta)
             if is_main_process():
                 for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
                     if path.name != name:
@@ -130,7 +131,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self.or_go_on(runner, 'the best checkpoint'):
-            super()._save_best_checkpoint(runner, metrics)
+            super()._save_best_checkpoint(AgreesOnErrors(runner), metrics)
 
     @contextmanager
     def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
@@ -149,11 +150,12 @@ class SafeCheckpointHook(CheckpointHook):
             for path in later.noted:
                 backend.remove(path)
         except OSError as error:
-            runner.logger.error(
-                f'{name} was not saved to {self.out_dir}: {error}. Training goes on, older '
-                'checkpoints stay, and the next save is tried as usual: make room or give back '
-                'the folder'
-            )
+            if is_main_process():
+                runner.logger.error(
+                    f'{name} was not saved to {self.out_dir}: {error}. Training goes on, older '
+                    'checkpoints stay, and the next save is tried as usual: make room or give back '
+                    'the folder'
+                )
             info.clear()
             info.update(before)
             self.__dict__.update(state)
@@ -173,6 +175,31 @@ def mean_gradients(runner: Runner) -> dict[str, Tensor]:
     # Gradients that are shared out over ranks are averaged already.
     all_reduce_params([x for x in gradients.values() if local(x) is x], op='mean')
     return whole(gradients)
+
+
+class AgreesOnErrors:
+    """A Runner in which no rank goes on where the first one could not write a checkpoint.
+
+    Otherwise ranks would remember other checkpoints, and wait for each other in the next save.
+    """
+
+    def __init__(self, runner: Any) -> None:
+        self.runner = runner
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save as the Runner does; raise OSError on all ranks if one of them does."""
+        failed: OSError | None = None
+        try:
+            self.runner.save_checkpoint(*args, **kwargs)
+        except OSError as error:
+            failed = error
+        count = torch.tensor(float(failed is not None))
+        all_reduce(count)
+        if count:
+            raise failed or OSError('another rank could not write it')
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runner, name)
 
 
 class RemovesLater:

@@ -83,8 +83,10 @@ class SignalHook(Hook):
             return False
         told = torch.tensor(float(self.received), device=next(runner.model.parameters()).device)
         all_reduce(told, 'max')
-        self.received = int(told)
-        return bool(self.received)
+        # A signal that came meanwhile is for the next question, which all ranks hear.
+        if number := int(told):
+            self.received = number
+        return bool(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:
