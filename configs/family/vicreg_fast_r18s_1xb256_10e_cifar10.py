@@ -3,7 +3,8 @@
 Backbone, views, batch and epochs are those of `minent_fast_r18s_1xb256_10e_cifar10.py`.
 
 Paper: not reported.
-Ours: not run.
+Ours: not run; with half of the channels and 3 times the learning rate 53.4 linear, 54.7 kNN (k =
+    20), mean of 3 seeds (experiments/cifar10_table).
 Run: python tools/train.py configs/family/vicreg_fast_r18s_1xb256_10e_cifar10.py
 """
 
