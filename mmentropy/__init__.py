@@ -1,7 +1,7 @@
 """Self-supervised learning by entropy for the OpenMMLab stack.
 
-Importing the package registers MEC, ER and MinEnt with their heads, losses, data sets and hooks in
-mmpretrain's registries, and changes the hosts as :mod:`mmentropy.compat` says. Three functions do
+Importing the package registers its algorithms, heads, losses, data sets and hooks in mmpretrain's
+registries, and changes the hosts as :mod:`mmentropy.compat` says. Three functions do
 what the commands of their names do: :func:`pretrain`, :func:`embed` and :func:`evaluate`.
 """
 

@@ -1,6 +1,5 @@
 """The commands ``embed`` and ``evaluate`` as functions, for notebooks and programs."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +10,9 @@ from mmengine.config import Config
 
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint
 from mmentropy.evaluation.embed_folder import embed_checkpoint
+from mmentropy.weights.reader import PathLike
 from mmentropy.weights.stored_config import chosen_config
 from mmentropy.weights.zoo import checkpoint_file
-
-PathLike = str | os.PathLike
 
 
 class Embedded(NamedTuple):

@@ -136,7 +136,7 @@ def hyper_parameters(loss: str) -> int:
     return len(inspect.signature(MODELS.get(loss)).parameters.keys() - SHAPES)
 
 
-def terms(name: str, entry: dict) -> str:
+def terms(entry: dict) -> str:
     """The row that says what an objective is."""
     cells = [
         entry['title'],
@@ -225,7 +225,7 @@ def page(published: dict[str, dict], records: list[dict], narrow: dict[str, dict
         HEAD.format(narrow=told(narrow)),
         '\n',
         TERMS,
-        *(f'{terms(*item)}\n' for item in entries.items()),
+        *(f'{terms(entry)}\n' for entry in entries.values()),
         '\n',
     ]
     parts += [times(entries), '\n', REACHED]

@@ -7,11 +7,9 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from mmentropy.checks.arguments import COUNT, DICT, INDEX, PATH, Rule, is_number, or_none, require
+from mmentropy.checks.arguments import COUNT, DICT, INDEX, PATH, POSITIVE_SHARE, or_none, require
 from mmentropy.datasets.image_listing import listed_names
 from mmentropy.datasets.required_files import check_dataset
-
-FRACTION = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
 
 
 @DATASETS.register_module(name='LabelSubset')
@@ -50,7 +48,7 @@ def label_subset(
             f'and names, got {" and ".join(given) or "none"}'
         )
     require(DICT, dataset=dataset)
-    require(or_none(FRACTION), fraction=fraction)
+    require(or_none(POSITIVE_SHARE), fraction=fraction)
     require(or_none(COUNT), shots=shots)
     require(or_none(PATH), names=names)
     require(INDEX, seed=seed)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 # The place of the number in the name of a checkpoint, which may have a format, as {:03d}.
 NUMBER = re.compile(r'\{[^}]*\}')
@@ -62,11 +63,7 @@ def require_room(
 
 def bytes_of(value: Any) -> int:
     """Return the bytes of all tensors in dicts and lists."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        value = list(value.values())
-    return sum(map(bytes_of, value)) if isinstance(value, (list, tuple)) else 0
+    return sum(leaf.nbytes for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
 def readable_size(count: float) -> str:

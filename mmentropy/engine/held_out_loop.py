@@ -144,8 +144,8 @@ def share_evenly(loader: Any) -> None:
 
 def images_in(batch: dict) -> int:
     """Return the number of images of a batch, which may be packed by ``collate_images``."""
-    samples, shapes = batch.get('data_samples'), batch.get('shapes')
-    return len(batch['inputs'] if shapes is None else shapes) if samples is None else len(samples)
+    rows = [batch.get('data_samples'), batch.get('shapes'), batch['inputs']]
+    return len(next(found for found in rows if found is not None))
 
 
 @torch.no_grad()

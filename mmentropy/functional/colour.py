@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mmentropy.checks.tensors import check_floats
 
-# Linear sRGB to XYZ under D65, each row divided by its sum: white is (1, 1, 1).
+# Linear sRGB to XYZ under D65. Below, each row is divided by its sum, so that white is (1, 1, 1).
 TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from mmentropy.checks.arguments import POSITIVE, require
-from mmentropy.checks.tensors import check_finite, check_matrix, check_pair
-from mmentropy.functional.coding import coding_length
+from mmentropy.checks.arguments import COUNT, POSITIVE, require
+from mmentropy.checks.tensors import check_classes, check_finite, check_matrix, check_pair
+from mmentropy.functional.coding import coding_length, gram
 from mmentropy.functional.simplex import discrete_entropy, discrete_reconstruction
 from mmentropy.functional.sphere import (
     sphere_entropy,
@@ -71,8 +71,7 @@ def singular_values(z: Tensor) -> Tensor:
     # Huge or tiny features would leave float64 when squared.
     scale = z.abs().max().clamp_min(torch.finfo(z.dtype).tiny)
     z = z / scale
-    gram = z @ z.T if z.size(0) <= z.size(1) else z.T @ z
-    return torch.linalg.eigvalsh(gram).flip(0).clamp_min(0).sqrt() * scale
+    return torch.linalg.eigvalsh(gram(z)).flip(0).clamp_min(0).sqrt() * scale
 
 
 def entropy_rank(values: Tensor, eps: float = 0.0) -> Tensor:
@@ -316,6 +315,8 @@ def assignment_entropy(logits: Tensor, temperature: float = 0.1) -> Tensor:
     """
     require(POSITIVE, temperature=temperature)
     probs = (_wide('logits', logits) / temperature).softmax(dim=1)
+    if probs.size(1) < 2:
+        raise ValueError(f'logits must be those of 2 classes or more, got {tuple(probs.shape)}')
     return discrete_entropy(probs) / math.log(probs.size(1))
 
 
@@ -347,14 +348,18 @@ def leave_one_out_knn(z: Tensor, labels: Tensor, k: int = 20) -> Tensor:
     0.07), as in :func:`mmentropy.evaluation.knn_predict`.
 
     Args:
-        z: (N, D).
+        z: (N, D), N >= 2.
         labels: (N,) int64 >= 0.
-        k: Neighbours.
+        k: Neighbours, >= 1.
 
     Returns:
         Scalar in [0, 100].
     """
     z = _unit('z', z)
+    check_classes('labels', labels, len(z))
+    require(COUNT, k=k)
+    if len(z) < 2:
+        raise ValueError('neighbours need at least 2 rows, got 1')
     cosines = (z @ z.T).fill_diagonal_(-torch.inf)
     nearest, index = cosines.topk(min(k, len(z) - 1))
     labels = labels.to(z.device)

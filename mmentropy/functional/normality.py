@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmentropy.checks.arguments import SEVERAL, require
+from mmentropy.checks.arguments import COUNT, SEVERAL, require
 from mmentropy.checks.tensors import check_floats, check_matrix
 
 # The largest argument of the characteristic function.
@@ -88,7 +88,7 @@ def epps_pulley(means: Tensor, rows: int) -> Tensor:
     """Statistic of Epps and Pulley against the standard normal.
 
     Args:
-        means: (2, T, K), what :func:`characteristic` gives, or its mean over ranks.
+        means: (2, T, K), T >= 2, what :func:`characteristic` gives, or its mean over ranks.
         rows: N, the number of points that the means were taken over.
 
     Returns:
@@ -96,8 +96,9 @@ def epps_pulley(means: Tensor, rows: int) -> Tensor:
         Gradient flows.
     """
     check_floats('means', means)
-    if means.dim() != 3 or len(means) != 2:
-        raise ValueError(f'means must have shape (2, T, K), got {tuple(means.shape)}')
+    require(COUNT, rows=rows)
+    if means.dim() != 3 or len(means) != 2 or means.size(1) < 2:
+        raise ValueError(f'means must have shape (2, T, K), T >= 2, got {tuple(means.shape)}')
     t = knots_of(means.size(1), means)
     normal = (-t.square() / 2).exp()
     error = (means[0] - normal[:, None]).square() + means[1].square()
@@ -116,6 +117,10 @@ def random_directions(width: int, count: int, seed: int) -> Tensor:
         width: D.
         count: K.
         seed: The same seed gives the same directions.
+
+    Returns:
+        (D, K) float32.
     """
+    require(COUNT, width=width, count=count)
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(width, count, generator=generator), dim=0)

@@ -47,6 +47,12 @@ def project(
 ) -> list[Tensor]:
     """Projections (N, D) of views (N, C, H, W), which may differ in size and are checked."""
     check_views(model, views, most)
+    return encode_views(model, views)
+
+
+def encode_views(model: BaseSelfSupervisor, inputs: Tensor | list[Tensor]) -> list[Tensor]:
+    """Projections (N, D) of views (N, C, H, W), or of a single one."""
+    views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
     return [model.neck(model.backbone(view))[0] for view in views]
 
 
@@ -62,10 +68,19 @@ def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[T
         return [model.target_net(view)[0] for view in views]
 
 
-def ema_of(model: BaseSelfSupervisor, base_momentum: float | None) -> ForeachEMA | None:
-    """An averaged copy of backbone and neck, or None if ``base_momentum`` is; both are checked."""
+def ema_of(
+    model: BaseSelfSupervisor, base_momentum: float | None, needed: bool = False
+) -> ForeachEMA | None:
+    """An averaged copy of backbone and neck, or None if ``base_momentum`` is; both are checked.
+
+    Raises:
+        ValueError: A part is missing, the coefficient is out of range, or it is None where the
+            copy is ``needed``.
+    """
     check_parts(model)
     require(MOMENTUM, base_momentum=base_momentum)
+    if base_momentum is None and needed:
+        raise ValueError(f'{type(model).__name__} needs a target network: base_momentum in (0, 1)')
     if base_momentum is None:
         return None
     return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
@@ -89,6 +104,14 @@ class PredictorHead(BaseModule):
     def predict(self, z: Tensor) -> Tensor:
         """Map projections (N, D) to predictions (N, D)."""
         return z if self.predictor is None else self.predictor([z])[0]
+
+
+class TargetHead(PredictorHead):
+    """A :class:`PredictorHead` that compares predictions with targets."""
+
+    def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compare (N, D) projections with the (N, D) target, which is detached."""
+        return self.loss_module(self.predict(z), target.detach())
 
 
 def in_full_precision(forward: Callable[..., dict]) -> Callable[..., dict]:

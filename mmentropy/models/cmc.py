@@ -34,6 +34,7 @@ from mmentropy.functional.colour import rgb_to_lab
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
     check_parts,
+    encode_views,
     in_full_precision,
     mean_over_ranks,
     mean_terms,
@@ -180,7 +181,6 @@ class CMC(BaseSelfSupervisor):
         Raises:
             FloatingPointError: The loss is not finite.
         """
-        views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        z = [self.neck(self.backbone(view))[0] for view in views]
+        z = encode_views(self, inputs)
         terms = mean_terms(self.head(*rows.chunk(2, dim=1)) for rows in z)
         return mean_over_ranks('CMC', terms, z)

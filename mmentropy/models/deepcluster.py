@@ -21,7 +21,13 @@ from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, SEVERAL, require
 from mmentropy.distributed import shared_as
-from mmentropy.models.base import check_parts, in_full_precision, mean_over_ranks, mean_terms
+from mmentropy.models.base import (
+    check_parts,
+    encode_views,
+    in_full_precision,
+    mean_over_ranks,
+    mean_terms,
+)
 
 
 @MODELS.register_module()
@@ -87,7 +93,6 @@ class DeepCluster(BaseSelfSupervisor):
         rows = [getattr(sample, 'sample_idx', None) for sample in data_samples or [None]]
         if None in rows:
             raise ValueError('DeepCluster needs the sample_idx of each image, by PackInputs')
-        views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        labels = self.labels[rows].to(views[0].device)
-        z = [self.neck(self.backbone(view))[0] for view in views]
+        z = encode_views(self, inputs)
+        labels = self.labels[rows].to(z[0].device)
         return mean_over_ranks('DeepCluster', mean_terms(self.head(x, labels) for x in z), z)

@@ -147,9 +147,7 @@ class DINO(BaseSelfSupervisor):
     ) -> None:
         super().__init__(**kwargs)
         require(or_none(BELOW_ONE), center_momentum=center_momentum)
-        if base_momentum is None:
-            raise ValueError('DINO needs a target network: base_momentum in (0, 1)')
-        self.target_net = ema_of(self, base_momentum)
+        self.target_net = ema_of(self, base_momentum, needed=True)
         self.center_momentum = center_momentum
         if center_momentum is not None:
             self.center: Tensor

@@ -15,11 +15,11 @@ from mmentropy.models.optimizer_steps import total_optimizer_steps
 class ForeachEMA(CosineEMA):
     """mmpretrain's ``CosineEMA``, all tensors in one call.
 
-    Arguments, buffers and state dict are its own; checkpoints of either load into the other. The
-    move after the iteration k = 0, 1, ... takes the cosine at k, as the codes of MEC, BYOL and DINO
-    do; ``CosineEMA`` takes it at k + 1. It neither launches a kernel per parameter nor waits for
-    the device: the number of steps is also kept on the host, and read from the device only after
-    something else wrote there, such as the loading of a checkpoint.
+    Arguments, buffers and state dict are those of ``CosineEMA``; checkpoints of either load into
+    the other. The move after the iteration k = 0, 1, ... takes the cosine at k, as the codes of
+    MEC, BYOL and DINO do; ``CosineEMA`` takes it at k + 1. This class neither launches a kernel per
+    parameter nor waits for the device: the number of steps is also kept on the host, and read from
+    the device only after something else wrote there, such as the loading of a checkpoint.
 
     Source:
         onedl-mmengine 0.10.11:mmengine/model/averaged_model.py;

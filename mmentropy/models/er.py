@@ -150,12 +150,14 @@ class ERLoss(BaseModule):
 
     def _on_simplex(self, z1: Tensor, z2: Tensor, distill: bool) -> tuple[list[Tensor], Tensor]:
         """Entropies of the views, or of the first, and their reconstruction."""
-        temperature = self.target_temperature if distill else self.temperature
         eps = AUTHORS_EPS if self.authors_constant else 0.0
         if distill and not eps:
-            reconstruction, mean = target_reconstruction(z1, z2, self.temperature, temperature)
+            reconstruction, mean = target_reconstruction(
+                z1, z2, self.temperature, self.target_temperature
+            )
             return [self._entropy_on_simplex(mean, eps)], reconstruction
-        p1, p2 = (z1 / self.temperature).softmax(dim=1), (z2 / temperature).softmax(dim=1)
+        p1 = (z1 / self.temperature).softmax(dim=1)
+        p2 = (z2 / self.target_temperature).softmax(dim=1)
         views = (p1,) if distill else (p1, p2)
         entropies = [self._entropy_on_simplex(p, eps) for p in views]
         return entropies, discrete_reconstruction(p1, p2, eps)
@@ -165,7 +167,7 @@ class ERLoss(BaseModule):
         if self.gather:
             # The mean of all ranks is all it needs.
             p = all_sum(p.mean(dim=0, keepdim=True)) / get_world_size()
-        return discrete_entropy(p, self.estimator, eps)
+        return discrete_entropy(p, eps=eps)
 
 
 @MODELS.register_module()
@@ -206,11 +208,10 @@ class ER(BaseSelfSupervisor):
             ValueError: Fewer than two views.
             FloatingPointError: A term is not finite.
         """
+        z = project(self, inputs)
         if self.target_net is None:
-            z = project(self, inputs)
             terms = mean_terms(self.head.loss(*pair) for pair in combinations(z, 2))
             return mean_over_ranks('ER', terms, z)
-        z = project(self, inputs)
         targets = target_projections(self, inputs[:2])
         terms = mean_over_pairs(partial(self.head.loss, distill=True), z, targets)
         return mean_over_ranks('ER', terms, z + targets)

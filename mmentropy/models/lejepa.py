@@ -11,7 +11,6 @@ Source:
     arXiv 2511.08544; nothing is taken from rbalestr-lab/lejepa, whose licence is CC BY-NC.
 """
 
-import numpy as np
 import torch
 from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub
@@ -24,6 +23,7 @@ from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import all_sum
 from mmentropy.functional.normality import characteristic, epps_pulley, random_directions
 from mmentropy.models.base import in_full_precision
+from mmentropy.views.preprocessor import seed_of
 
 
 @MODELS.register_module()
@@ -89,8 +89,8 @@ class LeJEPALoss(BaseModule):
     def drawn_directions(self, z: Tensor) -> Tensor:
         """Unit columns (D, K) of this iteration for D channels, the same on all ranks."""
         iteration = MessageHub.get_current_instance().get_info('iter') or 0
-        state = np.random.SeedSequence((self.seed, iteration)).generate_state(1, np.uint64)
-        return random_directions(z.size(-1), self.directions, int(state[0]) >> 1).to(z)
+        seed = seed_of(self.seed, iteration)
+        return random_directions(z.size(-1), self.directions, seed).to(z)
 
     def sigreg(self, z: Tensor, directions: Tensor) -> Tensor:
         """Mean statistic along directions (D, K) of local rows (N, D) and those of other ranks."""

@@ -36,7 +36,7 @@ from mmentropy.functional.coding import (
 )
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
-    PredictorHead,
+    TargetHead,
     ema_of,
     in_full_precision,
     mean_over_pairs,
@@ -113,12 +113,8 @@ def shifted(c: Tensor, shift: float) -> Tensor:
 
 
 @MODELS.register_module()
-class MatrixSSLHead(PredictorHead):
+class MatrixSSLHead(TargetHead):
     """Predictor and loss of Matrix-SSL; the arguments are those of ``PredictorHead``."""
-
-    def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compare (N, D) projections with the (N, D) target, which is detached."""
-        return self.loss_module(self.predict(z), target.detach())
 
 
 @MODELS.register_module()

@@ -24,14 +24,22 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from mmentropy.checks.arguments import COUNT, FLAG, POSITIVE, Rule, is_number, require
+from mmentropy.checks.arguments import (
+    COUNT,
+    FLAG,
+    POSITIVE,
+    POSITIVE_SHARE,
+    Rule,
+    is_number,
+    require,
+)
 from mmentropy.checks.tensors import check_pair
 from mmentropy.distributed import all_sum, gather
 from mmentropy.functional.coding import cross_gram, log_det_exact, log_det_taylor, spectral_norm
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
     SHARE_OF_TRAINING,
-    PredictorHead,
+    TargetHead,
     ema_of,
     in_full_precision,
     mean_over_pairs,
@@ -42,7 +50,6 @@ from mmentropy.models.base import (
 )
 
 FACTOR = Rule('a number >= 1', lambda x: is_number(x) and x >= 1)
-NORM = Rule('a number in (0, 1]', lambda x: is_number(x) and 0 < x <= 1)
 
 
 def cross_gram_of_ranks(pred: Tensor, target: Tensor) -> Tensor:
@@ -96,7 +103,7 @@ class MECLoss(BaseModule):
         require(FLAG, exact=exact, guard=guard)
         require(SHARE_OF_TRAINING, warmup=warmup)
         require(FACTOR, warmup_factor=warmup_factor)
-        require(NORM, max_norm=max_norm)
+        require(POSITIVE_SHARE, max_norm=max_norm)
         self.distortion = distortion
         self.taylor_order = taylor_order
         self.exact = exact
@@ -170,12 +177,8 @@ class MECLoss(BaseModule):
 
 
 @MODELS.register_module()
-class MECHead(PredictorHead):
+class MECHead(TargetHead):
     """Predictor and loss of MEC; the arguments are those of ``PredictorHead``."""
-
-    def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compare (N, D) projections with the (N, D) target, which is detached."""
-        return self.loss_module(self.predict(z), target.detach())
 
 
 @MODELS.register_module()
@@ -187,8 +190,9 @@ class MEC(BaseSelfSupervisor):
 
     Args:
         base_momentum: 1 - the EMA coefficient of the target network, in (0, 1), annealed to 0 by a
-            cosine (0.004: 0.996 to 1). Its parameters are averaged, its batch statistics are its
-            own. None: no target network, the projections are detached instead.
+            cosine (0.004: 0.996 to 1). Its parameters are averaged and its running statistics
+            copied; in training its batch norms take the statistics of the batch that it is given.
+            None: no target network, the projections are detached instead.
         kwargs: See ``BaseSelfSupervisor``.
     """
 

@@ -11,9 +11,9 @@ from mmentropy.distributed import all_sum
 class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm whose training statistics span the ranks.
 
-    Arguments, parameters and buffers are those of ``SyncBatchNorm``, which takes CUDA tensors only,
-    as does DDP around it. Ranks may hold different numbers of rows. On one rank it is plain batch
-    norm.
+    Arguments, parameters and buffers are those of ``BatchNorm1d``. torch's ``SyncBatchNorm`` takes
+    CUDA tensors only, and so does a DDP that wraps one. Ranks may hold different numbers of rows.
+    On one rank it is plain batch norm.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:

@@ -123,9 +123,7 @@ class SimDINO(BaseSelfSupervisor):
 
     def __init__(self, base_momentum: float = 0.004, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if base_momentum is None:
-            raise ValueError('SimDINO needs a target network: base_momentum in (0, 1)')
-        self.target_net = ema_of(self, base_momentum)
+        self.target_net = ema_of(self, base_momentum, needed=True)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Return ``loss``, ``similarity`` and ``coding_rate`` of a batch.

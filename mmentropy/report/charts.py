@@ -19,6 +19,8 @@ TABLE_ROWS = 10
 LOG_FLOOR = 1e-6
 # Colours are the CSS variables --s0 to --s9 of style.css.
 COLOURS = 10
+# The room beside the values along an axis, as a share of it.
+MARGIN = 0.05
 DASHES = ('', '7 3', '2 3', '9 3 2 3', '5 2 2 2 2 2', '14 4', '1 2')
 
 
@@ -229,12 +231,12 @@ def _range(lines: Sequence[Line]) -> float:
     return float(np.ptp(np.concatenate([line.finite() for line in lines])))
 
 
-def _span(parts: Sequence[np.ndarray], margin: float = 0.05) -> tuple[float, float]:
+def _span(parts: Sequence[np.ndarray]) -> tuple[float, float]:
     """Ends of an axis for the finite values, of which there are some; never equal."""
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
     low, high = float(values.min()), float(values.max())
-    room = (high - low) * margin or abs(low) * margin or 1.0
+    room = MARGIN * (high - low or abs(low)) or 1.0
     return low - room, high + room
 
 

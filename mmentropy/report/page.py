@@ -42,7 +42,7 @@ def report_html(runs: Sequence[Run], measured: Mapping[str, Measured] | None = N
         overview=overview,
         base_differences=config_differences.base_differences,
         with_config=known,
-        differences=config_differences.differences([run.config for run in known if run.config]),
+        differences=config_differences.differences([run.config for run in known]),
     )
 
 

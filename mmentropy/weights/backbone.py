@@ -7,7 +7,7 @@ from contextlib import suppress
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmentropy.checks.arguments import one_of, require
+from mmentropy.checks.arguments import POSITIVE_SHARE, one_of, require
 from mmentropy.weights.reader import PathLike, read_checkpoint
 
 State = dict[str, Tensor]
@@ -78,8 +78,7 @@ def load_backbone(
         ValueError: too few keys match, or a key has another shape on either side; for other errors
             see :func:`backbone_state_dict`.
     """
-    if not 0 < min_match <= 1:
-        raise ValueError(f'min_match must be in (0, 1], got {min_match}')
+    require(POSITIVE_SHARE, min_match=min_match)
     found = _starting_with(part, backbone_state_dict(path, branch))
     expected = _starting_with(part, backbone.state_dict())
     if not found:

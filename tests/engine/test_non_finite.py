@@ -67,7 +67,6 @@ def test_gradients_that_are_never_finite_stop(tmp_path):
 
 
 def test_a_loss_scale_that_fell(tmp_path):
-    check_scale(None)
     check_scale(SimpleNamespace(get_scale=lambda: 2.0))
     with pytest.raises(FloatingPointError, match='fallen to 6.1e-05'):
         check_scale(SimpleNamespace(get_scale=lambda: 2.0**-14))

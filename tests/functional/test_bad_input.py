@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mmentropy.functional import (
     coding,
     covariance,
+    diagnostics,
     matrix_entropy,
     minimum_entropy,
     normality,
@@ -213,6 +214,10 @@ def test_numbers(name):
         ('dim', 1, sphere.log_sphere_area),
         ('dim', 2, lambda v: sphere.vmf_log_normalizer(v, 1.0)),
         ('num_classes', 2, lambda v: minimum_entropy.class_balance(CLASSES.clamp_max(1), v)),
+        ('rows', 1, lambda v: normality.epps_pulley(torch.zeros(2, 2, 3), v)),
+        ('width', 1, lambda v: normality.random_directions(v, 3, 0)),
+        ('count', 1, lambda v: normality.random_directions(3, v, 0)),
+        ('k', 1, lambda v: diagnostics.leave_one_out_knn(X, CLASSES, v)),
     ],
 )
 def test_integers(name, least, function):
@@ -302,6 +307,18 @@ def test_classes_out_of_range(bad, count):
         ),
         (
             lambda: minimum_entropy.nearest_min_entropy(torch.eye(3)[:1]),
+            ValueError,
+            'at least 2 rows',
+        ),
+        (lambda: normality.epps_pulley(torch.zeros(2, 1, 3), 4), ValueError, 'T >= 2'),
+        (lambda: diagnostics.assignment_entropy(torch.ones(4, 1)), ValueError, '2 classes or more'),
+        (
+            lambda: diagnostics.leave_one_out_knn(X, CLASSES[:2]),
+            ValueError,
+            'labels must have shape',
+        ),
+        (
+            lambda: diagnostics.leave_one_out_knn(X[:1], CLASSES[:1]),
             ValueError,
             'at least 2 rows',
         ),

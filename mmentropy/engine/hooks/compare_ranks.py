@@ -19,8 +19,8 @@ class RanksHook(Hook):
     """Compare the ranks before they train.
 
     All ranks raise a ValueError, with the name of a rank and both values, if two have different
-    config entries (but for ``work_dir``), numbers of images or batches, or versions of the code, of
-    torch or of Python.
+    config entries (but for ``work_dir`` and ``experiment_name``), numbers of images or batches, or
+    versions of the code, of torch or of Python.
 
     Args:
         patience: It has no effect, which is logged, and is accepted for configs of version 0.1. A

@@ -190,8 +190,8 @@ def copy_groups(sources: list[list[Tensor]], targets: list[list[Tensor]]) -> Non
 
 
 def check_scale(scaler: Any) -> None:
-    """Raise FloatingPointError if a loss scaler, or None, found no scale of finite gradients."""
-    scale = scaler.get_scale() if scaler is not None else 1.0
+    """Raise FloatingPointError if a loss scaler found no scale of finite gradients."""
+    scale = scaler.get_scale()
     if scale < MIN_SCALE:
         raise FloatingPointError(
             f'the loss scale has fallen to {scale:.3g}: no gradient has been finite for long. '

@@ -50,8 +50,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        local = '://' not in str(self.out_dir)
-        if self.backend_args is None and self.file_client_args is None and local:
+        is_local = '://' not in str(self.out_dir)
+        if self.backend_args is None and self.file_client_args is None and is_local:
             self.backend_args = dict(backend='whole')
         self._gradients: dict[str, Tensor] = {}
         self._knows_room = False
@@ -66,9 +66,9 @@ class SafeCheckpointHook(CheckpointHook):
                 part.unlink()
         if runner.iter > 0:
             named = dict(unwrapped(runner.model).named_parameters())
-            for name, gradient in self._gradients.items():
-                whole = gradient.to(named[name].device, named[name].dtype)
-                named[name].grad = shared_as(whole, named[name])
+            for name, saved in self._gradients.items():
+                gradient = saved.to(named[name].device, named[name].dtype)
+                named[name].grad = shared_as(gradient, named[name])
         self._gradients = {}
         forgive_failed_writes(runner)
 
