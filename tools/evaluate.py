@@ -50,6 +50,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
+from mmentropy.checks.config import check_changed
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint, parse_protocols
 from mmentropy.evaluation.progress import show_progress
 from mmentropy.weights.stored_config import chosen_config
@@ -80,6 +81,7 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return the scores of the checkpoint and its baselines."""
     merge_cfg_options(cfg, args.cfg_options)
+    check_changed(cfg, args.cfg_options or ())
     if args.launcher == 'pytorch':
         join_ranks()
     return evaluate_checkpoint(

@@ -28,6 +28,7 @@ if __name__ == '__main__':
 
 from pathlib import Path
 
+from mmentropy.checks.config import check_changed
 from mmentropy.datasets import check_dataset, label_subset, subset_names
 
 
@@ -35,6 +36,7 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     merge_cfg_options(cfg, args.cfg_options)
+    check_changed(cfg, args.cfg_options or ())
     found = (cfg.get('train_dataloader') or {}).get('dataset')
     if not found:
         raise ValueError(f'{args.config} has no train_dataloader.dataset to draw from')

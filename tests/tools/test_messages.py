@@ -110,6 +110,17 @@ def test_a_config_that_is_not_there(said):
     assert said('config.py', 'mec/none').startswith('error: no config mec/none: name a file, or')
 
 
+@pytest.mark.parametrize(
+    'tool, arguments',
+    [('test.py', ['a.pth']), ('make_subset.py', ['--fraction', '0.1', '--out', 'out.txt'])],
+)
+def test_an_option_that_nobody_reads(tool, arguments, said, tmp_path):
+    classifier(tmp_path / 'probe.py')
+    option = ['--cfg-options', 'train_dataloder.batch_size=2']
+    line = "error: train_dataloder: did you mean 'train_dataloader'?"
+    assert said(tool, 'probe.py', *arguments, *option) == line
+
+
 def test_help_imports_nothing_slow():
     """In one process, which says after each tool whether torch is there."""
     code = (
