@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -136,6 +136,41 @@ def read_config(path: str, **options: Any) -> Any:
     if not cfg:
         raise ValueError(f'{path} is an empty config')
     return cfg
+
+
+def check_out(
+    option: str,
+    out: str | Path,
+    inputs: Iterable[str | Path | None] = (),
+    endings: Sequence[str] = (),
+    makes_folder: bool = False,
+) -> None:
+    """Check a file that a tool writes at its end, before its work.
+
+    Args:
+        option: The option that names the file.
+        out: The file.
+        inputs: What the tool reads, which must not be overwritten; None is left out.
+        endings: How the name may end; any way if there are none.
+        makes_folder: Whether the tool makes the folder of the file.
+
+    Raises:
+        ValueError: It is a folder or an input, has another ending, or its folder is missing or is
+            a file.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise ValueError(f'{option}: {out} is a folder: name a file')
+    for path in inputs:
+        if path is not None and out.exists() and Path(path).exists() and out.samefile(path):
+            raise ValueError(f'{option}: {out} is what the tool reads: name another file')
+    if endings and out.suffix not in endings:
+        raise ValueError(f'{option}: {out} must end in {" or ".join(endings)}')
+    folder = out.absolute().parent
+    while makes_folder and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ValueError(f'{option}: no folder {folder if makes_folder else out.parent}')
 
 
 def leave_with_launcher() -> None:

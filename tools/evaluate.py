@@ -7,7 +7,9 @@ import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
 from cli import (
+    check_out,
     checkpoint_parser,
+    config_path,
     errors_in_one_line,
     join_ranks,
     keep_memory,
@@ -61,8 +63,9 @@ def main() -> None:
     args = parse_args()
     show_progress()
     protocols = parse_protocols(args.protocols)
-    if args.out and not Path(args.out).absolute().parent.is_dir():
-        raise ValueError(f'--out: no folder {Path(args.out).parent}')
+    if args.out:
+        configs = [config_path(path) for path in (args.config, args.data) if path]
+        check_out('--out', args.out, [args.checkpoint, *configs], ['.json'])
     own = read_config(args.config) if args.config else None
     data = eval_datasets(read_config(args.data)) if args.data else None
     with chosen_config(args.checkpoint, own, args.trust) as cfg:

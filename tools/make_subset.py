@@ -9,7 +9,7 @@ dict(type='LabelSubset', dataset=..., names='1percent.txt').
 import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
-from cli import Parser, errors_in_one_line, read_config
+from cli import Parser, check_out, config_path, errors_in_one_line, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +34,7 @@ from mmentropy.datasets import check_dataset, label_subset, subset_names
 
 def main() -> None:
     args = parse_args()
+    check_out('--out', args.out, [config_path(args.config)])
     cfg = read_config(args.config)
     merge_cfg_options(cfg, args.cfg_options)
     check_changed(cfg, args.cfg_options or ())

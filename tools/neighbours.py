@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from cli import Parser, errors_in_one_line
+from cli import Parser, check_out, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +41,8 @@ def main() -> None:
     show_progress()
     if not args.of and args.duplicates is None and not args.page:
         raise ValueError('nothing to do: add --of PATH, --duplicates 0.98 or --page map.html')
+    if args.page:
+        check_out('--page', args.page, [args.features], ['.html'])
     require(COUNT, k=args.k)
     found = read_embedding(args.features)
     check_distinct(found.features)

@@ -6,7 +6,7 @@ python tools/report.py work_dirs/a work_dirs/b
 import argparse
 from pathlib import Path
 
-from cli import Parser, add_trust, errors_in_one_line
+from cli import Parser, add_trust, check_out, errors_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,9 +37,10 @@ from mmentropy.report import measured_runs, read_runs, report_html, write_page
 
 def main() -> None:
     args = parse_args()
+    out = args.out or Path(args.work_dirs[0] if len(args.work_dirs) == 1 else '.', 'report.html')
+    check_out('--out', out, endings=['.html'], makes_folder=True)
     show_progress()
     runs = read_runs(args.work_dirs, args.trust)
-    out = args.out or Path(args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
     measured = None
     if not args.no_features:
         measured = measured_runs(runs, args.checkpoint)

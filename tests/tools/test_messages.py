@@ -121,6 +121,47 @@ def test_an_option_that_nobody_reads(tool, arguments, said, tmp_path):
     assert said(tool, 'probe.py', *arguments, *option) == line
 
 
+# Tools that write a file at their end: the option that names it, an ending, and other arguments,
+# in which INPUT is a file that is read.
+WRITTEN = [
+    ('embed.py', '--out', '.npz', ['INPUT', 'images']),
+    ('evaluate.py', '--out', '.json', ['INPUT']),
+    ('evaluate.py', '--out', '.json', [CHECKPOINT, '--config', 'INPUT']),
+    ('evaluate.py', '--out', '.json', [CHECKPOINT, '--data', 'INPUT']),
+    ('make_subset.py', '--out', '.txt', ['INPUT', '--fraction', '0.1']),
+    ('neighbours.py', '--page', '.html', ['INPUT']),
+]
+
+
+@pytest.mark.parametrize('tool, option, ending, arguments', WRITTEN)
+def test_an_output_is_checked_before_the_work(tool, option, ending, arguments, said, tmp_path):
+    """What the tool reads is no file of its kind, which would be told if it was read."""
+    read = tmp_path / f'read{ending}'
+    read.write_text('nothing that is read')
+    (tmp_path / f'folder{ending}').mkdir()
+    (tmp_path / f'link{ending}').hardlink_to(read)
+    arguments = [str(read) if argument == 'INPUT' else argument for argument in arguments]
+    for name, message in (
+        (f'folder{ending}', f'folder{ending} is a folder: name a file'),
+        (read, f'{read} is what the tool reads: name another file'),
+        (f'link{ending}', f'link{ending} is what the tool reads: name another file'),
+        (f'{read}/file{ending}', f'no folder {read}'),
+    ):
+        assert said(tool, *arguments, option, name) == f'error: {option}: {message}'
+    if ending != '.txt':
+        assert 'must end in ' in said(tool, *arguments, option, 'other.pth')
+    assert read.read_text() == 'nothing that is read'
+
+
+def test_a_report_is_a_page(said, tmp_path):
+    (tmp_path / 'run/report.html').mkdir(parents=True)
+    (tmp_path / 'run/epoch_3.pth').write_text('weights')
+    assert said('report.py', 'run') == 'error: --out: run/report.html is a folder: name a file'
+    wrong = said('report.py', 'run', '--out', 'run/epoch_3.pth')
+    assert wrong == 'error: --out: run/epoch_3.pth must end in .html'
+    assert (tmp_path / 'run/epoch_3.pth').read_text() == 'weights'
+
+
 def test_help_imports_nothing_slow():
     """In one process, which says after each tool whether torch is there."""
     code = (
