@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import io
 import os
 import signal
 import subprocess
@@ -205,6 +206,22 @@ def _watch_launcher() -> None:
         time.sleep(SECONDS_TO_SAVE)
 
 
+@contextmanager
+def printing() -> Iterator[None]:
+    """Print lists, of which a reader such as ``head`` may want a part only, and names of any bytes.
+
+    The tool ends silently when its reader leaves. What is not Unicode in a name is escaped.
+    """
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
 def aligned(rows: list[list[str]]) -> str:
     """Rows as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
@@ -287,10 +304,17 @@ def traceback_in(folder: str, rank: int) -> Iterator[None]:
 
 
 def say_import_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Say in one line what users cause before a tool begins, which is that an import fails."""
+    """Say in one line what users cause before a tool begins, which is that an import fails.
+
+    Other errors get no advice on packages.
+    """
     if not issubclass(kind, USER_ERRORS):
         return sys.__excepthook__(kind, error, trace)
-    files = [Path(frame.filename).parts for frame in traceback.extract_tb(trace)]
+    frames = traceback.extract_tb(trace)
+    if not (isinstance(error, ImportError) or _of_an_import(frames)):
+        print(f'error: {one_line(error)}', file=sys.stderr)
+        return None
+    files = [Path(frame.filename).parts for frame in frames]
     failing = [
         parts[parts.index('site-packages') + 1] for parts in files if 'site-packages' in parts
     ]
@@ -300,6 +324,15 @@ def say_import_error(kind: type[BaseException], error: BaseException, trace: Any
         f"error: {where}{one_line(error)}; pip install -e '.[onedl]', or '.[openmmlab]' for "
         'upstream, installs what is missing, and tools/doctor.py says what clashes',
         file=sys.stderr,
+    )
+    return None
+
+
+def _of_an_import(frames: list[traceback.FrameSummary]) -> bool:
+    """Return whether an error was raised while a module was found, or ran, that a tool imports."""
+    bodies = [Path(frame.filename) for frame in frames if frame.name == '<module>']
+    return any('importlib' in frame.filename for frame in frames) or (
+        bool(bodies) and bodies[-1].absolute().parent != Path(__file__).absolute().parent
     )
 
 

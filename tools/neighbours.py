@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from cli import Parser, check_out, errors_in_one_line
+from cli import Parser, check_out, errors_in_one_line, printing
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,7 @@ if __name__ == '__main__':
     parse_args()
 
 from mmentropy.checks.arguments import COUNT, require
-from mmentropy.evaluation.embedding_file import read_embedding
+from mmentropy.evaluation.embedding_file import Embedding, read_embedding
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.evaluation.progress import show_progress
 from mmentropy.report import embedding_html, write_page
@@ -46,9 +46,21 @@ def main() -> None:
     require(COUNT, k=args.k)
     found = read_embedding(args.features)
     check_distinct(found.features)
+    rows = [row_of(path, found.folder, found.paths) for path in args.of]
+    # The page comes first, because a reader of the tables may leave early.
+    if args.page:
+        page = embedding_html(of_embedding(found, args.features.name))
+        write_page(args.page, page)
+        size = args.page.stat().st_size
+        print(f'wrote {args.page} ({size / 1e6:.1f} MB)', file=sys.stderr)
+    with printing():
+        print_tables(args, found, rows)
+
+
+def print_tables(args: argparse.Namespace, found: Embedding, rows: list[int]) -> None:
+    """Print the neighbours of the rows, and the near-duplicates, that were asked for."""
     table = csv.writer(sys.stdout, delimiter='\t', lineterminator='\n')
-    if args.of:
-        rows = [row_of(path, found.folder, found.paths) for path in args.of]
+    if rows:
         cosines, near = nearest_rows(found.features, found.features[rows], args.k + 1)
         table.writerow(['image', 'neighbour', 'cosine'])
         for row, values, others in zip(rows, cosines.tolist(), near.tolist()):
@@ -59,11 +71,6 @@ def main() -> None:
         table.writerow(['image', 'duplicate', 'cosine'])
         for cosine, row, other in near_duplicates(found.features, args.duplicates):
             table.writerow([found.paths[row], found.paths[other], f'{cosine:.4f}'])
-    if args.page:
-        page = embedding_html(of_embedding(found, args.features.name))
-        write_page(args.page, page)
-        size = args.page.stat().st_size
-        print(f'wrote {args.page} ({size / 1e6:.1f} MB)', file=sys.stderr)
 
 
 def row_of(path: str, folder: str, paths: list[str]) -> int:

@@ -6,7 +6,7 @@ python tools/report.py work_dirs/a work_dirs/b
 import argparse
 from pathlib import Path
 
-from cli import Parser, add_trust, check_out, errors_in_one_line
+from cli import Parser, add_trust, check_out, errors_in_one_line, printing
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,7 +51,8 @@ def main() -> None:
             print(f'note: {run.name}: {note}', file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_page(out, page)
-    print(f'wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')
+    with printing():
+        print(f'wrote {out} ({out.stat().st_size / 1e6:.1f} MB)')
 
 
 if __name__ == '__main__':

@@ -297,6 +297,14 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert 'What it sees' not in out.read_text()
 
 
+def test_a_run_with_a_name_that_is_not_unicode(tmp_path, monkeypatch, capsys):
+    run = start(tmp_path / 'caf\udce9', '20261122_142736', 10, 120)
+    command(monkeypatch, run, '--no-features')
+    page = run / 'report.html'
+    size = f'{page.stat().st_size / 1e6:.1f} MB'
+    assert f'caf\\udce9/report.html ({size})' in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason='needs Chromium')
 def test_a_browser_draws_every_chart(tmp_path):

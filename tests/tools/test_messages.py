@@ -235,6 +235,16 @@ def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().err.startswith(line)
 
 
+def test_an_error_that_is_no_import_gets_no_advice_on_packages(tmp_path):
+    """The excepthook of a tool, of which a line beside its body raises."""
+    code = 'import sys; sys.path.insert(0, "tools"); sys.argv = ["tools/x.py"]; import cli; '
+    code += 'exec(compile("open(\'nope\')", "tools/x.py", "exec"))'
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, text=True, capture_output=True
+    )
+    assert done.stderr == "error: [Errno 2] No such file or directory: 'nope'\n"
+
+
 def test_help_names_what_there_is(monkeypatch, capsys):
     assert (export.TARGETS, propagate.LAYERS) == ((*TARGETS, 'onnx'), LAYERS)
     monkeypatch.setattr(sys, 'argv', ['evaluate.py', '-h'])
