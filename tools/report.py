@@ -22,7 +22,10 @@ def parse_args() -> argparse.Namespace:
         '--no-features', action='store_true', help='do not load checkpoints and images'
     )
     add_trust(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.checkpoint and args.no_features:
+        parser.error('--checkpoint is not loaded with --no-features: leave one out')
+    return args
 
 
 if __name__ == '__main__':
@@ -32,7 +35,7 @@ if __name__ == '__main__':
 import sys
 
 from mmentropy.evaluation.progress import show_progress
-from mmentropy.report import measured_runs, read_runs, report_html, write_page
+from mmentropy.report import Run, measured_runs, read_runs, report_html, write_page
 
 
 def main() -> None:
@@ -41,6 +44,8 @@ def main() -> None:
     check_out('--out', out, endings=['.html'], makes_folder=True)
     show_progress()
     runs = read_runs(args.work_dirs, args.trust)
+    if args.checkpoint:
+        check_named(args.checkpoint, runs)
     measured = None
     if not args.no_features:
         measured = measured_runs(runs, args.checkpoint)
@@ -53,6 +58,15 @@ def main() -> None:
     write_page(out, page)
     with printing():
         print(f'wrote {out} ({out.stat().st_size / 1e6:.1f} MB)')
+
+
+def check_named(checkpoint: str, runs: list[Run]) -> None:
+    """Raise FileNotFoundError if no run has the checkpoint that was named."""
+    if not any((run.path / checkpoint).is_file() for run in runs):
+        known = sorted({name for run in runs for name in run.checkpoints()})
+        there = f'there are {", ".join(known[:5])}' if known else 'there is none'
+        places = ', '.join(str(run.path) for run in runs)
+        raise FileNotFoundError(f'--checkpoint: no {checkpoint} in {places}; {there}')
 
 
 if __name__ == '__main__':
