@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 # The process that started this one. The imports of a tool take long enough for it to end.
 LAUNCHER = os.getppid()
 SECONDS_TO_SAVE = 30
+# The number of seeds that numpy has.
+SEEDS = 2**32
 # The status of a program that SIGINT has ended, in a shell.
 INTERRUPTED = 130
 # The threads of libgomp spin while they wait for each other, also for one that does not run because
@@ -96,6 +98,17 @@ def checkpoint_path(name: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def seed(text: str) -> int:
+    """Return a seed, as numpy takes it, of an argument."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < SEEDS:
+        raise argparse.ArgumentTypeError(f'must be an integer in 0..{SEEDS - 1}, got {text!r}')
+    return value
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add --trust."""
     parser.add_argument(
@@ -122,6 +135,10 @@ def read_config(path: str, **options: Any) -> Any:
     from mmengine.config import Config
 
     path = config_path(path)
+    if Path(path).is_dir():
+        raise IsADirectoryError(
+            f'{path} is a folder, and a config is needed: name a file, or a recipe as mec/r18s_...'
+        )
     if not Path(path).is_file():
         raise FileNotFoundError(f'no config {path}: name a file, or a recipe as mec/r18s_...')
     # Last, since no module of a package should be hidden by one of the folder.

@@ -15,6 +15,7 @@ from cli import (
     keep_memory,
     read_config,
     score_table,
+    seed,
 )
 
 
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='write the accuracies to this JSON file')
     parser.add_argument('--batch-size', type=int, default=256)
     parser.add_argument('--workers', type=int, default=0, help='loader processes')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
     return parser.parse_args()

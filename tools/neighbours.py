@@ -28,7 +28,7 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
-from mmentropy.checks.arguments import COUNT, require
+from mmentropy.checks.arguments import COUNT, SHARE, require
 from mmentropy.evaluation.embedding_file import Embedding, read_embedding
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.evaluation.progress import show_progress
@@ -44,6 +44,8 @@ def main() -> None:
     if args.page:
         check_out('--page', args.page, [args.features], ['.html'])
     require(COUNT, k=args.k)
+    if args.duplicates is not None:
+        require(SHARE, duplicates=args.duplicates)
     found = read_embedding(args.features)
     check_distinct(found.features)
     rows = [row_of(path, found.folder, found.paths) for path in args.of]

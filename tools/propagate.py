@@ -5,7 +5,7 @@ python tools/propagate.py CHECKPOINT --data data/DAVIS --layer layer3
 
 import argparse
 
-from cli import checkpoint_parser, errors_in_one_line, read_config
+from cli import checkpoint_parser, errors_in_one_line, read_config, seed
 
 COLUMNS = ('J&F', 'J-mean', 'J-recall', 'J-decay', 'F-mean', 'F-recall', 'F-decay')
 LAYERS = ('layer3', 'layer4', 'tokens')
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         '--out',
         help="write the checkpoint's masks to this folder, as DAVIS's own evaluation takes them",
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the fresh initialisation')
+    parser.add_argument('--seed', type=seed, default=0, help='of the fresh initialisation')
     return parser.parse_args()
 
 

@@ -15,6 +15,7 @@ from hostile_configs import classifier
 from repository import REPOSITORY
 
 import mmentropy_command
+from mmentropy.checks.arguments import SEED
 from mmentropy.evaluation.label_propagation import LAYERS
 from mmentropy.evaluation.protocols import PROTOCOLS
 from mmentropy.weights.export import TARGETS
@@ -119,6 +120,41 @@ def test_an_option_that_nobody_reads(tool, arguments, said, tmp_path):
     option = ['--cfg-options', 'train_dataloder.batch_size=2']
     line = "error: train_dataloder: did you mean 'train_dataloader'?"
     assert said(tool, 'probe.py', *arguments, *option) == line
+
+
+SEEDED = {
+    'evaluate.py': ['a.pth'],
+    'make_subset.py': ['a.py', '--fraction', '0.1', '--out', 'a.txt'],
+    'pretrain.py': ['photos'],
+    'propagate.py': ['a.pth', '--data', 'data'],
+    'quickstart.py': [],
+    'train.py': ['a.py'],
+}
+
+
+def test_all_tools_with_a_seed_are_known():
+    found = {tool for tool in TOOLS if "'--seed'" in (REPOSITORY / 'tools' / tool).read_text()}
+    assert found == {*SEEDED}
+
+
+@pytest.mark.parametrize('tool', SEEDED)
+@pytest.mark.parametrize('value', ['-1', '4294967296', '1.5'])
+def test_a_seed_that_numpy_does_not_take(tool, value, said):
+    line = f"error: argument --seed: must be {SEED.text}, got '{value}'; {tool} -h lists"
+    assert said(tool, *SEEDED[tool], '--seed', value).startswith(line)
+
+
+def test_a_cosine_that_there_is_not(said, capsys):
+    """It is told before the table, and before the features are read."""
+    line = 'error: duplicates must be a number in 0..1, got 1.5'
+    assert said('neighbours.py', 'a.npz', '--duplicates', '1.5') == line
+    assert capsys.readouterr().out == ''
+
+
+def test_a_folder_in_place_of_a_config(said, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    line = 'error: photos is a folder, and a config is needed: name a file, or a recipe as mec/'
+    assert said('evaluate.py', CHECKPOINT, '--data', 'photos').startswith(line)
 
 
 # Tools that write a file at their end: the option that names it, an ending, and other arguments,
