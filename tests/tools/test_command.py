@@ -12,6 +12,8 @@ from mmengine.hub import get_config, get_model
 from mmpretrain import inference_model, list_models
 from repository import REPOSITORY
 
+from mmentropy_command import without_processes
+
 RECIPE = 'mmentropy::mec/r18s_1xb64_50e_digits.py'
 
 
@@ -71,6 +73,25 @@ def features_of(folder, paths):
     file = folder / 'features.npz'
     np.savez(file, features=rows, paths=np.array(paths), folder=np.array(str(folder)))
     return file
+
+
+@pytest.mark.parametrize(
+    'arguments, found',
+    [
+        (['a.py', '--seed', '2'], (['a.py', '--seed', '2'], None)),
+        (['a.py', '--processes', '2', '--check'], (['a.py', '--check'], '2')),
+        (['--processes=2', 'a.py'], (['a.py'], '2')),
+        (['a.py', '--processes-of=2'], (['a.py', '--processes-of=2'], None)),
+    ],
+)
+def test_processes_are_taken_out(arguments, found):
+    assert without_processes(arguments) == found
+
+
+@pytest.mark.parametrize('arguments', [['--processes'], ['--processes='], ['--processes=no', 'a']])
+def test_processes_without_a_number(arguments):
+    with pytest.raises(SystemExit, match='must be followed by a number of processes'):
+        without_processes(arguments)
 
 
 @pytest.mark.parametrize('arguments', [['nope'], ['configs', 'nope'], ['train', '--processes']])

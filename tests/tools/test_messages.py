@@ -107,6 +107,11 @@ def test_files_that_are_none(tool, arguments, said, tmp_path):
         said(tool, *[str(argument).replace('FILE', name) for argument in arguments])
 
 
+def test_weights_of_the_package_are_not_imported(said):
+    line = said('import_official.py', 'zoo://mec_fast_r18s_1xb64_50e_digits', '--out', 'a.pth')
+    assert 'is a backbone of mmpretrain already: the other tools take it as it is' in line
+
+
 def test_a_config_that_is_not_there(said):
     assert said('config.py', 'mec/none').startswith('error: no config mec/none: name a file, or')
 
