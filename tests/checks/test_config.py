@@ -554,7 +554,7 @@ def test_eval_datasets_are_dicts():
     ],
 )
 def test_changes_that_nobody_would_read(key, message):
-    """Of a config that need not be one that trains."""
+    """The config need not be one that trains."""
     cfg = Config(dict(model=dict(backbone=dict(type='ResNet', depth=18)), mine=dict(a=1)))
     cfg.merge_from_dict({'model.backbone.depth': 34, 'mine.b': 2, 'test_dataloader.batch_size': 3})
     check_changed(cfg, ['model.backbone.depth', 'mine.b', 'test_dataloader.batch_size'])

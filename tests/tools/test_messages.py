@@ -176,7 +176,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize('tool, option, ending, arguments', WRITTEN)
 def test_an_output_is_checked_before_the_work(tool, option, ending, arguments, said, tmp_path):
-    """What the tool reads is no file of its kind, which would be told if it was read."""
+    """The input is no file of its kind, which would be told if it was read."""
     read = tmp_path / f'read{ending}'
     read.write_text('nothing that is read')
     (tmp_path / f'folder{ending}').mkdir()
