@@ -114,14 +114,18 @@ def configs(pattern: str = '') -> str:
 
 
 def without_processes(arguments: list[str]) -> tuple[list[str], str | None]:
-    """Take ``--processes N`` out of arguments; return the others and N."""
-    if '--processes' not in arguments:
-        return arguments, None
-    at = arguments.index('--processes')
-    count = arguments[at + 1] if at + 1 < len(arguments) else ''
-    if not count.isdecimal() or int(count) < 1:
-        sys.exit(f'error: --processes must be followed by a number of processes, got {count!r}')
-    return arguments[:at] + arguments[at + 2 :], count
+    """Take ``--processes N`` or ``--processes=N`` out of arguments; return the others and N."""
+    for at, argument in enumerate(arguments):
+        option, equals, count = argument.partition('=')
+        if option != '--processes':
+            continue
+        others = arguments[at + 1 :]
+        if not equals:
+            count, others = ''.join(others[:1]), others[1:]
+        if not count.isdecimal() or int(count) < 1:
+            sys.exit(f'error: --processes must be followed by a number of processes, got {count!r}')
+        return arguments[:at] + others, count
+    return arguments, None
 
 
 def run_on_several(tool: Path, arguments: list[str], processes: str) -> NoReturn:

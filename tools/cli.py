@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import io
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,8 @@ from typing import Any, NoReturn
 # The process that started this one. The imports of a tool take long enough for it to end.
 LAUNCHER = os.getppid()
 SECONDS_TO_SAVE = 30
+# The number of seeds that numpy has.
+SEEDS = 2**32
 # The status of a program that SIGINT has ended, in a shell.
 INTERRUPTED = 130
 # The threads of libgomp spin while they wait for each other, also for one that does not run because
@@ -95,6 +98,17 @@ def checkpoint_path(name: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def seed(text: str) -> int:
+    """Return a seed, as numpy takes it, of an argument."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < SEEDS:
+        raise argparse.ArgumentTypeError(f'must be an integer in 0..{SEEDS - 1}, got {text!r}')
+    return value
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add --trust."""
     parser.add_argument(
@@ -121,6 +135,10 @@ def read_config(path: str, **options: Any) -> Any:
     from mmengine.config import Config
 
     path = config_path(path)
+    if Path(path).is_dir():
+        raise IsADirectoryError(
+            f'{path} is a folder, and a config is needed: name a file, or a recipe as mec/r18s_...'
+        )
     if not Path(path).is_file():
         raise FileNotFoundError(f'no config {path}: name a file, or a recipe as mec/r18s_...')
     # Last, since no module of a package should be hidden by one of the folder.
@@ -136,6 +154,41 @@ def read_config(path: str, **options: Any) -> Any:
     if not cfg:
         raise ValueError(f'{path} is an empty config')
     return cfg
+
+
+def check_out(
+    option: str,
+    out: str | Path,
+    inputs: Iterable[str | Path | None] = (),
+    endings: Sequence[str] = (),
+    makes_folder: bool = False,
+) -> None:
+    """Check a file that a tool writes at its end, before its work.
+
+    Args:
+        option: The option that names the file.
+        out: The file.
+        inputs: What the tool reads, which must not be overwritten; None is left out.
+        endings: How the name may end; any way if there are none.
+        makes_folder: Whether the tool makes the folder of the file.
+
+    Raises:
+        ValueError: It is a folder or an input, has another ending, or its folder is missing or is
+            a file.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise ValueError(f'{option}: {out} is a folder: name a file')
+    for path in inputs:
+        if path is not None and out.exists() and Path(path).exists() and out.samefile(path):
+            raise ValueError(f'{option}: {out} is what the tool reads: name another file')
+    if endings and out.suffix not in endings:
+        raise ValueError(f'{option}: {out} must end in {" or ".join(endings)}')
+    folder = out.absolute().parent
+    while makes_folder and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ValueError(f'{option}: no folder {folder if makes_folder else out.parent}')
 
 
 def leave_with_launcher() -> None:
@@ -168,6 +221,22 @@ def _watch_launcher() -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         os.kill(os.getpid(), number)
         time.sleep(SECONDS_TO_SAVE)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Print lists, of which a reader such as ``head`` may want a part only, and names of any bytes.
+
+    The tool ends silently when its reader leaves. What is not Unicode in a name is escaped.
+    """
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 def aligned(rows: list[list[str]]) -> str:
@@ -252,10 +321,17 @@ def traceback_in(folder: str, rank: int) -> Iterator[None]:
 
 
 def say_import_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Say in one line what users cause before a tool begins, which is that an import fails."""
+    """Say in one line what users cause before a tool begins, which is that an import fails.
+
+    Other errors get no advice on packages.
+    """
     if not issubclass(kind, USER_ERRORS):
         return sys.__excepthook__(kind, error, trace)
-    files = [Path(frame.filename).parts for frame in traceback.extract_tb(trace)]
+    frames = traceback.extract_tb(trace)
+    if not (isinstance(error, ImportError) or _of_an_import(frames)):
+        print(f'error: {one_line(error)}', file=sys.stderr)
+        return None
+    files = [Path(frame.filename).parts for frame in frames]
     failing = [
         parts[parts.index('site-packages') + 1] for parts in files if 'site-packages' in parts
     ]
@@ -265,6 +341,15 @@ def say_import_error(kind: type[BaseException], error: BaseException, trace: Any
         f"error: {where}{one_line(error)}; pip install -e '.[onedl]', or '.[openmmlab]' for "
         'upstream, installs what is missing, and tools/doctor.py says what clashes',
         file=sys.stderr,
+    )
+    return None
+
+
+def _of_an_import(frames: list[traceback.FrameSummary]) -> bool:
+    """Return whether an error was raised while a module was found, or ran, that a tool imports."""
+    bodies = [Path(frame.filename) for frame in frames if frame.name == '<module>']
+    return any('importlib' in frame.filename for frame in frames) or (
+        bool(bodies) and bodies[-1].absolute().parent != Path(__file__).absolute().parent
     )
 
 

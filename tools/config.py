@@ -3,7 +3,7 @@
 import argparse
 
 from cfg_options import OPTION, add_cfg_options, merge_cfg_options
-from cli import Parser, config_path, errors_in_one_line, read_config
+from cli import Parser, config_path, errors_in_one_line, printing, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -170,8 +170,9 @@ def main() -> None:
             found = [(key, value, origins[key]) for key, value in merged.items()]
     shown = [line for item in found for line in lines(*item)]
     width = min(WIDEST, max(len(text) for text, file in shown if file))
-    for text, file in shown:
-        print(f'{text:<{width}}  {file}'.rstrip())
+    with printing():
+        for text, file in shown:
+            print(f'{text:<{width}}  {file}'.rstrip())
 
 
 if __name__ == '__main__':

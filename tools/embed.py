@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from cli import (
+    check_out,
     checkpoint_parser,
+    config_path,
     errors_in_one_line,
     join_ranks,
     keep_memory,
@@ -41,13 +43,15 @@ if __name__ == '__main__':
 
 from mmengine.dist import is_main_process
 
-from mmentropy.evaluation.embed_folder import embed_checkpoint
+from mmentropy.evaluation.embed_folder import WRITERS, embed_checkpoint
 from mmentropy.evaluation.progress import show_progress
 
 
 def main() -> None:
     keep_memory()
     args = parse_args()
+    configs = [config_path(args.config)] if args.config else []
+    check_out('--out', args.out, [args.checkpoint, *configs], [*WRITERS], makes_folder=True)
     show_progress()
     if args.launcher == 'pytorch':
         join_ranks()

@@ -7,12 +7,15 @@ import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
 from cli import (
+    check_out,
     checkpoint_parser,
+    config_path,
     errors_in_one_line,
     join_ranks,
     keep_memory,
     read_config,
     score_table,
+    seed,
 )
 
 
@@ -32,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='write the accuracies to this JSON file')
     parser.add_argument('--batch-size', type=int, default=256)
     parser.add_argument('--workers', type=int, default=0, help='loader processes')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
     return parser.parse_args()
@@ -50,6 +53,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import mmentropy  # noqa: F401, registers the data sets
+from mmentropy.checks.config import check_changed
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint, parse_protocols
 from mmentropy.evaluation.progress import show_progress
 from mmentropy.weights.stored_config import chosen_config
@@ -60,8 +64,9 @@ def main() -> None:
     args = parse_args()
     show_progress()
     protocols = parse_protocols(args.protocols)
-    if args.out and not Path(args.out).absolute().parent.is_dir():
-        raise ValueError(f'--out: no folder {Path(args.out).parent}')
+    if args.out:
+        configs = [config_path(path) for path in (args.config, args.data) if path]
+        check_out('--out', args.out, [args.checkpoint, *configs], ['.json'])
     own = read_config(args.config) if args.config else None
     data = eval_datasets(read_config(args.data)) if args.data else None
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
@@ -80,6 +85,7 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return the scores of the checkpoint and its baselines."""
     merge_cfg_options(cfg, args.cfg_options)
+    check_changed(cfg, args.cfg_options or ())
     if args.launcher == 'pytorch':
         join_ranks()
     return evaluate_checkpoint(

@@ -37,8 +37,19 @@ if __name__ == '__main__':
     parse_args()
 
 from mmentropy.weights.import_official import import_backbone
+from mmentropy.weights.zoo import PREFIX
+
+
+def main() -> None:
+    args = parse_args()
+    if args.file.startswith(PREFIX):
+        raise ValueError(
+            f'{args.file} is a backbone of mmpretrain already: the other tools take it as it is, '
+            'and tools/export.py --to mmpretrain writes it to a file'
+        )
+    print(import_backbone(args.file, args.out, args.branch, args.trust, args.num_heads))
+
 
 if __name__ == '__main__':
-    args = parse_args()
     with errors_in_one_line():
-        print(import_backbone(args.file, args.out, args.branch, args.trust, args.num_heads))
+        main()

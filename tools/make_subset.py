@@ -9,14 +9,14 @@ dict(type='LabelSubset', dataset=..., names='1percent.txt').
 import argparse
 
 from cfg_options import add_cfg_options, merge_cfg_options
-from cli import Parser, errors_in_one_line, read_config
+from cli import Parser, check_out, config_path, errors_in_one_line, read_config, seed
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument('config')
     parser.add_argument('--fraction', type=float, required=True)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     parser.add_argument('--out', required=True)
     add_cfg_options(parser)
     return parser.parse_args()
@@ -28,13 +28,16 @@ if __name__ == '__main__':
 
 from pathlib import Path
 
+from mmentropy.checks.config import check_changed
 from mmentropy.datasets import check_dataset, label_subset, subset_names
 
 
 def main() -> None:
     args = parse_args()
+    check_out('--out', args.out, [config_path(args.config)])
     cfg = read_config(args.config)
     merge_cfg_options(cfg, args.cfg_options)
+    check_changed(cfg, args.cfg_options or ())
     found = (cfg.get('train_dataloader') or {}).get('dataset')
     if not found:
         raise ValueError(f'{args.config} has no train_dataloader.dataset to draw from')

@@ -5,7 +5,7 @@ mmentropy pretrain PHOTOS --method mec --minutes 5
 
 import argparse
 
-from cli import Parser, errors_in_one_line, keep_memory
+from cli import Parser, errors_in_one_line, keep_memory, seed
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         '--minutes', type=float, default=5.0, help='that training may take; default %(default)s'
     )
     parser.add_argument('--out', help='a new folder; default work_dirs/pretrain/NAME')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
     parser.add_argument('--dry-run', action='store_true', help='print the plan and stop')
     return parser.parse_args()

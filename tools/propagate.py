@@ -5,7 +5,7 @@ python tools/propagate.py CHECKPOINT --data data/DAVIS --layer layer3
 
 import argparse
 
-from cli import checkpoint_parser, errors_in_one_line, read_config
+from cli import checkpoint_parser, errors_in_one_line, read_config, seed
 
 COLUMNS = ('J&F', 'J-mean', 'J-recall', 'J-decay', 'F-mean', 'F-recall', 'F-decay')
 LAYERS = ('layer3', 'layer4', 'tokens')
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         '--out',
         help="write the checkpoint's masks to this folder, as DAVIS's own evaluation takes them",
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the fresh initialisation')
+    parser.add_argument('--seed', type=seed, default=0, help='of the fresh initialisation')
     return parser.parse_args()
 
 
@@ -58,24 +58,30 @@ from mmentropy.evaluation.davis import (
     save_ids,
     score_clip,
 )
+from mmentropy.evaluation.from_config import converts_colours
 from mmentropy.evaluation.label_propagation import dense_layer, segment_clip
 from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.stored_config import chosen_config
 
 
-def colours(cfg: Config) -> str:
-    """Return the order of colours that the backbone was trained on: 'L', 'RGB' or 'BGR'."""
+def colours(cfg: Config, preprocessor: nn.Module) -> str:
+    """Return the order of colours that the network takes: 'L', 'RGB' or 'BGR'.
+
+    It is that of the training images. Without them the preprocessor tells, which turns BGR to RGB.
+    """
     channels = cfg.model.backbone.get('in_channels', 3)
     if channels == 1:
         return 'L'
     trained = (cfg.get('train_dataloader') or {}).get('dataset')
-    if channels != 3 or not trained:
+    told = trained or len(getattr(preprocessor, 'mean', ())) == 3
+    if channels != 3 or not told:
         raise ValueError(
-            'the config does not tell the order of colours: it needs 3 channels and a '
-            'train_dataloader with a pipeline'
+            'the config does not tell the order of colours: it needs 3 channels, and a '
+            'train_dataloader with a pipeline or a data_preprocessor with 3 means'
         )
-    return 'BGR' if is_bgr(trained) else 'RGB'
+    bgr = is_bgr(trained) if trained else converts_colours(preprocessor)
+    return 'BGR' if bgr else 'RGB'
 
 
 def read_frame(path: Path, order: str) -> Tensor:
@@ -110,14 +116,16 @@ def main() -> None:
 
 def propagate(args: argparse.Namespace, cfg: Config) -> None:
     """Score the checkpoint, print its tables row by row, and write its masks."""
-    order = colours(cfg)
-    preprocessor = build_data_preprocessor(cfg)
     checkpoint = build_backbone(cfg, args.seed)
+    preprocessor = build_data_preprocessor(cfg)
+    order = colours(cfg, preprocessor)
     load_backbone(checkpoint, args.checkpoint, args.branch)
     backbones = dict(checkpoint=dense_layer(checkpoint, args.layer))
     if args.random:
         backbones['random'] = dense_layer(build_backbone(cfg, args.seed), args.layer)
     clips = read_davis(args.data)
+    if args.out:
+        make_folder(Path(args.out), clips)
     for name, backbone in backbones.items():
         backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
         print(f'{name}, {args.layer}')
@@ -138,6 +146,33 @@ def propagate(args: argparse.Namespace, cfg: Config) -> None:
                     save_ids(folder / path.name, ids)
         # DAVIS takes the mean over all objects, not over the means of clips.
         print_row('mean', row(objects), width)
+
+
+def make_folder(out: Path, clips: Sequence[Clip]) -> None:
+    """Make the folder that masks are written to, before the work.
+
+    Raises:
+        ValueError: It is a file, or a mask would be written over an annotation of a clip.
+    """
+    annotations = {identity(p) for clip in clips for p in (clip.masks[0].parent, *clip.masks)}
+    for clip in clips:
+        folder = out / clip.name
+        for path in (folder, *(folder / mask.name for mask in clip.masks)):
+            if path.exists() and identity(path) in annotations:
+                raise ValueError(
+                    f'--out: {path} is an annotation of the data, which the masks would '
+                    'replace: name another folder'
+                )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f'--out: {error.filename} is no folder: name another') from error
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Return what two names of the same file or folder have in common."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def segmented(

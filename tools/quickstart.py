@@ -7,7 +7,7 @@ the runs, report.html, to work_dirs/quickstart.
 import argparse
 from pathlib import Path
 
-from cli import Parser, commit, errors_in_one_line
+from cli import Parser, commit, errors_in_one_line, seed
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = dict(
@@ -20,7 +20,7 @@ CONFIGS = dict(
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument('method', nargs='?', default='mec', choices=[*CONFIGS, 'all'])
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ python tools/report.py work_dirs/a work_dirs/b
 import argparse
 from pathlib import Path
 
-from cli import Parser, add_trust, errors_in_one_line
+from cli import Parser, add_trust, check_out, errors_in_one_line, printing
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +22,10 @@ def parse_args() -> argparse.Namespace:
         '--no-features', action='store_true', help='do not load checkpoints and images'
     )
     add_trust(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.checkpoint and args.no_features:
+        parser.error('--checkpoint is not loaded with --no-features: leave one out')
+    return args
 
 
 if __name__ == '__main__':
@@ -32,14 +35,17 @@ if __name__ == '__main__':
 import sys
 
 from mmentropy.evaluation.progress import show_progress
-from mmentropy.report import measured_runs, read_runs, report_html, write_page
+from mmentropy.report import Run, measured_runs, read_runs, report_html, write_page
 
 
 def main() -> None:
     args = parse_args()
+    out = args.out or Path(args.work_dirs[0] if len(args.work_dirs) == 1 else '.', 'report.html')
+    check_out('--out', out, endings=['.html'], makes_folder=True)
     show_progress()
     runs = read_runs(args.work_dirs, args.trust)
-    out = args.out or Path(args.work_dirs[0] if len(runs) == 1 else '.', 'report.html')
+    if args.checkpoint:
+        check_named(args.checkpoint, runs)
     measured = None
     if not args.no_features:
         measured = measured_runs(runs, args.checkpoint)
@@ -50,7 +56,17 @@ def main() -> None:
             print(f'note: {run.name}: {note}', file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_page(out, page)
-    print(f'wrote {out} ({len(page.encode()) / 1e6:.1f} MB)')
+    with printing():
+        print(f'wrote {out} ({out.stat().st_size / 1e6:.1f} MB)')
+
+
+def check_named(checkpoint: str, runs: list[Run]) -> None:
+    """Raise FileNotFoundError if no run has the checkpoint that was named."""
+    if not any((run.path / checkpoint).is_file() for run in runs):
+        known = sorted({name for run in runs for name in run.checkpoints()})
+        there = f'there are {", ".join(known[:5])}' if known else 'there is none'
+        places = ', '.join(str(run.path) for run in runs)
+        raise FileNotFoundError(f'--checkpoint: no {checkpoint} in {places}; {there}')
 
 
 if __name__ == '__main__':

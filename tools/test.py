@@ -24,6 +24,7 @@ import torch
 from mmengine.runner import Runner
 from train import default_work_dir
 
+from mmentropy.checks.config import check_changed
 from mmentropy.datasets.loader_processes import guard_loader
 from mmentropy.distributed import start_cpu_ranks, unwrapped
 
@@ -42,6 +43,7 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     merge_cfg_options(cfg, args.cfg_options)
+    check_changed(cfg, args.cfg_options or ())
     if not cfg.load_from and 'reid' not in cfg.model:
         raise ValueError('which checkpoint? test.py CONFIG CHECKPOINT')
     if args.launcher == 'pytorch' and not torch.cuda.is_available():

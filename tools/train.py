@@ -11,6 +11,7 @@ from cli import (
     keep_memory,
     leave_with_launcher,
     read_config,
+    seed,
     traceback_in,
 )
 
@@ -61,7 +62,7 @@ def parse_args() -> argparse.Namespace:
         help='build everything, step a few times, print what training would '
         'do, and leave nothing behind',
     )
-    parser.add_argument('--seed', type=int)
+    parser.add_argument('--seed', type=seed)
     add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     return parser.parse_args()

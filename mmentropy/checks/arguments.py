@@ -63,6 +63,8 @@ BELOW_ONE = Rule('a number in [0, 1)', lambda x: is_number(x) and 0 <= x < 1)
 INDEX = at_least(0)
 COUNT = at_least(1)
 SEVERAL = at_least(2)
+# It is numpy's, which takes fewer seeds than torch.
+SEED = Rule(f'an integer in 0..{2**32 - 1}', lambda x: is_integer(x) and 0 <= x < 2**32)
 FLAG = Rule('True or False', lambda x: isinstance(x, bool))
 TEXT = Rule('a string', lambda x: isinstance(x, str))
 PATH = Rule('a path', lambda x: isinstance(x, (str, PathLike)) and x != '')

@@ -119,17 +119,8 @@ def check_config(cfg: Config) -> None:
 
 def check_sections(top: dict) -> None:
     """Check the names at the top of a config, and the sections without a type."""
-    sections = {*SECTIONS, *PLAIN}
-    others = {*signature(Runner).parameters} - {*sections, 'cfg'}
-    for name, value in top.items():
-        may_be_list = name in LISTS and isinstance(value, (list, tuple))
-        if name in sections and value is not None and not may_be_list:
-            check_value(value, name, DICT)
-        # A user's own `models` or `model2` beside `model` is another model.
-        numbered = name[-1] in 's0123456789' and name[:-1] in top
-        if name not in {*sections, *others} and not numbered:
-            is_section = isinstance(value, (dict, list, tuple))
-            refuse_slip(name, name, sections if is_section else others)
+    for name in top:
+        check_name(name, top)
     for name, known in PLAIN.items():
         if top.get(name) is not None:
             check_keys(top[name], name, Arguments(name, known, True))
@@ -142,6 +133,41 @@ def check_sections(top: dict) -> None:
                 raise ValueError(f'{name}: is missing, and train_cfg says to train')
         if not {'optimizer', 'constructor'} & {*top['optim_wrapper']}:
             raise ValueError('optim_wrapper.optimizer: is missing')
+
+
+def check_name(name: str, top: dict) -> None:
+    """Check a name at the top of a config, and that a section is a dict, or a list where it may."""
+    sections = {*SECTIONS, *PLAIN}
+    others = {*signature(Runner).parameters} - {*sections, 'cfg'}
+    value = top[name]
+    may_be_list = name in LISTS and isinstance(value, (list, tuple))
+    if name in sections and value is not None and not may_be_list:
+        check_value(value, name, DICT)
+    # A user's own `models` or `model2` beside `model` is another model.
+    numbered = name[-1] in 's0123456789' and name[:-1] in top
+    if name not in {*sections, *others} and not numbered:
+        is_section = isinstance(value, (dict, list, tuple))
+        refuse_slip(name, name, sections if is_section else others)
+
+
+def check_changed(cfg: Config, keys: Iterable[str]) -> None:
+    """Refuse to change an entry of a config that nobody reads, by a name near one that is read.
+
+    It takes less than :func:`check_config`: the config need not be one that trains.
+
+    Args:
+        cfg: A config as it was changed.
+        keys: The dotted keys of what was changed.
+
+    Raises:
+        ValueError: in one line, which begins with the path of the key.
+    """
+    top = dict(cfg)
+    for name, _, rest in (key.partition('.') for key in keys):
+        check_name(name, top)
+        if name in PLAIN and rest:
+            known = dict.fromkeys(PLAIN[name], False)
+            check_keys({rest.partition('.')[0]: None}, name, Arguments(name, known, True))
 
 
 def check_value(value: Any, path: str, rule: Rule) -> None:

@@ -73,6 +73,13 @@ class ReplacesUnreadable(CustomDataset):
         found = {name: self._find_images(name) for name in names}
         samples = [(path, self.folder_to_idx[name]) for name in found for path in found[name]]
         if not samples:
+            flat = self._find_images('')
+            if flat:
+                raise FileNotFoundError(
+                    f'no class folders with images in {root}, where {len(flat)} images lie, such '
+                    f'as {flat[0]}: put those of each class into a folder, or take an ImageFolder, '
+                    'which needs no classes'
+                )
             raise FileNotFoundError(
                 f'no images in {root} and below: looked for {" ".join(sorted(self.extensions))}'
             )

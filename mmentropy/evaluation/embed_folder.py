@@ -84,6 +84,7 @@ def embed_checkpoint(
         trust: see :func:`chosen_config`.
 
     Raises:
+        ValueError: ``cfg``, ``branch`` or ``trust`` is given for a model of mmpretrain.
         FileNotFoundError, ValueError, OSError, ImportError: see the functions named.
     """
     with ExitStack() as stack:
@@ -92,6 +93,13 @@ def embed_checkpoint(
             chosen = stack.enter_context(chosen_config(checkpoint, cfg, trust))
             encoder = checkpoint_encoder(checkpoint, chosen, branch, size)
         else:
+            options_of_files = dict(config=cfg is not None, branch=branch != 'student', trust=trust)
+            refused = [name for name, given in options_of_files.items() if given]
+            if refused:
+                raise ValueError(
+                    f'{checkpoint} is no file, and a model of mmpretrain is taken with its own '
+                    f'config and weights: leave {" and ".join(refused)} out'
+                )
             encoder = named_encoder(str(checkpoint), size)
         encoder.backbone.to('cuda' if torch.cuda.is_available() else 'cpu')
         return embed_folder(encoder, os.fspath(folder), out, **options)

@@ -27,7 +27,11 @@ from mmentropy.checks.config_parts import (
 )
 from mmentropy.datasets.unreadable_images import cannot_read
 from mmentropy.evaluation.features import backbone_features, preprocess
-from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
+from mmentropy.evaluation.from_config import (
+    build_backbone,
+    build_data_preprocessor,
+    converts_colours,
+)
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
@@ -162,7 +166,7 @@ def _encoder(
     backbone.to(memory_format=torch.channels_last)
     backbone.eval()
     # Without a pipeline the preprocessor says what it takes.
-    bgr = is_bgr(given) if given.get('pipeline') else bool(preprocessor._channel_conversion)
+    bgr = is_bgr(given) if given.get('pipeline') else converts_colours(preprocessor)
     return FileEncoder(backbone, preprocessor, load, transforms, bgr, size)
 
 

@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmentropy.checks.arguments import SEED, require
 from mmentropy.evaluation.features import Rows, extract_features, pixel_features
 from mmentropy.evaluation.finetune import finetune_accuracy
 from mmentropy.evaluation.from_config import (
@@ -95,6 +96,12 @@ def evaluate_checkpoint(
             package and :mod:`mmentropy.weights.backbone`.
     """
     parse_protocols(','.join(protocols))
+    require(SEED, seed=seed)
+    if pixels and not set(protocols) & FROZEN.keys():
+        raise ValueError(
+            f'pixels have no backbone, which {" and ".join(protocols)} would train: add a protocol '
+            'on frozen features, such as knn, or leave pixels out'
+        )
     with chosen_config(path, cfg) as chosen:
         backbone = build_backbone(chosen, seed)
         # The checkpoint comes before the data: one that does not fit should not cost minutes.

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmentropy.checks.arguments import COUNT, INDEX, PATH, POSITIVE, one_of, or_none, require
+from mmentropy.checks.arguments import COUNT, PATH, POSITIVE, SEED, one_of, or_none, require
 from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import run_trial
 from mmentropy.evaluation.embed_folder import embed_checkpoint
@@ -91,7 +91,7 @@ def pretrain(
     require(or_none(one_of(BACKBONES)), backbone=backbone)
     require(or_none(COUNT), epochs=epochs)
     require(POSITIVE, minutes=minutes)
-    require(INDEX, seed=seed)
+    require(SEED, seed=seed)
     # A wrong name is told before the images are looked at.
     recipe_of(method)
     out = Path(out or Path('work_dirs', 'pretrain', Path(photos).resolve().name)).absolute()

@@ -35,6 +35,8 @@ def save_folder(
     std of the images, preprocessor_config.json. ``state`` has the weights of the ResNet or
     VisionTransformer under the names of transformers, and :func:`check_folder` accepts ``out``.
     """
+    # The folder that a link leads to is replaced, and the link stays.
+    out = out.resolve()
     contents = {_CONFIG: _model_config(backbone), _PREPROCESSOR: _image_config(backbone, cfg)}
     # transformers asks for the format in the header. The bytes are written by hand, because a file
     # from save_file could be read by nobody but its owner.

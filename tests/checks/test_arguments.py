@@ -16,6 +16,7 @@ RULES = [
     (arguments.INDEX, [0, 2**63 - 1], [-1, 1.0, False, 2**63]),
     (arguments.COUNT, [1], [0, 1.0, True, None]),
     (arguments.SEVERAL, [2], [1, '2']),
+    (arguments.SEED, [0, 2**32 - 1], [-1, 2**32, 1.0, True]),
     (arguments.FLAG, [True, False], [0, 1, None]),
     (arguments.TEXT, ['', 'a'], [1, None]),
     (arguments.PATH, ['a'], ['', None, 1]),

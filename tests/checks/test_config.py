@@ -14,7 +14,7 @@ from mmpretrain.registry import DATASETS, HOOKS, MODELS
 from repository import REPOSITORY
 
 from mmentropy import evaluation
-from mmentropy.checks.config import arguments, check_config, refuse_slip
+from mmentropy.checks.config import arguments, check_changed, check_config, refuse_slip
 
 ROOT = REPOSITORY / 'configs'
 CONFIGS = sorted(
@@ -541,3 +541,23 @@ def test_arguments_of_features(name, value):
 def test_eval_datasets_are_dicts():
     with pytest.raises(ValueError, match='eval_datasets.test must be a dict'):
         evaluation.eval_datasets(Config(dict(eval_datasets=dict(train=dict(), test='x'))))
+
+
+@pytest.mark.parametrize(
+    'key, message',
+    [
+        ('eval_dataset.test.split', "eval_dataset: did you mean 'eval_datasets'?"),
+        ('eval_datasets.tets.split', 'eval_datasets.tets: eval_datasets has no argument .tets.'),
+        ('test_dataloder.batch_size', "test_dataloder: did you mean 'test_dataloader'?"),
+        ('test_dataloader.batchsize', 'test_dataloader.batchsize: .*; did you mean .batch_size.*'),
+        ('modle.backbone.depth', "modle: did you mean 'model'?"),
+    ],
+)
+def test_changes_that_nobody_would_read(key, message):
+    """The config need not be one that trains."""
+    cfg = Config(dict(model=dict(backbone=dict(type='ResNet', depth=18)), mine=dict(a=1)))
+    cfg.merge_from_dict({'model.backbone.depth': 34, 'mine.b': 2, 'test_dataloader.batch_size': 3})
+    check_changed(cfg, ['model.backbone.depth', 'mine.b', 'test_dataloader.batch_size'])
+    cfg.merge_from_dict({key: 1})
+    with pytest.raises(ValueError, match=message):
+        check_changed(cfg, [key])

@@ -257,6 +257,20 @@ def test_class_folders(tmp_path):
         DATASETS.build(cfg | dict(extensions=['.xyz']))
 
 
+@pytest.mark.parametrize('folders', [[], ['empty']])
+def test_images_in_no_class_folder(tmp_path, folders):
+    lay(tmp_path, dict.fromkeys(('2.jpg', '1.png', 'x.txt'), PNG))
+    for name in folders:
+        (tmp_path / name).mkdir()
+    message = (
+        f'no class folders with images in {tmp_path}, where 2 images lie, such as 1.png: put those '
+        'of each class into a folder, or take an ImageFolder, which needs no classes'
+    )
+    with pytest.raises(FileNotFoundError) as error:
+        DATASETS.build(dict(type='ClassFolders', data_root=str(tmp_path)))
+    assert str(error.value) == message
+
+
 def test_reasons():
     assert unreadable_images.reason(ValueError('two\n\tlines ')) == 'two lines'
     assert unreadable_images.reason(MemoryError()) == 'MemoryError'

@@ -542,6 +542,21 @@ def test_names_of_models_may_have_dots(name, monkeypatch, photos, tmp_path):
     assert asked == [(name, None)]
 
 
+@pytest.mark.parametrize(
+    'options, names',
+    [
+        (dict(cfg=Config(dict(model={}))), 'config'),
+        (dict(branch='teacher', trust=True), 'branch and trust'),
+    ],
+)
+def test_options_of_files_are_refused_for_a_named_model(options, names, photos, tmp_path):
+    message = f'resnet18_8xb32_in1k is no file, and a model .*: leave {names} out'
+    with pytest.raises(ValueError, match=message):
+        folder_embedding.embed_checkpoint(
+            'resnet18_8xb32_in1k', photos, tmp_path / 'a.npz', **options
+        )
+
+
 def test_names_that_are_not_unicode_are_escaped_on_a_page(tmp_path):
     write_page(tmp_path / 'a.html', '<p>caf\udce9.png</p>')
     assert (tmp_path / 'a.html').read_text() == '<p>caf\\udce9.png</p>'

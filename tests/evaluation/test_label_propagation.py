@@ -18,7 +18,7 @@ from PIL import Image
 from repository import REPOSITORY
 from torch import nn
 
-from mmentropy.evaluation import build_backbone
+from mmentropy.evaluation import build_backbone, build_data_preprocessor
 from mmentropy.evaluation.davis import read_davis, read_ids, save_ids, score_clip
 from mmentropy.evaluation.label_propagation import (
     attend,
@@ -420,11 +420,68 @@ def test_colours_are_those_of_training(monkeypatch, tmp_path):
         ('mec/r18s_1xb64_50e_digits.py', 'L'),
     ):
         cfg = Config.fromfile(REPOSITORY / 'configs' / name)
-        assert tool['colours'](cfg) == order
+        assert tool['colours'](cfg, build_data_preprocessor(cfg)) == order
     cfg.model.backbone.pop('in_channels')
     cfg.pop('train_dataloader')
     with pytest.raises(ValueError, match='order of colours'):
-        tool['colours'](cfg)
+        tool['colours'](cfg, build_data_preprocessor(cfg))
+
+
+@pytest.mark.parametrize('kind', ['SelfSupDataPreprocessor', 'ClsDataPreprocessor'])
+def test_colours_of_an_imported_backbone_are_those_of_its_preprocessor(kind):
+    """Its config has no training images."""
+    tool = runpy.run_path(str(REPOSITORY / 'tools/propagate.py'))
+    for to_rgb, order in ((True, 'BGR'), (False, 'RGB')):
+        images = dict(type=kind, mean=[1.0] * 3, std=[1.0] * 3, to_rgb=to_rgb)
+        model = dict(backbone=dict(type='ResNet', depth=18))
+        cfg = Config(dict(model=model, data_preprocessor=images))
+        assert tool['colours'](cfg, build_data_preprocessor(cfg)) == order
+
+
+@pytest.mark.parametrize('config', ['x = 1\n', "model = dict(type='MEC')\n"])
+def test_a_config_without_a_backbone(monkeypatch, tmp_path, checkpoint, config):
+    (tmp_path / 'config.py').write_text(config)
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(monkeypatch, checkpoint, '--data', 'd', '--config', tmp_path / 'config.py')
+    assert str(stopped.value) == 'error: the config has no model.backbone'
+
+
+@pytest.mark.parametrize('place', ['annotations', 'link', 'other clip', 'mask'])
+def test_no_mask_is_written_over_an_annotation(tmp_path, place):
+    tool = runpy.run_path(str(REPOSITORY / 'tools/propagate.py'))
+    data, out = tmp_path / 'data', tmp_path / 'out'
+    write_davis(data, clips=2, frames=3)
+    clips = read_davis(data)
+    first, second = (clip.masks[0].parent for clip in clips)
+    if place == 'annotations':
+        out = first.parent
+    elif place == 'link':
+        out.symlink_to(first.parent)
+    elif place == 'other clip':
+        out.mkdir()
+        (out / clips[0].name).symlink_to(second)
+    else:
+        (out / clips[1].name).mkdir(parents=True)
+        (out / clips[1].name / clips[1].masks[2].name).hardlink_to(clips[1].masks[2])
+    with pytest.raises(ValueError, match='--out: .* is an annotation of the data'):
+        tool['make_folder'](out, clips)
+    tool['make_folder'](tmp_path / 'new' / 'one', clips)
+    assert (tmp_path / 'new' / 'one').is_dir()
+
+
+def test_annotations_and_files_are_refused_before_the_first_clip(monkeypatch, tmp_path, checkpoint):
+    write_davis(tmp_path, clips=1, frames=3)
+    masks = read_davis(tmp_path)[0].masks
+    before = [mask.read_bytes() for mask in masks]
+    for out, said in (
+        (tmp_path / 'Annotations/480p', 'is an annotation of the data'),
+        (tmp_path / 'ImageSets/2017/val.txt', 'is no folder'),
+    ):
+        monkeypatch.setattr('mmentropy.evaluation.label_propagation.segment_clip', None)
+        with pytest.raises(SystemExit) as stopped:
+            run_tool(monkeypatch, checkpoint, '--data', tmp_path, '--out', out)
+        assert str(stopped.value).startswith('error: --out: ') and said in str(stopped.value)
+    assert [mask.read_bytes() for mask in masks] == before
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,26 @@ def test_tool_takes_a_config_and_options(checkpoint, tmp_path, monkeypatch):
     assert seen == [(90, 2)] * 2
 
 
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(protocols=['semi1', 'semi10'], pixels=True), 'pixels have no backbone, .* semi10'),
+        (dict(protocols=['lowshot'], seed=-1), r'seed must be an integer in 0\.\.4294967295'),
+    ],
+)
+def test_arguments_are_checked_before_the_checkpoint_is_read(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        protocols.evaluate_checkpoint('nowhere.pth', **options)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('key', ['eval_dataset.test.split', 'modle.backbone.depth'])
+def test_an_option_that_nobody_reads_is_refused(checkpoint, monkeypatch, key):
+    code = run_tool(monkeypatch, checkpoint, '--cfg-options', f'{key}=train')
+    name = {'eval_dataset': 'eval_datasets', 'modle': 'model'}[key.partition('.')[0]]
+    assert code == f'error: {key.partition(".")[0]}: did you mean {name!r}?'
+
+
 @pytest.mark.slow
 def test_tool_fails_in_one_line(checkpoint, tmp_path, monkeypatch):
     bare = tmp_path / 'bare.pth'

@@ -297,6 +297,29 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert 'What it sees' not in out.read_text()
 
 
+def test_a_checkpoint_that_no_run_has(tmp_path, monkeypatch, capsys):
+    run = start(tmp_path / 'run', '20261122_142736', 10, 120)
+    (run / 'iter_100.pth').write_text('')
+    (run / 'report.html').write_text('an earlier page')
+    with pytest.raises(SystemExit) as stopped:
+        command(monkeypatch, run, '--checkpoint', 'nope.pth')
+    line = f'error: --checkpoint: no nope.pth in {run}; there are iter_100.pth'
+    assert stopped.value.code == line
+    with pytest.raises(SystemExit) as stopped:
+        command(monkeypatch, run, '--checkpoint', 'iter_100.pth', '--no-features')
+    assert stopped.value.code == 2
+    assert '--checkpoint is not loaded with --no-features' in capsys.readouterr().err
+    assert (run / 'report.html').read_text() == 'an earlier page'
+
+
+def test_a_run_with_a_name_that_is_not_unicode(tmp_path, monkeypatch, capsys):
+    run = start(tmp_path / 'caf\udce9', '20261122_142736', 10, 120)
+    command(monkeypatch, run, '--no-features')
+    page = run / 'report.html'
+    size = f'{page.stat().st_size / 1e6:.1f} MB'
+    assert f'caf\\udce9/report.html ({size})' in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason='needs Chromium')
 def test_a_browser_draws_every_chart(tmp_path):

@@ -5,21 +5,25 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config, get_model
 from mmpretrain import inference_model, list_models
 from repository import REPOSITORY
 
+from mmentropy_command import without_processes
+
 RECIPE = 'mmentropy::mec/r18s_1xb64_50e_digits.py'
 
 
-def command(*arguments):
+def command(*arguments, env=None):
     return subprocess.run(
         [sys.executable, REPOSITORY / 'mmentropy_command.py', *arguments],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
+        env=env,
     )
 
 
@@ -35,11 +39,59 @@ def test_help_ends_with_an_example(name):
     assert text.split('\n\n')[-1].startswith(f'example: mmentropy {name}')
 
 
-def test_a_reader_may_leave_early():
-    script = [sys.executable, REPOSITORY / 'mmentropy_command.py', 'configs']
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['configs'],
+        ['config', 'mec/r18s_1xb64_50e_digits'],
+        ['neighbours', 'FEATURES', '--of', 'a0.png', '-k', '1'],
+    ],
+)
+def test_a_reader_may_leave_early(arguments, tmp_path):
+    features = features_of(tmp_path, [f'a{i}.png' for i in range(9)])
+    arguments = [str(features) if text == 'FEATURES' else text for text in arguments]
+    script = [sys.executable, REPOSITORY / 'mmentropy_command.py', *arguments]
     with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b''
+
+
+def test_neighbours_with_names_that_are_not_unicode(tmp_path):
+    features = features_of(tmp_path, ['a.png', 'caf\udce9.png', 'b.png'])
+    done = command(
+        *('neighbours', features, '-k', '2', '--of', 'a.png'),
+        env=os.environ | {'PYTHONIOENCODING': 'utf-8:strict'},
+    )
+    rows = [line.split('\t')[:2] for line in done.stdout.splitlines()[-2:]]
+    assert sorted(rows) == [['a.png', 'b.png'], ['a.png', 'caf\\udce9.png']], done.stderr
+    assert done.returncode == 0
+
+
+def features_of(folder, paths):
+    """Write random features of images with these paths, and return the file."""
+    rows = np.random.default_rng(0).standard_normal((len(paths), 4)).astype(np.float32)
+    file = folder / 'features.npz'
+    np.savez(file, features=rows, paths=np.array(paths), folder=np.array(str(folder)))
+    return file
+
+
+@pytest.mark.parametrize(
+    'arguments, found',
+    [
+        (['a.py', '--seed', '2'], (['a.py', '--seed', '2'], None)),
+        (['a.py', '--processes', '2', '--check'], (['a.py', '--check'], '2')),
+        (['--processes=2', 'a.py'], (['a.py'], '2')),
+        (['a.py', '--processes-of=2'], (['a.py', '--processes-of=2'], None)),
+    ],
+)
+def test_processes_are_taken_out(arguments, found):
+    assert without_processes(arguments) == found
+
+
+@pytest.mark.parametrize('arguments', [['--processes'], ['--processes='], ['--processes=no', 'a']])
+def test_processes_without_a_number(arguments):
+    with pytest.raises(SystemExit, match='must be followed by a number of processes'):
+        without_processes(arguments)
 
 
 @pytest.mark.parametrize('arguments', [['nope'], ['configs', 'nope'], ['train', '--processes']])

@@ -15,6 +15,7 @@ from hostile_configs import classifier
 from repository import REPOSITORY
 
 import mmentropy_command
+from mmentropy.checks.arguments import SEED
 from mmentropy.evaluation.label_propagation import LAYERS
 from mmentropy.evaluation.protocols import PROTOCOLS
 from mmentropy.weights.export import TARGETS
@@ -106,8 +107,100 @@ def test_files_that_are_none(tool, arguments, said, tmp_path):
         said(tool, *[str(argument).replace('FILE', name) for argument in arguments])
 
 
+def test_weights_of_the_package_are_not_imported(said):
+    line = said('import_official.py', 'zoo://mec_fast_r18s_1xb64_50e_digits', '--out', 'a.pth')
+    assert 'is a backbone of mmpretrain already: the other tools take it as it is' in line
+
+
 def test_a_config_that_is_not_there(said):
     assert said('config.py', 'mec/none').startswith('error: no config mec/none: name a file, or')
+
+
+@pytest.mark.parametrize(
+    'tool, arguments',
+    [('test.py', ['a.pth']), ('make_subset.py', ['--fraction', '0.1', '--out', 'out.txt'])],
+)
+def test_an_option_that_nobody_reads(tool, arguments, said, tmp_path):
+    classifier(tmp_path / 'probe.py')
+    option = ['--cfg-options', 'train_dataloder.batch_size=2']
+    line = "error: train_dataloder: did you mean 'train_dataloader'?"
+    assert said(tool, 'probe.py', *arguments, *option) == line
+
+
+SEEDED = {
+    'evaluate.py': ['a.pth'],
+    'make_subset.py': ['a.py', '--fraction', '0.1', '--out', 'a.txt'],
+    'pretrain.py': ['photos'],
+    'propagate.py': ['a.pth', '--data', 'data'],
+    'quickstart.py': [],
+    'train.py': ['a.py'],
+}
+
+
+def test_all_tools_with_a_seed_are_known():
+    found = {tool for tool in TOOLS if "'--seed'" in (REPOSITORY / 'tools' / tool).read_text()}
+    assert found == {*SEEDED}
+
+
+@pytest.mark.parametrize('tool', SEEDED)
+@pytest.mark.parametrize('value', ['-1', '4294967296', '1.5'])
+def test_a_seed_that_numpy_does_not_take(tool, value, said):
+    line = f"error: argument --seed: must be {SEED.text}, got '{value}'; {tool} -h lists"
+    assert said(tool, *SEEDED[tool], '--seed', value).startswith(line)
+
+
+def test_a_cosine_that_there_is_not(said, capsys):
+    """It is told before the table, and before the features are read."""
+    line = 'error: duplicates must be a number in 0..1, got 1.5'
+    assert said('neighbours.py', 'a.npz', '--duplicates', '1.5') == line
+    assert capsys.readouterr().out == ''
+
+
+def test_a_folder_in_place_of_a_config(said, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    line = 'error: photos is a folder, and a config is needed: name a file, or a recipe as mec/'
+    assert said('evaluate.py', CHECKPOINT, '--data', 'photos').startswith(line)
+
+
+# Tools that write a file at their end: the option that names it, an ending, and other arguments,
+# in which INPUT is a file that is read.
+WRITTEN = [
+    ('embed.py', '--out', '.npz', ['INPUT', 'images']),
+    ('evaluate.py', '--out', '.json', ['INPUT']),
+    ('evaluate.py', '--out', '.json', [CHECKPOINT, '--config', 'INPUT']),
+    ('evaluate.py', '--out', '.json', [CHECKPOINT, '--data', 'INPUT']),
+    ('make_subset.py', '--out', '.txt', ['INPUT', '--fraction', '0.1']),
+    ('neighbours.py', '--page', '.html', ['INPUT']),
+]
+
+
+@pytest.mark.parametrize('tool, option, ending, arguments', WRITTEN)
+def test_an_output_is_checked_before_the_work(tool, option, ending, arguments, said, tmp_path):
+    """The input is no file of its kind, which would be told if it was read."""
+    read = tmp_path / f'read{ending}'
+    read.write_text('nothing that is read')
+    (tmp_path / f'folder{ending}').mkdir()
+    (tmp_path / f'link{ending}').hardlink_to(read)
+    arguments = [str(read) if argument == 'INPUT' else argument for argument in arguments]
+    for name, message in (
+        (f'folder{ending}', f'folder{ending} is a folder: name a file'),
+        (read, f'{read} is what the tool reads: name another file'),
+        (f'link{ending}', f'link{ending} is what the tool reads: name another file'),
+        (f'{read}/file{ending}', f'no folder {read}'),
+    ):
+        assert said(tool, *arguments, option, name) == f'error: {option}: {message}'
+    if ending != '.txt':
+        assert 'must end in ' in said(tool, *arguments, option, 'other.pth')
+    assert read.read_text() == 'nothing that is read'
+
+
+def test_a_report_is_a_page(said, tmp_path):
+    (tmp_path / 'run/report.html').mkdir(parents=True)
+    (tmp_path / 'run/epoch_3.pth').write_text('weights')
+    assert said('report.py', 'run') == 'error: --out: run/report.html is a folder: name a file'
+    wrong = said('report.py', 'run', '--out', 'run/epoch_3.pth')
+    assert wrong == 'error: --out: run/epoch_3.pth must end in .html'
+    assert (tmp_path / 'run/epoch_3.pth').read_text() == 'weights'
 
 
 def test_help_imports_nothing_slow():
@@ -181,6 +274,16 @@ def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsy
     say_import_error(error.type, error.value, error.tb)
     line = 'error: broken_package cannot be imported: libcudart.so is missing; pip install'
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_an_error_that_is_no_import_gets_no_advice_on_packages(tmp_path):
+    """The excepthook of a tool, of which a line beside its body raises."""
+    code = 'import sys; sys.path.insert(0, "tools"); sys.argv = ["tools/x.py"]; import cli; '
+    code += 'exec(compile("open(\'nope\')", "tools/x.py", "exec"))'
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=REPOSITORY, text=True, capture_output=True
+    )
+    assert done.stderr == "error: [Errno 2] No such file or directory: 'nope'\n"
 
 
 def test_help_names_what_there_is(monkeypatch, capsys):

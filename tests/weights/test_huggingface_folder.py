@@ -296,6 +296,17 @@ def test_what_transformers_cannot_hold_is_refused(tmp_path, entry, message):
     )
 
 
+def test_a_link_to_a_folder_is_followed(tmp_path):
+    path = saved(built('tiny'), tmp_path / 'epoch_1.pth', TINY_VIT)
+    folder, link = tmp_path / 'folder', tmp_path / 'link'
+    folder.mkdir()
+    link.symlink_to(folder)
+    for _ in range(2):
+        export_backbone(path, 'huggingface', link)
+        assert link.is_symlink() and link.resolve() == folder
+        assert sorted(p.name for p in folder.iterdir()) == FILES[:2]
+
+
 def test_where_it_is_written(tmp_path, monkeypatch):
     """An export is written to a folder of its own, whole or not at all."""
     path = saved(built('tiny'), tmp_path / 'epoch_1.pth', TINY_VIT)
