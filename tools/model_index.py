@@ -187,11 +187,11 @@ def with_header(name: str, published: dict, records: list[dict]) -> str:
         details = [seeds, f'commit {scores["commit"]}', scores['time']]
         ours = f'{scores_cell(scores)}; {", ".join(filter(None, details))}.'
         command = f'{command} {scores["options"]}'.strip()
-    if table := narrow_runs().get(name):
-        means = f'mean of {table["seeds"]} seeds' if table['seeds'] > 1 else 'one seed'
+    if narrow := narrow_runs().get(name):
+        means = f'mean of {narrow["seeds"]} seeds' if narrow['seeds'] > 1 else 'one seed'
         ours = (
-            f'{ours.removesuffix(".")}; with half of the channels and {table["factor"]} times the '
-            f'learning rate {scores_cell(table)}, {means} ({TABLE}).'
+            f'{ours.removesuffix(".")}; with half of the channels and {narrow["factor"]} times the '
+            f'learning rate {scores_cell(narrow)}, {means} ({TABLE}).'
         )
     gpus = part(r'_(\d+)xb\d+_', name)
     if gpus == '1':
@@ -215,17 +215,17 @@ def fewer_cards(name: str) -> list[str]:
     batch = rows * int(part(r'_(\d+)xb\d+_', name))
     if batch < LARGE_BATCH:
         return []
-    counts = {cards: batch // (rows * cards) for cards in (1, 4, 8) if batch > rows * cards}
+    shares = {cards: batch // (rows * cards) for cards in (1, 4, 8) if batch > rows * cards}
     note = ''
     # ER takes the entropy of a card's own rows, of which each iteration has as many.
     if name.startswith('er/'):
         option = 'optim_wrapper.accumulative_counts'
-        ways = [f'{cards} with {option}={n}' for cards, n in counts.items()]
+        ways = [f'{cards} with {option}={n}' for cards, n in shares.items()]
         note = '; batch norm sees the images of an iteration'
     else:
         ways = [
             f'{cards} with --accumulate {n} and train_dataloader.batch_size={n * rows}'
-            for cards, n in counts.items()
+            for cards, n in shares.items()
         ]
     return [f'Fewer cards: {", ".join(ways)}{note}.']
 
@@ -262,8 +262,8 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
                 Commit=ours['commit'],
             )
         ]
-    if table := narrow_runs().get(name):
-        entry['Narrow Results'] = table | dict(source=TABLE)
+    if narrow := narrow_runs().get(name):
+        entry['Narrow Results'] = narrow | dict(source=TABLE)
     if scores_cell(published.get(name, {})):
         entry['Paper Results'] = published[name]
     return entry

@@ -83,7 +83,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import RUNNERS
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmentropy.checks.config import check_config
+from mmentropy.checks.config import OUR_HOOKS, check_config
 from mmentropy.checks.ignored_settings import SHARDED, check_ignored, check_variables
 from mmentropy.datasets import check_data
 from mmentropy.distributed import start_cpu_ranks
@@ -95,9 +95,6 @@ from mmentropy.engine.resumed_settings import settle_settings
 from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import try_run
 from mmentropy.engine.work_dir_lock import lock_work_dir
-
-# They are in the default_hooks of all recipes but those of mmdet and mmseg.
-OUR_HOOKS = {'bad_images', 'draws', 'numbers', 'ranks', 'signals'}
 
 
 def default_work_dir(config: str) -> str:
@@ -136,7 +133,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     merge_cfg_options(cfg, args.cfg_options)
     hooks = cfg.get('default_hooks') or {}
     # mmengine understands None only for its own hooks.
-    for name in OUR_HOOKS & hooks.keys():
+    for name in hooks.keys() & {*OUR_HOOKS}:
         if hooks[name] is None:
             hooks.pop(name)
     return cfg

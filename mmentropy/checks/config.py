@@ -81,7 +81,7 @@ PLAIN = dict(
     env_cfg=dict(cudnn_benchmark=False, mp_cfg=False, dist_cfg=False, resource_limit=False),
     **dict.fromkeys(LOADERS, dict.fromkeys(OF_LOADER, False) | dict(dataset=True, sampler=True)),
 )
-# The default hooks of mmengine, and ours.
+# The default hooks of mmengine, and ours, which all recipes have but those of mmdet and mmseg.
 HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 OUR_HOOKS = ('draws', 'bad_images', 'numbers', 'ranks', 'signals')
 # Their last stage has base_channels * 2**stage * expansion channels.

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import SHARE, one_of, require
 from mmentropy.datasets.image_listing import list_files, list_folders, warn
+from mmentropy.datasets.wrapped import with_wrapped
 
 
 class ReplacesUnreadable(CustomDataset):
@@ -198,13 +199,7 @@ class ReplacesUnreadable(CustomDataset):
 
 def replacing(dataset: Dataset) -> Iterator[ReplacesUnreadable]:
     """Yield the data sets that replace unreadable images: this one, and those it wraps."""
-    if isinstance(dataset, ReplacesUnreadable):
-        yield dataset
-    # A wrapper may have the attributes of what it wraps, which would be found twice.
-    own = vars(dataset)
-    for part in (own.get('dataset'), *own.get('datasets', ())):
-        if part is not None:
-            yield from replacing(part)
+    return (part for part in with_wrapped(dataset) if isinstance(part, ReplacesUnreadable))
 
 
 def reason(error: Exception) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmentropy.datasets.wrapped import with_wrapped
+
 Seed = Callable[[int], Any]
 # Where data sets keep their transforms.
 TRANSFORMS = ('pipeline', 'transform', 'transforms', 'target_transform')
@@ -23,16 +25,10 @@ def seeds_of(dataset: Any) -> list[Seed]:
     They are found in attributes, lists and dicts, however deep.
     """
     seen: dict[int, Any] = {}
-    wrapped: list[Any] = [dataset]
     found: list[Seed] = []
-    while wrapped:
-        inner = wrapped.pop()
-        places = getattr(inner, '__dict__', {})
-        for value in map(places.get, TRANSFORMS):
+    for part in with_wrapped(dataset):
+        for value in map(getattr(part, '__dict__', {}).get, TRANSFORMS):
             found += _walk(value, seen)
-        # These are the data sets that it wraps.
-        wrapped += [places['dataset']] if 'dataset' in places else []
-        wrapped += places.get('datasets', ())
     return found
 
 
