@@ -26,7 +26,7 @@ from mmentropy.checks.config_parts import (
     view_side,
 )
 from mmentropy.datasets.unreadable_images import cannot_read
-from mmentropy.evaluation.features import backbone_features, preprocess
+from mmentropy.evaluation.features import backbone_features, preprocess, turns_colours
 from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.weights.backbone import load_backbone
@@ -162,7 +162,7 @@ def _encoder(
     backbone.to(memory_format=torch.channels_last)
     backbone.eval()
     # Without a pipeline the preprocessor says what it takes.
-    bgr = is_bgr(given) if given.get('pipeline') else bool(preprocessor._channel_conversion)
+    bgr = is_bgr(given) if given.get('pipeline') else turns_colours(preprocessor)
     return FileEncoder(backbone, preprocessor, load, transforms, bgr, size)
 
 
