@@ -366,6 +366,37 @@ def test_an_edited_config_is_kept(tmp_path, capsys):
     assert f'the config that was there is {kept} now' in capsys.readouterr().out
 
 
+def test_no_dry_run_loses_an_edit(tmp_path, monkeypatch):
+    found, chosen, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    monkeypatch.setattr(pretrain, 'seconds_of_iteration', lambda config: 0.5)
+    edited = path.read_text() + 'edited = 1\n'
+    path.write_text(edited)
+    for seed in (1, 2, 3):
+        pretrain.write_plan(path, found, chosen, 5.0, seed)
+    kept = {file.name: file.read_text() for file in tmp_path.glob('config*.py')}
+    assert {*kept} == {'config.py', *(f'config_before{n}.py' for n in ('', 2, 3))}
+    assert kept['config_before.py'] == edited
+    for name, seed in (('config_before2.py', 1), ('config_before3.py', 2), ('config.py', 3)):
+        assert Config.fromfile(tmp_path / name).randomness.seed == seed
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
+def test_a_trial_that_ends_early_leaves_the_config(error, tmp_path, monkeypatch):
+    found, chosen, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+
+    def end(config):
+        assert config.exists()
+        raise error
+
+    monkeypatch.setattr(pretrain, 'seconds_of_iteration', end)
+    edited = path.read_text() + 'edited = 1\n'
+    path.write_text(edited)
+    with pytest.raises(error):
+        pretrain.write_plan(path, found, chosen, 5.0, seed=1)
+    assert path.read_text() == edited
+    assert [file.name for file in tmp_path.glob('*.py')] == ['config.py']
+
+
 # The cells of a notebook.
 CELLS = [
     'import mmentropy',

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -114,21 +115,35 @@ def pretrain(
 def write_plan(config: Path, photos: Photos, chosen: Settings, minutes: float, seed: int) -> None:
     """Write the config of a run, choose its epochs if they are not, and print what was chosen.
 
-    A config of an earlier ``dry_run``, which may have been edited, is kept where it differs.
+    A config of an earlier ``dry_run``, which may have been edited, stays until the new one has been
+    tried, and is kept where it differs.
     """
-    earlier = config.read_text() if config.exists() else ''
     recipe = recipe_of(chosen.method)
-    write_config(config, recipe, photos, chosen, seed)
-    seconds = seconds_of_iteration(config)
-    if chosen.epochs is None:
-        count = len(photos.files) - len(chosen.held_out)
-        chosen.epochs = choose_epochs(count, chosen.batch, seconds, minutes)
-        write_config(config, recipe, photos, chosen, seed)
+    new = config.with_name('config_new.py')
+    try:
+        write_config(new, recipe, photos, chosen, seed)
+        seconds = seconds_of_iteration(new)
+        if chosen.epochs is None:
+            images = len(photos.files) - len(chosen.held_out)
+            chosen.epochs = choose_epochs(images, chosen.batch, seconds, minutes)
+            write_config(new, recipe, photos, chosen, seed)
+        kept = keep_other(config, new.read_text())
+        os.replace(new, config)
+    finally:
+        new.unlink(missing_ok=True)
     print('\n'.join([*plan(photos, chosen, seconds), f'config: {config}']), flush=True)
-    if earlier and earlier != config.read_text():
-        kept = config.with_name('config_before.py')
-        kept.write_text(earlier)
+    if kept:
         print(f'the config that was there is {kept} now; --resume would have trained by it')
+
+
+def keep_other(config: Path, text: str) -> Path | None:
+    """Copy a config of another text to a name that is free; return it, or None without a copy."""
+    if not config.exists() or config.read_text() == text:
+        return None
+    names = (f'config_before{number}.py' for number in chain([''], count(2)))
+    kept = next(path for path in map(config.with_name, names) if not path.exists())
+    kept.write_text(config.read_text())
+    return kept
 
 
 def seconds_of_iteration(path: Path) -> float:
