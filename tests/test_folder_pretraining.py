@@ -21,6 +21,7 @@ from PIL import Image
 
 import mmentropy
 from mmentropy import measuring
+from mmentropy.evaluation.scored import NoScoreError
 from mmentropy.pretraining import pretrain
 from mmentropy.pretraining.config import methods, recipe_of, write_config, write_lists
 from mmentropy.pretraining.photos import look
@@ -110,6 +111,20 @@ def test_a_tenth_of_each_class_is_held_out():
     assert choose_held_out(lopsided, ('a', 'b')) == []
     many = [f'{name}/{i:05}.jpg' for name in ('a', 'b') for i in range(30_000)]
     assert len(choose_held_out(many, ('a', 'b'))) == 2000
+
+
+def test_images_that_cannot_be_read_are_not_held_out(tmp_path):
+    """The next image of the class is, since another class could replace it in small folders."""
+    for name in ('cat', 'dog'):
+        save_photos(tmp_path / 'photos' / name, 12)
+    found, machine = look(tmp_path / 'photos'), Machine(cores=1, gpu=False, bfloat16=False)
+    assert choose(found, machine, 'mec', None, 1).held_out == ['cat/005.png', 'dog/005.png']
+    whole = (tmp_path / 'photos/cat/005.png').read_bytes()
+    (tmp_path / 'photos/cat/005.png').write_bytes(whole[: len(whole) // 2])
+    chosen = choose(found, machine, 'mec', None, 1)
+    assert chosen.held_out == ['cat/006.png', 'dog/005.png']
+    write_config(tmp_path / 'config.py', recipe_of('mec'), found, chosen, seed=0)
+    assert 'cat/005.png' in (tmp_path / 'train_files.txt').read_text()
 
 
 def test_side_of_views():
@@ -342,6 +357,23 @@ def test_evaluate_takes_the_data_of_another_config(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, 'evaluate_checkpoint', lambda path, cfg, *_, **__: cfg)
     cfg = measuring.evaluate(CHECKPOINT, data=data)
     assert cfg.eval_datasets == dict(train=dict(type='A'), test=dict(type='B'))
+
+
+def test_a_run_ends_well_without_a_score(tmp_path, monkeypatch, capsys):
+    """Nothing that has been trained is lost where held-out images can no longer be read."""
+    _, _, config = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    config.write_text(config.read_text() + "eval_datasets = dict(test=dict(type='ClassFolders'))\n")
+
+    def no_score(*args, **kwargs):
+        raise NoScoreError('all test rows are of class 1')
+
+    monkeypatch.setattr(pretrain, 'evaluate_checkpoint', no_score)
+    for name in ('embed_checkpoint', 'read_runs', 'measured_runs', 'report_html', 'write_page'):
+        monkeypatch.setattr(pretrain, name, lambda *args, **kwargs: [])
+    monkeypatch.setattr(pretrain, 'load_lines', lambda *args: {})
+    found = pretrain.finish(config, tmp_path / 'run/epoch_1.pth')
+    assert found.scores == {} and found.checkpoint.name == 'epoch_1.pth'
+    assert 'no kNN of held-out images: all test rows are of class 1' in capsys.readouterr().out
 
 
 def test_there_is_nothing_to_go_on_with(tmp_path):

@@ -24,6 +24,7 @@ from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import run_trial
 from mmentropy.evaluation.embed_folder import embed_checkpoint
 from mmentropy.evaluation.protocols import evaluate_checkpoint
+from mmentropy.evaluation.scored import NoScoreError
 from mmentropy.pretraining.config import BACKBONES, recipe_of, write_config
 from mmentropy.pretraining.photos import Photos, look
 from mmentropy.pretraining.rules import choose_epochs
@@ -223,9 +224,12 @@ def finish(config: Path, checkpoint: Path) -> Pretrained:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     scores = {}
     if cfg.eval_datasets:
-        scores = evaluate_checkpoint(
-            checkpoint, None, ['knn'], random=True, num_workers=workers, device=device
-        )
+        try:
+            scores = evaluate_checkpoint(
+                checkpoint, None, ['knn'], random=True, num_workers=workers, device=device
+            )
+        except NoScoreError as error:
+            print(f'no kNN of held-out images: {error}')
     embeddings, report = out / 'embeddings.npz', out / 'report.html'
     embed_checkpoint(checkpoint, folder, embeddings, thumbnails=32, num_workers=workers)
     runs = read_runs([checkpoint.parent])

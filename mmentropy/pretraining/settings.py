@@ -53,7 +53,7 @@ def choose(
     The backbone is 'resnet18', or 'resnet18s', a narrow one of three stages, without a GPU. On a
     GPU there are up to eight loader processes; without one there is one for each core but one.
     """
-    held_out = choose_held_out(photos.files, photos.classes)
+    held_out = choose_held_out(photos.files, photos.classes, photos.readable)
     gpu = machine.gpu
     return Settings(
         method=method,
