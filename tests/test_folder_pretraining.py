@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from messages import one_line
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
@@ -379,6 +380,41 @@ def test_a_run_ends_well_without_a_score(tmp_path, monkeypatch, capsys):
 def test_there_is_nothing_to_go_on_with(tmp_path):
     with pytest.raises(FileNotFoundError, match='no run to go on with'):
         mmentropy.pretrain(tmp_path, out=tmp_path / 'out', resume=True)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('method', 'er'),
+        ('backbone', 'resnet18'),
+        ('epochs', 2),
+        ('minutes', 1.0),
+        ('seed', 0),
+        ('dry_run', True),
+    ],
+)
+def test_a_resumed_run_takes_nothing_but_its_config(option, value, tmp_path, monkeypatch):
+    _, _, config = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    monkeypatch.setattr(pretrain, 'train', lambda *args, **kwargs: pytest.fail('it trains'))
+    name = option.replace('_', '-')
+    with pytest.raises(ValueError, match=f'goes on by {config}: leave --{name} out') as error:
+        mmentropy.pretrain(tmp_path / 'photos', out=tmp_path, resume=True, **{option: value})
+    assert one_line(error)
+
+
+def test_a_resumed_run_is_of_the_same_images(tmp_path, monkeypatch):
+    _, _, config = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    (tmp_path / 'others').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'photos')
+    trained = []
+    monkeypatch.setattr(pretrain, 'train', lambda config, *_, **__: trained.append(config))
+    monkeypatch.setattr(pretrain, 'finish', lambda *_: None)
+    with pytest.raises(ValueError, match='images are in .*photos and not in .*others: ') as error:
+        mmentropy.pretrain(tmp_path / 'others', out=tmp_path, resume=True)
+    assert one_line(error) and not trained
+    for folder in ('photos', 'link'):
+        mmentropy.pretrain(tmp_path / folder, out=tmp_path, resume=True)
+    assert trained == [config, config]
 
 
 def test_an_edited_config_is_kept(tmp_path, capsys):

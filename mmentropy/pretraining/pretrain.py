@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -33,7 +33,7 @@ from mmentropy.report import measured_runs, read_runs, report_html, write_page
 from mmentropy.weights.export import export_backbone
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-GO_ON = 'the same command with --resume goes on'
+GO_ON = '--resume, with PHOTOS and --out alone, goes on'
 # The lines of the log with one of these are printed.
 SHOWN = ('Epoch(', 'kNN', 'WARNING', 'ERROR', 'collaps')
 
@@ -54,12 +54,12 @@ class Pretrained(NamedTuple):
 
 def pretrain(
     photos: str | os.PathLike,
-    method: str = 'mec',
+    method: str | None = None,
     backbone: str | None = None,
     epochs: int | None = None,
     out: str | os.PathLike | None = None,
-    minutes: float = 5.0,
-    seed: int = 0,
+    minutes: float | None = None,
+    seed: int | None = None,
     dry_run: bool = False,
     resume: bool = False,
 ) -> Pretrained | None:
@@ -70,16 +70,16 @@ def pretrain(
 
     Args:
         photos: a folder of images, flat or nested.
-        method: the objective, 'mec', 'er', 'vicreg' or another; the error of a wrong name has all.
+        method: the objective, default: 'mec'; the error of a wrong name has all, 'er' and others.
         backbone: 'resnet18s', a narrow ResNet-18 of three stages, 'resnet18', 'resnet34' or
             'resnet50'; default: 'resnet18' on a GPU and 'resnet18s' without.
         epochs: length of training; default: as many as fit into ``minutes``.
         out: folder of all that is written; default: ``work_dirs/pretrain/NAME OF THE FOLDER``.
-        minutes: how long training may take where ``epochs`` are not given.
-        seed: seed of weights, views and order of images.
+        minutes: how long training may take where ``epochs`` are not given; default: 5.
+        seed: seed of weights, views and order of images; default: 0.
         dry_run: write the config, and do not train; with ``resume`` it is trained later.
-        resume: go on with the run in ``out``, by the config that is there; other arguments than
-            ``photos`` and ``out`` are not looked at.
+        resume: go on with the run in ``out`` by the config that is there, of the same ``photos``;
+            what else may be given is in that config, and refused here.
 
     Returns:
         Files, kNN accuracies, and lines that load the backbone; None after a dry run.
@@ -90,27 +90,59 @@ def pretrain(
         RuntimeError: training has ended with an error.
     """
     require(PATH, photos=photos)
+    given = dict(method=method, backbone=backbone, epochs=epochs, minutes=minutes, seed=seed)
     require(or_none(one_of(BACKBONES)), backbone=backbone)
     require(or_none(COUNT), epochs=epochs)
-    require(POSITIVE, minutes=minutes)
-    require(INDEX, seed=seed)
+    require(or_none(POSITIVE), minutes=minutes)
+    require(or_none(INDEX), seed=seed)
     # A wrong name is told before the images are looked at.
-    recipe_of(method)
+    chosen_method = 'mec' if method is None else method
+    recipe_of(chosen_method)
     out = Path(out or Path('work_dirs', 'pretrain', Path(photos).resolve().name)).absolute()
     config, run = out / 'config.py', out / 'run'
     if resume:
-        if not config.exists():
-            raise FileNotFoundError(f'{out} has no run to go on with: leave --resume out')
+        check_resumed(config, photos, dict(given, dry_run=dry_run or None))
         return finish(config, train(config, run, resume=run.exists()))
     if run.exists():
         raise ValueError(f'{out} has a run already: {GO_ON}, and --out names another folder')
     found = look(os.fspath(photos))
-    chosen = choose(found, this_machine(), method, backbone, epochs)
-    write_plan(config, found, chosen, minutes, seed)
+    chosen = choose(found, this_machine(), chosen_method, backbone, epochs)
+    write_plan(config, found, chosen, minutes or 5.0, seed or 0)
     if dry_run:
         print('--resume trains by this config, also if you edit it')
         return None
     return finish(config, train(config, run))
+
+
+def check_resumed(config: Path, photos: str | os.PathLike, given: dict[str, Any]) -> None:
+    """Refuse to go on with a run that is not there, is of other images, or is to become another.
+
+    Args:
+        config: that of the run.
+        photos: the folder of images.
+        given: other arguments of :func:`pretrain`, None where they are not given.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line.
+    """
+    if not config.exists():
+        raise FileNotFoundError(f'{config.parent} has no run to go on with: leave --resume out')
+    names = [f'--{name.replace("_", "-")}' for name, value in given.items() if value is not None]
+    if names:
+        raise ValueError(
+            f'--resume goes on by {config}: leave {", ".join(names)} out, or edit the config'
+        )
+    folder = Config.fromfile(config).train_dataloader.dataset.data_root
+    if not same_folder(folder, photos):
+        raise ValueError(
+            f'--resume goes on by {config}, whose images are in {folder} and not in '
+            f'{os.fspath(photos)}: name that folder, or another --out'
+        )
+
+
+def same_folder(*folders: str | os.PathLike) -> bool:
+    """Return whether paths lead to one folder."""
+    return len({os.path.realpath(os.path.expanduser(folder)) for folder in folders}) == 1
 
 
 def write_plan(config: Path, photos: Photos, chosen: Settings, minutes: float, seed: int) -> None:
