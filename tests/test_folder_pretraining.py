@@ -171,6 +171,19 @@ def test_seed_and_precision_are_in_the_config(tmp_path):
     assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
 
 
+def test_short_runs_are_measured_ten_times(tmp_path):
+    save_photos(tmp_path / 'photos', 32)
+    found = look(tmp_path / 'photos')
+    intervals = []
+    for epochs in (1, 10, 300, 3000):
+        chosen = choose(found, Machine(1, gpu=False, bfloat16=False), 'mec', None, epochs)
+        assert chosen.batch == 16
+        write_config(tmp_path / 'config.py', recipe_of('mec'), found, chosen, seed=0)
+        hooks = Config.fromfile(tmp_path / 'config.py').custom_hooks
+        intervals += [hook.interval for hook in hooks if hook.type == 'EntropyMonitorHook']
+    assert intervals == [1, 2, 60, 100]
+
+
 def test_views_are_made_from_all_pixels(tmp_path):
     _, _, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
     crop = Config.fromfile(path).data_preprocessor.pipeline[0].transforms[0][0]

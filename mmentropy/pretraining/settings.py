@@ -67,11 +67,16 @@ def choose(
     )
 
 
+def steps_of(photos: Photos, chosen: Settings) -> int:
+    """Return how many steps a run takes; one whose epochs are not chosen yet has one."""
+    images = len(photos.files) - len(chosen.held_out)
+    return (chosen.epochs or 1) * (images // chosen.batch)
+
+
 def plan(photos: Photos, chosen: Settings, seconds: float) -> list[str]:
     """Return what was found and chosen, in lines."""
-    count = len(photos.files) - len(chosen.held_out)
     least, most = photos.sides
-    steps = (chosen.epochs or 1) * (count // chosen.batch)
+    steps = steps_of(photos, chosen)
     held = f'{len(chosen.held_out):,} of them held out for kNN' if chosen.held_out else 'no kNN'
     classes = f'{len(photos.classes)} class folders' if photos.classes else 'no class folders'
     kind = f'{len(photos.mean)} channels of {photos.depth}'
