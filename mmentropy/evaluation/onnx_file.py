@@ -45,11 +45,11 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise and encode."""
         if self.bgr:
-            images = turned(images, 1)
+            images = reversed_colours(images, 1)
         return pool(self.backbone((images - self.mean) / self.std), self.backbone)
 
 
-def turned(values: Tensor, dim: int) -> Tensor:
+def reversed_colours(values: Tensor, dim: int) -> Tensor:
     """Return BGR of what is RGB, or RGB of BGR, along a dimension; alpha stays the last channel."""
     channels = values.shape[dim]
     if channels not in (3, 4):
@@ -119,7 +119,7 @@ def properties(network: Encoder, shape: tuple[int, int, int]) -> dict[str, str]:
     channels, height, width = shape
     statistics = dict(mean=network.mean.flatten(), std=network.std.flatten())
     if network.bgr:
-        statistics = {name: turned(values, 0) for name, values in statistics.items()}
+        statistics = {name: reversed_colours(values, 0) for name, values in statistics.items()}
     found = {name: json.dumps(values.tolist()) for name, values in statistics.items()}
     order = ORDERS.get(channels, 'as in the files')
     return dict(found, order=order, size=f'{height} x {width}')
