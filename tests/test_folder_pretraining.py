@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from messages import one_line
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
@@ -21,6 +22,7 @@ from PIL import Image
 
 import mmentropy
 from mmentropy import measuring
+from mmentropy.evaluation.scored import NoScoreError
 from mmentropy.pretraining import pretrain
 from mmentropy.pretraining.config import methods, recipe_of, write_config, write_lists
 from mmentropy.pretraining.photos import look
@@ -112,6 +114,20 @@ def test_a_tenth_of_each_class_is_held_out():
     assert len(choose_held_out(many, ('a', 'b'))) == 2000
 
 
+def test_images_that_cannot_be_read_are_not_held_out(tmp_path):
+    """The next image of the class is, since another class could replace it in small folders."""
+    for name in ('cat', 'dog'):
+        save_photos(tmp_path / 'photos' / name, 12)
+    found, machine = look(tmp_path / 'photos'), Machine(cores=1, gpu=False, bfloat16=False)
+    assert choose(found, machine, 'mec', None, 1).held_out == ['cat/005.png', 'dog/005.png']
+    whole = (tmp_path / 'photos/cat/005.png').read_bytes()
+    (tmp_path / 'photos/cat/005.png').write_bytes(whole[: len(whole) // 2])
+    chosen = choose(found, machine, 'mec', None, 1)
+    assert chosen.held_out == ['cat/006.png', 'dog/005.png']
+    write_config(tmp_path / 'config.py', recipe_of('mec'), found, chosen, seed=0)
+    assert 'cat/005.png' in (tmp_path / 'train_files.txt').read_text()
+
+
 def test_side_of_views():
     assert [choose_side(s, True) for s in (8, 32, 63, 64, 100, 4000)] == [32, 32, 32, 64, 96, 224]
     assert choose_side(4000, False) == 64
@@ -153,6 +169,19 @@ def test_seed_and_precision_are_in_the_config(tmp_path):
     cfg = Config.fromfile(path)
     assert cfg.randomness.seed == 7
     assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
+
+
+def test_short_runs_are_measured_ten_times(tmp_path):
+    save_photos(tmp_path / 'photos', 32)
+    found = look(tmp_path / 'photos')
+    intervals = []
+    for epochs in (1, 10, 300, 3000):
+        chosen = choose(found, Machine(1, gpu=False, bfloat16=False), 'mec', None, epochs)
+        assert chosen.batch == 16
+        write_config(tmp_path / 'config.py', recipe_of('mec'), found, chosen, seed=0)
+        hooks = Config.fromfile(tmp_path / 'config.py').custom_hooks
+        intervals += [hook.interval for hook in hooks if hook.type == 'EntropyMonitorHook']
+    assert intervals == [1, 2, 60, 100]
 
 
 def test_views_are_made_from_all_pixels(tmp_path):
@@ -344,9 +373,61 @@ def test_evaluate_takes_the_data_of_another_config(tmp_path, monkeypatch):
     assert cfg.eval_datasets == dict(train=dict(type='A'), test=dict(type='B'))
 
 
+def test_a_run_ends_well_without_a_score(tmp_path, monkeypatch, capsys):
+    """Nothing that has been trained is lost where held-out images can no longer be read."""
+    _, _, config = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    config.write_text(config.read_text() + "eval_datasets = dict(test=dict(type='ClassFolders'))\n")
+
+    def no_score(*args, **kwargs):
+        raise NoScoreError('all test rows are of class 1')
+
+    monkeypatch.setattr(pretrain, 'evaluate_checkpoint', no_score)
+    for name in ('embed_checkpoint', 'read_runs', 'measured_runs', 'report_html', 'write_page'):
+        monkeypatch.setattr(pretrain, name, lambda *args, **kwargs: [])
+    monkeypatch.setattr(pretrain, 'load_lines', lambda *args: {})
+    found = pretrain.finish(config, tmp_path / 'run/epoch_1.pth')
+    assert found.scores == {} and found.checkpoint.name == 'epoch_1.pth'
+    assert 'no kNN of held-out images: all test rows are of class 1' in capsys.readouterr().out
+
+
 def test_there_is_nothing_to_go_on_with(tmp_path):
     with pytest.raises(FileNotFoundError, match='no run to go on with'):
         mmentropy.pretrain(tmp_path, out=tmp_path / 'out', resume=True)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('method', 'er'),
+        ('backbone', 'resnet18'),
+        ('epochs', 2),
+        ('minutes', 1.0),
+        ('seed', 0),
+        ('dry_run', True),
+    ],
+)
+def test_a_resumed_run_takes_nothing_but_its_config(option, value, tmp_path, monkeypatch):
+    _, _, config = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    monkeypatch.setattr(pretrain, 'train', lambda *args, **kwargs: pytest.fail('it trains'))
+    name = option.replace('_', '-')
+    with pytest.raises(ValueError, match=f'goes on by {config}: leave --{name} out') as error:
+        mmentropy.pretrain(tmp_path / 'photos', out=tmp_path, resume=True, **{option: value})
+    assert one_line(error)
+
+
+def test_a_resumed_run_is_of_the_same_images(tmp_path, monkeypatch):
+    _, _, config = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    (tmp_path / 'others').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'photos')
+    trained = []
+    monkeypatch.setattr(pretrain, 'train', lambda config, *_, **__: trained.append(config))
+    monkeypatch.setattr(pretrain, 'finish', lambda *_: None)
+    with pytest.raises(ValueError, match='images are in .*photos and not in .*others: ') as error:
+        mmentropy.pretrain(tmp_path / 'others', out=tmp_path, resume=True)
+    assert one_line(error) and not trained
+    for folder in ('photos', 'link'):
+        mmentropy.pretrain(tmp_path / folder, out=tmp_path, resume=True)
+    assert trained == [config, config]
 
 
 def test_an_edited_config_is_kept(tmp_path, capsys):
@@ -364,6 +445,37 @@ def test_an_edited_config_is_kept(tmp_path, capsys):
     assert config.read_text() == planned
     assert kept.read_text() == planned + 'seed = 5\n'
     assert f'the config that was there is {kept} now' in capsys.readouterr().out
+
+
+def test_no_dry_run_loses_an_edit(tmp_path, monkeypatch):
+    found, chosen, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+    monkeypatch.setattr(pretrain, 'seconds_of_iteration', lambda config: 0.5)
+    edited = path.read_text() + 'edited = 1\n'
+    path.write_text(edited)
+    for seed in (1, 2, 3):
+        pretrain.write_plan(path, found, chosen, 5.0, seed)
+    kept = {file.name: file.read_text() for file in tmp_path.glob('config*.py')}
+    assert {*kept} == {'config.py', *(f'config_before{n}.py' for n in ('', 2, 3))}
+    assert kept['config_before.py'] == edited
+    for name, seed in (('config_before2.py', 1), ('config_before3.py', 2), ('config.py', 3)):
+        assert Config.fromfile(tmp_path / name).randomness.seed == seed
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
+def test_a_trial_that_ends_early_leaves_the_config(error, tmp_path, monkeypatch):
+    found, chosen, path = planned(tmp_path, Machine(cores=1, gpu=False, bfloat16=False))
+
+    def end(config):
+        assert config.exists()
+        raise error
+
+    monkeypatch.setattr(pretrain, 'seconds_of_iteration', end)
+    edited = path.read_text() + 'edited = 1\n'
+    path.write_text(edited)
+    with pytest.raises(error):
+        pretrain.write_plan(path, found, chosen, 5.0, seed=1)
+    assert path.read_text() == edited
+    assert [file.name for file in tmp_path.glob('*.py')] == ['config.py']
 
 
 # The cells of a notebook.

@@ -53,7 +53,7 @@ def main() -> None:
     with chosen_config(args.checkpoint, own, args.trust) as cfg:
         if args.to == 'onnx':
             encoder = checkpoint_encoder(args.checkpoint, cfg, args.branch, args.size)
-            return print(export_onnx(encoder, args.out, args.checkpoint))
+            return print(export_onnx(encoder, args.out, args.checkpoint, cfg, metrics))
         print(export_backbone(args.checkpoint, args.to, args.out, cfg, args.branch, metrics))
 
 

@@ -58,7 +58,7 @@ from mmentropy.evaluation.davis import (
     save_ids,
     score_clip,
 )
-from mmentropy.evaluation.from_config import converts_colours
+from mmentropy.evaluation.features import turns_colours
 from mmentropy.evaluation.label_propagation import dense_layer, segment_clip
 from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.weights.backbone import load_backbone
@@ -80,7 +80,7 @@ def colours(cfg: Config, preprocessor: nn.Module) -> str:
             'the config does not tell the order of colours: it needs 3 channels, and a '
             'train_dataloader with a pipeline or a data_preprocessor with 3 means'
         )
-    bgr = is_bgr(trained) if trained else converts_colours(preprocessor)
+    bgr = is_bgr(trained) if trained else turns_colours(preprocessor)
     return 'BGR' if bgr else 'RGB'
 
 

@@ -103,10 +103,7 @@ def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
             for at, value in run.points(key):
                 found[at][key.removeprefix(prefix)] = value
     if not found:
-        raise ValueError(
-            f'{work_dir} logged no {prefix}*: train with '
-            "custom_hooks=[dict(type='EntropyMonitorHook')]"
-        )
+        raise ValueError(f'{work_dir} logged no {prefix}*: {remedy(run)}')
     saved = run.checkpoints()
     knn = {at: value for at, value in run.points('knn/top1') if math.isfinite(value)}
 
@@ -130,6 +127,16 @@ def choose(work_dir: Path, args: argparse.Namespace) -> Choice:
     choice = at_step(nearest(found, max(regular, default=max(found))))
     choice.accuracy |= accuracies(work_dir / args.results)
     return choice
+
+
+def remedy(run: Run) -> str:
+    """What lets a run be measured that was not, or not in the part that is asked for."""
+    if run.monitor_interval and not any(key.startswith('monitor/') for key in run.curves):
+        return (
+            f'its EntropyMonitorHook measures every {run.monitor_interval} iterations; a shorter '
+            'run needs a lower interval'
+        )
+    return "train with custom_hooks=[dict(type='EntropyMonitorHook')]"
 
 
 def nearest(steps: Iterable[int], step: int) -> int:
@@ -175,7 +182,7 @@ def settings(run: Run, part: str) -> dict[str, str]:
     found = dict(
         images=hooks[0].get('images', defaults['images'].default),
         data=data,
-        interval=hooks[0].get('interval', defaults['interval'].default),
+        interval=run.monitor_interval,
         views=(train.get('pipeline'), run.get('data_preprocessor', 'pipeline')),
         network=(run.get('model', 'backbone'), part == 'projector' and run.get('model', 'neck')),
     )

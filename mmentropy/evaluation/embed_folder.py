@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -189,12 +189,7 @@ def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path) -> None:
                 files['unreadable'].write(json.dumps([row, why]).encode() + b'\n')
             if good:
                 rows, pixels, pictures = zip(*good)
-                shapes = {tuple(image.shape) for image in pixels}
-                if len(shapes) > 1:
-                    raise ValueError(
-                        f'images of different sizes or channels {sorted(shapes)[:3]}: set a size '
-                        'to which they are resized and cropped (--size 224)'
-                    )
+                check_alike(pixels)
                 features = encoder.features(torch.stack(pixels))
                 if not features.isfinite().all():
                     raise ValueError('the backbone gives features that are not finite')
@@ -202,3 +197,19 @@ def encode_rows(loader: DataLoader, encoder: FileEncoder, part: Path) -> None:
                 files['rows'].write(np.array(rows).tobytes())
                 for picture in pictures:
                     files['thumbnails'].write(b'' if picture is None else picture.tobytes())
+
+
+def check_alike(images: Sequence[torch.Tensor]) -> None:
+    """Raise ValueError if images (C, H, W) are of different channels, depths or sizes."""
+    kinds = sorted({f'{len(image)} channels of {8 * image.itemsize} bits' for image in images})
+    if len(kinds) > 1:
+        raise ValueError(
+            f'images of {" and of ".join(kinds[:3])}: put those that the network was trained on '
+            'into a folder of their own'
+        )
+    sizes = sorted({tuple(image.shape[1:]) for image in images})
+    if len(sizes) > 1:
+        raise ValueError(
+            f'images of different sizes {sizes[:3]}: set a size to which they are resized and '
+            'cropped (--size 224)'
+        )

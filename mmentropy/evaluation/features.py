@@ -121,6 +121,12 @@ def preprocess(inputs: Tensor, samples: list | None, data_preprocessor: nn.Modul
     return data_preprocessor(dict(inputs=inputs, data_samples=samples), False)['inputs']
 
 
+def turns_colours(data_preprocessor: nn.Module) -> bool:
+    """Return whether a preprocessor turns BGR to RGB; that of classifiers calls it otherwise."""
+    turns = getattr(data_preprocessor, 'to_rgb', False)
+    return bool(getattr(data_preprocessor, '_channel_conversion', turns))
+
+
 def backbone_features(backbone: nn.Module, inputs: Tensor) -> Tensor:
     """Return the features (N, D) of preprocessed images, on the backbone's device."""
     device = next(backbone.parameters()).device

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,12 +28,8 @@ from mmentropy.checks.config_parts import (
     view_side,
 )
 from mmentropy.datasets.unreadable_images import cannot_read
-from mmentropy.evaluation.features import backbone_features, preprocess
-from mmentropy.evaluation.from_config import (
-    build_backbone,
-    build_data_preprocessor,
-    converts_colours,
-)
+from mmentropy.evaluation.features import backbone_features, preprocess, turns_colours
+from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.reader import PathLike
@@ -46,6 +44,26 @@ REPLACED = (*FILE_LOADERS, 'NumpyToPIL', 'PILToNumpy', 'ToNumpy', 'PackInputs', 
 MOST_ELONGATED = 300
 
 
+class LoadColours(CheckedLoadImageFromFile):
+    """Loads RGB of 8 bits as they are in their file, and makes such an image of all others.
+
+    In place of ``color_type='unchanged'`` this is for networks of colours, which may be given gray
+    images, those with alpha or a palette, and those of 16 bits, too.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**dict(kwargs, color_type='unchanged'))
+        self.in_colours = CheckedLoadImageFromFile(**dict(kwargs, color_type='color'))
+
+    def decode(self, content: bytes) -> np.ndarray:
+        # Decoders raise errors of many types; the other one tells what is wrong with the file.
+        with suppress(Exception):
+            img = super().decode(content)
+            if img.dtype == np.uint8 and img.ndim == 3 and img.shape[2] == 3:
+                return img
+        return np.ascontiguousarray(self.in_colours.decode(content)[..., ::-1])
+
+
 @dataclass
 class FileEncoder:
     """A frozen backbone, and how it takes the image of a file.
@@ -57,6 +75,7 @@ class FileEncoder:
         transforms: from what it loads to pixels of one size.
         bgr: whether the preprocessor takes colours as BGR.
         size: side of the images that need no transform; None if all need them.
+        channels: those that images must have; None if it is not known.
     """
 
     backbone: nn.Module
@@ -65,15 +84,20 @@ class FileEncoder:
     transforms: Compose
     bgr: bool
     size: int | None
+    channels: int | None = None
 
     def pixels(self, path: str) -> Tensor:
         """Return the pixels (C, H, W) of a file, uint8 or uint16, as the preprocessor takes them.
 
         Raises:
-            OSError: the file cannot be read, or is more elongated than ``MOST_ELONGATED``; one
-                line.
+            OSError: the file cannot be read, has other channels than the network takes, or is more
+                elongated than ``MOST_ELONGATED``; one line.
         """
         results = self.load.transform(dict(img_path=path))
+        channels = np.atleast_3d(results['img']).shape[2]
+        if self.channels not in (None, channels):
+            error = OSError(f'its channels are {channels}, but the network takes {self.channels}')
+            raise cannot_read(path, error) from error
         if results['img_shape'] != (self.size, self.size):
             results = self._resized(results)
         img = np.atleast_3d(results['img'])
@@ -166,8 +190,16 @@ def _encoder(
     backbone.to(memory_format=torch.channels_last)
     backbone.eval()
     # Without a pipeline the preprocessor says what it takes.
-    bgr = is_bgr(given) if given.get('pipeline') else converts_colours(preprocessor)
-    return FileEncoder(backbone, preprocessor, load, transforms, bgr, size)
+    bgr = is_bgr(given) if given.get('pipeline') else turns_colours(preprocessor)
+    channels = _channels(cfg, preprocessor) if load.color_type == 'unchanged' else None
+    return FileEncoder(backbone, preprocessor, load, transforms, bgr, size, channels)
+
+
+def _channels(cfg: Config, preprocessor: nn.Module) -> int | None:
+    """Return the channels of the images that a network takes, None if it is not known."""
+    count = len(getattr(preprocessor, 'mean', ()))
+    # One mean may also be that of all channels.
+    return count if count > 1 else cfg.model.backbone.get('in_channels')
 
 
 def _resizing_steps(pipeline: Sequence[dict]) -> tuple[list[dict], list[str]]:
@@ -193,8 +225,15 @@ def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageF
             # mmcv's loader leaves the bands to this decoder, whatever its color_type.
             if given.get('imdecode_backend') == 'tifffile':
                 given = dict(given, imdecode_backend='cv2', color_type='unchanged')
-            return CheckedLoadImageFromFile(**given)
+            colours = given.get('color_type') == 'unchanged' and _of_8_bit_colours(preprocessor)
+            return LoadColours(**given) if colours else CheckedLoadImageFromFile(**given)
     # One mean may also be that of all channels, but the data sets of arrays have one each.
     channels = len(getattr(preprocessor, 'mean', ())) or 3
     kind = {1: 'grayscale', 3: 'color'}.get(channels, 'unchanged')
     return CheckedLoadImageFromFile(color_type=kind)
+
+
+def _of_8_bit_colours(preprocessor: nn.Module) -> bool:
+    """Return whether mean and deviation are of three channels, and can be of 8 bits."""
+    mean, std = (getattr(preprocessor, name, torch.empty(0)) for name in ('mean', 'std'))
+    return len(mean) == 3 and bool((mean <= 255).all() and (std <= 255 / 2).all())

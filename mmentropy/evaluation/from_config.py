@@ -77,13 +77,6 @@ def build_data_preprocessor(cfg: Config) -> nn.Module:
     return MODELS.build(entry)
 
 
-def converts_colours(preprocessor: nn.Module) -> bool:
-    """Return whether a preprocessor turns colours around, so that a network of RGB is given BGR."""
-    # Preprocessors of classifiers have another name for it.
-    names = ('_channel_conversion', 'to_rgb')
-    return any(getattr(preprocessor, name, False) for name in names)
-
-
 def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     """Return the config's backbone, freshly initialised, never pre-trained.
 

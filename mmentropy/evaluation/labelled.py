@@ -13,6 +13,7 @@ from mmentropy.evaluation.features import (
     collate,
     multi_label_classes,
     preprocess,
+    turns_colours,
 )
 
 # The protocols that can score several labels per image.
@@ -31,7 +32,8 @@ def build_labelled(
         entry: The config of the data set.
         trained: The config of the images that the network is trained on, None if it is unknown.
         protocols: The names of what the data set is scored by.
-        data_preprocessor: The preprocessor that the images have to fit, if it is known.
+        data_preprocessor: The preprocessor that the images have to fit, if it is known. Without
+            ``trained`` it tells the order of colours, too.
 
     Raises:
         FileNotFoundError: Files of the data set are missing.
@@ -59,10 +61,18 @@ def build_labelled(
     if data_preprocessor is not None:
         preprocess(inputs, samples, data_preprocessor)
     # Colours in another order than in training are something that nothing else notices.
-    if trained and inputs.shape[1] == 3 and is_bgr(entry) != is_bgr(trained):
-        orders = [('RGB', 'BGR')[is_bgr(d)] for d in (entry, trained)]
+    bgr = _takes_bgr(trained, data_preprocessor)
+    if bgr is not None and inputs.shape[1] == 3 and is_bgr(entry) != bgr:
+        orders = [('RGB', 'BGR')[is_given] for is_given in (is_bgr(entry), bgr)]
         raise ValueError(
             f'data set {name} gives {orders[0]}, but the network is trained on '
             f'{orders[1]}: convert in its pipeline, as by NumpyToPIL and PILToNumpy'
         )
     return dataset
+
+
+def _takes_bgr(trained: dict | None, data_preprocessor: nn.Module | None) -> bool | None:
+    """Return whether a network is given BGR, which a preprocessor may turn; None if unknown."""
+    if trained:
+        return is_bgr(trained)
+    return None if data_preprocessor is None else turns_colours(data_preprocessor)

@@ -9,6 +9,10 @@ import numpy as np
 from mmengine.logging import print_log
 
 
+class NoScoreError(ValueError):
+    """A score would mean nothing, whatever the network gives."""
+
+
 def check_scored(train: Any, test: Any) -> None:
     """Check by what two data sets list, before an image is read, that a score means something.
 
@@ -60,17 +64,17 @@ def check_class_labels(train: Sequence[int], test: Sequence[int]) -> set[int]:
     """Return the classes that only test rows have.
 
     Raises:
-        ValueError: Training or test rows are of one class, or have none in common.
+        NoScoreError: Training or test rows are of one class, or have none in common.
     """
     known, asked = set(train), set(test)
     for name, classes in (('training', known), ('test', asked)):
         if len(classes) == 1:
-            raise ValueError(
+            raise NoScoreError(
                 f'all {name} rows are of class {min(classes)}, so that a score would mean '
                 'nothing: name images of several classes'
             )
     if asked and known and not asked & known:
-        raise ValueError(
+        raise NoScoreError(
             'no class of the test rows is in a training row, so that a score would mean nothing: '
             'name two splits of the same classes'
         )

@@ -10,7 +10,7 @@ from mmentropy.checks.config import nearest_name
 from mmentropy.evaluation.embedding_file import utf8
 from mmentropy.pretraining.photos import Photos
 from mmentropy.pretraining.rules import NEIGHBOURS, choose_lr, schedule
-from mmentropy.pretraining.settings import Settings
+from mmentropy.pretraining.settings import Settings, steps_of
 from mmentropy.weights.zoo import CONFIGS
 
 RECIPE = '_r18s_1xb64_50e_digits'
@@ -176,9 +176,15 @@ def views(photos: Photos, side: int, count: int) -> list[dict]:
 
 
 def measuring(base: Config, photos: Photos, chosen: Settings, out: Path) -> dict[str, Any]:
-    """Return hooks and labelled data: kNN five times in a run, if there are classes."""
+    """Return hooks and labelled data.
+
+    The monitor measures every 100 steps, and ten times in a run of fewer than 1,000; kNN is
+    measured five times, if there are classes.
+    """
     own = [dict(hook) for hook in base.custom_hooks if hook.type != 'KNNHook']
-    hooks = [*own, dict(type='ChannelsLastHook'), dict(type='EntropyMonitorHook', interval=100)]
+    interval = min(100, max(1, steps_of(photos, chosen) // 10))
+    monitor = dict(type='EntropyMonitorHook', interval=interval)
+    hooks = [*own, dict(type='ChannelsLastHook'), monitor]
     if not chosen.held_out:
         return dict(custom_hooks=hooks, eval_datasets=None)
     pipeline = [
@@ -198,6 +204,5 @@ def measuring(base: Config, photos: Photos, chosen: Settings, out: Path) -> dict
         )
         for part, name in dict(train='train_labels', test='held_out_labels').items()
     }
-    interval = max(1, (chosen.epochs or 1) // 5)
-    knn = dict(type='KNNHook', interval=interval, k=NEIGHBOURS)
+    knn = dict(type='KNNHook', interval=max(1, (chosen.epochs or 1) // 5), k=NEIGHBOURS)
     return dict(custom_hooks=[*hooks, knn], eval_datasets=sets)

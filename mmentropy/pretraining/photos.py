@@ -10,7 +10,7 @@ from mmentropy.datasets import ImageFolder
 from mmentropy.datasets.image_folder import EXTENSIONS
 from mmentropy.datasets.image_listing import list_files
 from mmentropy.pretraining.rules import choose_classes, choose_color_type
-from mmentropy.views.loading import CheckedLoadImageFromFile
+from mmentropy.views.loading import CheckedLoadImageFromFile, ReducedLoadImageFromFile
 from mmentropy.views.statistics import channel_statistics
 
 # The images that are looked at, evenly spaced in the folder.
@@ -39,6 +39,15 @@ class Photos(NamedTuple):
     mean: list[float]
     std: list[float]
     others: str
+
+    def readable(self, file: str) -> bool:
+        """Return whether a file can be decoded, large JPEGs at a part of their size."""
+        load = ReducedLoadImageFromFile(size=32, color_type=self.color_type)
+        try:
+            load.transform(dict(img_path=os.path.join(self.folder, file)))
+        except OSError:
+            return False
+        return True
 
 
 def look(folder: str) -> Photos:

@@ -9,9 +9,10 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -23,6 +24,7 @@ from mmentropy.engine.train_loop import use_train_loop
 from mmentropy.engine.trial_run import run_trial
 from mmentropy.evaluation.embed_folder import embed_checkpoint
 from mmentropy.evaluation.protocols import evaluate_checkpoint
+from mmentropy.evaluation.scored import NoScoreError
 from mmentropy.pretraining.config import BACKBONES, recipe_of, write_config
 from mmentropy.pretraining.photos import Photos, look
 from mmentropy.pretraining.rules import choose_epochs
@@ -31,7 +33,7 @@ from mmentropy.report import measured_runs, read_runs, report_html, write_page
 from mmentropy.weights.export import export_backbone
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-GO_ON = 'the same command with --resume goes on'
+GO_ON = '--resume, with PHOTOS and --out alone, goes on'
 # The lines of the log with one of these are printed.
 SHOWN = ('Epoch(', 'kNN', 'WARNING', 'ERROR', 'collaps')
 
@@ -52,12 +54,12 @@ class Pretrained(NamedTuple):
 
 def pretrain(
     photos: str | os.PathLike,
-    method: str = 'mec',
+    method: str | None = None,
     backbone: str | None = None,
     epochs: int | None = None,
     out: str | os.PathLike | None = None,
-    minutes: float = 5.0,
-    seed: int = 0,
+    minutes: float | None = None,
+    seed: int | None = None,
     dry_run: bool = False,
     resume: bool = False,
 ) -> Pretrained | None:
@@ -68,16 +70,16 @@ def pretrain(
 
     Args:
         photos: a folder of images, flat or nested.
-        method: the objective, 'mec', 'er', 'vicreg' or another; the error of a wrong name has all.
+        method: the objective, default: 'mec'; the error of a wrong name has all, 'er' and others.
         backbone: 'resnet18s', a narrow ResNet-18 of three stages, 'resnet18', 'resnet34' or
             'resnet50'; default: 'resnet18' on a GPU and 'resnet18s' without.
         epochs: length of training; default: as many as fit into ``minutes``.
         out: folder of all that is written; default: ``work_dirs/pretrain/NAME OF THE FOLDER``.
-        minutes: how long training may take where ``epochs`` are not given.
-        seed: seed of weights, views and order of images.
+        minutes: how long training may take where ``epochs`` are not given; default: 5.
+        seed: seed of weights, views and order of images; default: 0.
         dry_run: write the config, and do not train; with ``resume`` it is trained later.
-        resume: go on with the run in ``out``, by the config that is there; other arguments than
-            ``photos`` and ``out`` are not looked at.
+        resume: go on with the run in ``out`` by the config that is there, of the same ``photos``;
+            what else may be given is in that config, and refused here.
 
     Returns:
         Files, kNN accuracies, and lines that load the backbone; None after a dry run.
@@ -88,47 +90,93 @@ def pretrain(
         RuntimeError: training has ended with an error.
     """
     require(PATH, photos=photos)
+    given = dict(method=method, backbone=backbone, epochs=epochs, minutes=minutes, seed=seed)
     require(or_none(one_of(BACKBONES)), backbone=backbone)
     require(or_none(COUNT), epochs=epochs)
-    require(POSITIVE, minutes=minutes)
-    require(SEED, seed=seed)
+    require(or_none(POSITIVE), minutes=minutes)
+    require(or_none(SEED), seed=seed)
     # A wrong name is told before the images are looked at.
-    recipe_of(method)
+    chosen_method = 'mec' if method is None else method
+    recipe_of(chosen_method)
     out = Path(out or Path('work_dirs', 'pretrain', Path(photos).resolve().name)).absolute()
     config, run = out / 'config.py', out / 'run'
     if resume:
-        if not config.exists():
-            raise FileNotFoundError(f'{out} has no run to go on with: leave --resume out')
+        check_resumed(config, photos, dict(given, dry_run=dry_run or None))
         return finish(config, train(config, run, resume=run.exists()))
     if run.exists():
         raise ValueError(f'{out} has a run already: {GO_ON}, and --out names another folder')
     found = look(os.fspath(photos))
-    chosen = choose(found, this_machine(), method, backbone, epochs)
-    write_plan(config, found, chosen, minutes, seed)
+    chosen = choose(found, this_machine(), chosen_method, backbone, epochs)
+    write_plan(config, found, chosen, minutes or 5.0, seed or 0)
     if dry_run:
         print('--resume trains by this config, also if you edit it')
         return None
     return finish(config, train(config, run))
 
 
+def check_resumed(config: Path, photos: str | os.PathLike, given: dict[str, Any]) -> None:
+    """Refuse to go on with a run that is not there, is of other images, or is to become another.
+
+    Args:
+        config: that of the run.
+        photos: the folder of images.
+        given: other arguments of :func:`pretrain`, None where they are not given.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line.
+    """
+    if not config.exists():
+        raise FileNotFoundError(f'{config.parent} has no run to go on with: leave --resume out')
+    names = [f'--{name.replace("_", "-")}' for name, value in given.items() if value is not None]
+    if names:
+        raise ValueError(
+            f'--resume goes on by {config}: leave {", ".join(names)} out, or edit the config'
+        )
+    folder = Config.fromfile(config).train_dataloader.dataset.data_root
+    if not same_folder(folder, photos):
+        raise ValueError(
+            f'--resume goes on by {config}, whose images are in {folder} and not in '
+            f'{os.fspath(photos)}: name that folder, or another --out'
+        )
+
+
+def same_folder(*folders: str | os.PathLike) -> bool:
+    """Return whether paths lead to one folder."""
+    return len({os.path.realpath(os.path.expanduser(folder)) for folder in folders}) == 1
+
+
 def write_plan(config: Path, photos: Photos, chosen: Settings, minutes: float, seed: int) -> None:
     """Write the config of a run, choose its epochs if they are not, and print what was chosen.
 
-    A config of an earlier ``dry_run``, which may have been edited, is kept where it differs.
+    A config of an earlier ``dry_run``, which may have been edited, stays until the new one has been
+    tried, and is kept where it differs.
     """
-    earlier = config.read_text() if config.exists() else ''
     recipe = recipe_of(chosen.method)
-    write_config(config, recipe, photos, chosen, seed)
-    seconds = seconds_of_iteration(config)
-    if chosen.epochs is None:
-        count = len(photos.files) - len(chosen.held_out)
-        chosen.epochs = choose_epochs(count, chosen.batch, seconds, minutes)
-        write_config(config, recipe, photos, chosen, seed)
+    new = config.with_name('config_new.py')
+    try:
+        write_config(new, recipe, photos, chosen, seed)
+        seconds = seconds_of_iteration(new)
+        if chosen.epochs is None:
+            images = len(photos.files) - len(chosen.held_out)
+            chosen.epochs = choose_epochs(images, chosen.batch, seconds, minutes)
+            write_config(new, recipe, photos, chosen, seed)
+        kept = keep_other(config, new.read_text())
+        os.replace(new, config)
+    finally:
+        new.unlink(missing_ok=True)
     print('\n'.join([*plan(photos, chosen, seconds), f'config: {config}']), flush=True)
-    if earlier and earlier != config.read_text():
-        kept = config.with_name('config_before.py')
-        kept.write_text(earlier)
+    if kept:
         print(f'the config that was there is {kept} now; --resume would have trained by it')
+
+
+def keep_other(config: Path, text: str) -> Path | None:
+    """Copy a config of another text to a name that is free; return it, or None without a copy."""
+    if not config.exists() or config.read_text() == text:
+        return None
+    names = (f'config_before{number}.py' for number in chain([''], count(2)))
+    kept = next(path for path in map(config.with_name, names) if not path.exists())
+    kept.write_text(config.read_text())
+    return kept
 
 
 def seconds_of_iteration(path: Path) -> float:
@@ -208,9 +256,12 @@ def finish(config: Path, checkpoint: Path) -> Pretrained:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     scores = {}
     if cfg.eval_datasets:
-        scores = evaluate_checkpoint(
-            checkpoint, None, ['knn'], random=True, num_workers=workers, device=device
-        )
+        try:
+            scores = evaluate_checkpoint(
+                checkpoint, None, ['knn'], random=True, num_workers=workers, device=device
+            )
+        except NoScoreError as error:
+            print(f'no kNN of held-out images: {error}')
     embeddings, report = out / 'embeddings.npz', out / 'report.html'
     embed_checkpoint(checkpoint, folder, embeddings, thumbnails=32, num_workers=workers)
     runs = read_runs([checkpoint.parent])

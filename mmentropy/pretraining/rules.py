@@ -1,7 +1,8 @@
 """The rules by which the settings of a run on a folder of images are chosen."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import PurePath
 
 SIDES = (32, 64, 96, 128, 160, 224)
@@ -30,17 +31,23 @@ def choose_classes(files: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(folders))
 
 
-def choose_held_out(files: Sequence[str], classes: Sequence[str]) -> list[str]:
+def choose_held_out(
+    files: Sequence[str],
+    classes: Sequence[str],
+    readable: Callable[[str], bool] = lambda file: True,
+) -> list[str]:
     """Return files to measure on: every tenth image of each class, 2,000 in all at most.
 
-    There are none unless they are of two classes or more, and 20 images are left as neighbours. A
-    class of fewer than six images gives none.
+    In place of one that is not ``readable`` the next of its class is taken. There are none unless
+    they are of two classes or more, and 20 images are left as neighbours. A class of fewer than six
+    images gives none.
     """
     step = max(10, -(-len(files) // MOST_HELD_OUT))
-    held = []
+    held: list[str] = []
     for name in classes:
         own = [file for file in files if PurePath(file).parts[0] == name]
-        held += own[step // 2 :: step]
+        for first in range(step // 2, len(own), step):
+            held += islice(filter(readable, own[first : first + step]), 1)
     several = len({PurePath(file).parts[0] for file in held}) > 1
     return held if several and len(files) - len(held) >= NEIGHBOURS else []
 

@@ -53,7 +53,7 @@ def choose(
     The backbone is 'resnet18', or 'resnet18s', a narrow one of three stages, without a GPU. On a
     GPU there are up to eight loader processes; without one there is one for each core but one.
     """
-    held_out = choose_held_out(photos.files, photos.classes)
+    held_out = choose_held_out(photos.files, photos.classes, photos.readable)
     gpu = machine.gpu
     return Settings(
         method=method,
@@ -67,11 +67,16 @@ def choose(
     )
 
 
+def steps_of(photos: Photos, chosen: Settings) -> int:
+    """Return how many steps a run takes; one whose epochs are not chosen yet has one."""
+    images = len(photos.files) - len(chosen.held_out)
+    return (chosen.epochs or 1) * (images // chosen.batch)
+
+
 def plan(photos: Photos, chosen: Settings, seconds: float) -> list[str]:
     """Return what was found and chosen, in lines."""
-    count = len(photos.files) - len(chosen.held_out)
     least, most = photos.sides
-    steps = (chosen.epochs or 1) * (count // chosen.batch)
+    steps = steps_of(photos, chosen)
     held = f'{len(chosen.held_out):,} of them held out for kNN' if chosen.held_out else 'no kNN'
     classes = f'{len(photos.classes)} class folders' if photos.classes else 'no class folders'
     kind = f'{len(photos.mean)} channels of {photos.depth}'

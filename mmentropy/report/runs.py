@@ -1,5 +1,6 @@
 """Read work directories of mmengine: what was run, logged and measured, and where."""
 
+import inspect
 import json
 import math
 import re
@@ -11,7 +12,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmentropy.checks.config_parts import dicts_in, kind_of
 from mmentropy.checks.files import read_text, size_of
+from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.weights.stored_config import LONGEST_CONFIG, plain_config
 
 _STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', re.M)
@@ -86,6 +89,15 @@ class Run:
             if match and unit:
                 found[file.name] = int(match[2]) * unit
         return found
+
+    @property
+    def monitor_interval(self) -> int | None:
+        """The interval of the configuration's EntropyMonitorHook, None if it has none."""
+        default = inspect.signature(EntropyMonitorHook).parameters['interval'].default
+        for hook in dicts_in(self.get('custom_hooks')):
+            if kind_of(hook) == 'EntropyMonitorHook':
+                return hook.get('interval', default)
+        return None
 
     def get(self, *names: str) -> Any:
         """An entry of the configuration by its path, or None."""

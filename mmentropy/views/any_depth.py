@@ -10,6 +10,8 @@ from PIL import Image
 # TIFF and BigTIFF, of either order of bytes.
 TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 DEPTHS = (np.uint8, np.uint16)
+# The tag of EXIF that says how an image is turned.
+ORIENTATION = 0x0112
 
 
 def decode_any_depth(content: bytes, image: Image.Image | None) -> np.ndarray:
@@ -33,15 +35,39 @@ def decode_by_opencv(content: bytes, image: Image.Image) -> np.ndarray:
     """Return the pixels of PNG, JPEG, WebP, BMP and PNM; EXIF turns those without alpha."""
     alpha = image.mode.endswith(('A', 'a')) or 'transparency' in image.info
     flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    if image.format == 'WEBP':
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     img = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if img is None:
         raise OSError('OpenCV cannot decode it')
+    if image.format == 'WEBP' and not alpha:
+        img = turned_by_exif(img, image)
     if img.ndim == 2:
         return img
     # OpenCV gives BGR, and gray images with alpha as BGRA.
     if image.mode in ('LA', 'La'):
         return np.ascontiguousarray(img[..., [0, 3]])
     return cv2.cvtColor(img, cv2.COLOR_BGR2RGB if img.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+def turned_by_exif(img: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Return pixels that lie as in their file turned as its EXIF says.
+
+    OpenCV turns no WebP up to 4.12, and other versions may.
+    """
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    # Damaged EXIF raises errors of many types, and OpenCV takes no notice of it.
+    except Exception:
+        return img
+    if orientation in (5, 6, 7, 8):
+        img = img.swapaxes(0, 1)
+    # Rows, then columns, from the last one on.
+    if orientation in (3, 4, 7, 8):
+        img = img[::-1]
+    if orientation in (2, 3, 6, 7):
+        img = img[:, ::-1]
+    return np.ascontiguousarray(img)
 
 
 def decode_tiff(content: bytes) -> np.ndarray:

@@ -20,7 +20,7 @@ from mmentropy.checks.arguments import COUNT, POSITIVE, one_of, require, some
 from mmentropy.checks.files import size_of
 from mmentropy.datasets.image_folder import FORMATS
 from mmentropy.datasets.unreadable_images import cannot_read
-from mmentropy.views.any_depth import TIFF_STARTS, decode_any_depth
+from mmentropy.views.any_depth import TIFF_STARTS, decode_any_depth, turned_by_exif
 
 # A file of the most pixels that are accepted is smaller.
 MOST_BYTES = 2**30
@@ -100,11 +100,13 @@ class CheckedLoadImageFromFile(BaseTransform):
             raise OSError('pixels of 32 bits')
         factor, kind = self.reduction(image), self.color_type
         if self.imdecode_backend == 'cv2':
-            flag = REDUCTIONS[kind].get(factor, kind)
+            webp = image.format == 'WEBP'
+            plain = f'{kind}_ignore_orientation' if webp else kind
+            flag = REDUCTIONS[kind].get(factor, plain)
             img = mmcv.imfrombytes(content, flag=flag, backend='cv2')
             if img is None:
                 raise OSError('OpenCV cannot decode it')
-            return img
+            return turned_by_exif(img, image) if webp else img
         if image.mode.startswith('I'):
             wide = np.asarray(ImageOps.exif_transpose(image)) >> 8
             gray = wide.astype(np.uint8)

@@ -255,6 +255,17 @@ def test_hook_measures_as_its_arguments_say(monkeypatch):
     assert given == options
 
 
+def test_rows_of_one_class_do_not_end_training(caplog):
+    """An image that cannot be read is replaced, so that all may be of one class in the end."""
+    seen, runner = fake_runner(tiny_model())
+    knn = KNNHook(k=5)
+    knn.datasets = [DATASETS.build(digits(*rows)) for rows in (('train', 100), ('test', 1))]
+    with caplog.at_level(logging.WARNING):
+        knn.after_train_epoch(runner)
+    assert not seen
+    assert 'no kNN after epoch 1: all test rows are of class' in caplog.text
+
+
 def _hook_on_two_ranks(rank, world):
     seen, runner = fake_runner(MMDistributedDataParallel(tiny_model()))
     # 51 test rows: the ranks classify 26 and 25.

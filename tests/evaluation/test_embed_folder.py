@@ -16,6 +16,7 @@ import pytest
 import tifffile
 import torch
 from forked import python
+from messages import one_line
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -25,13 +26,14 @@ from repository import REPOSITORY
 
 from mmentropy.evaluation import build_backbone, embedding_file, file_encoder
 from mmentropy.evaluation import embed_folder as folder_embedding
-from mmentropy.evaluation.embed_folder import embed_folder, thumbnail
+from mmentropy.evaluation.embed_folder import check_alike, embed_folder, thumbnail
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
 from mmentropy.report import embedding_html, write_page
 from mmentropy.report.unlabelled import of_embedding, of_folder
 from mmentropy.weights.stored_config import config_of
+from mmentropy.weights.zoo import CONFIGS
 
 BACKBONE = dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8)
 
@@ -286,6 +288,64 @@ def test_colours_of_unchanged_files_are_those_of_training(tmp_path, loader, chan
     pixels = encoder.pixels(str(file))
     assert pixels[:, 0, 0].tolist() == img[0, 0].tolist()
     assert thumbnail(pixels, encoder, 4)[0, 0].tolist() == [200, 100, 0]
+
+
+def test_a_network_of_colours_takes_files_of_all_kinds(tmp_path):
+    """The shipped one was trained on RGB files as they are; others are made such images."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    rgb = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8), (48, 40))
+    photo = Image.fromarray(rgb)
+    wide = rgb.astype(np.uint16) * 257
+    photo.save(folder / 'rgb.png')
+    photo.convert('RGBA').save(folder / 'rgba.png')
+    photo.quantize(256).save(folder / 'palette.png')
+    cv2.imwrite(str(folder / 'wide.png'), wide[..., ::-1])
+    tifffile.imwrite(folder / 'wide.tif', wide, photometric='rgb')
+    photo.convert('L').save(folder / 'gray.png')
+    photo.convert('L').convert('RGB').save(folder / 'gray_rgb.png')
+    # Three pages are bands, in which the first alone would be another image.
+    tifffile.imwrite(folder / 'pages.tif', rgb.transpose(2, 0, 1), photometric='minisblack')
+    path = CONFIGS / 'weights/mec_fast_r18s_1xb256_10e_cifar10.pth'
+    bad = folder_embedding.embed_checkpoint(path, folder, tmp_path / 'a.npz')
+    found = read_embedding(tmp_path / 'a.npz')
+    rows = dict(zip(found.paths, found.features / np.linalg.norm(found.features, axis=1)[:, None]))
+    assert not bad and rows['gray.png'] @ rows['gray_rgb.png'] > 0.9999
+    assert rows['gray.png'] @ rows['rgb.png'] < 0.99
+    for name in ('rgba.png', 'palette.png', 'wide.png', 'pages.tif'):
+        assert rows[name] @ rows['rgb.png'] > 0.99, name
+
+
+@pytest.mark.parametrize('channels', [1, 5])
+def test_files_of_other_channels_are_named(channels, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for count in (1, 4, 5):
+        image = rng.integers(0, 256, (20, 20, count), np.uint8)
+        layout = dict(photometric='minisblack', planarconfig='contig')
+        tifffile.imwrite(folder / f'{count}.tif', image.squeeze(), **layout if count > 1 else {})
+    pipeline = photo_pipeline()
+    pipeline[0]['color_type'] = 'unchanged'
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', channels, pipeline))
+    bad = dict(embed_folder(encoder, str(folder), tmp_path / 'a.npz'))
+    assert bad == {
+        f'{count}.tif': f'its channels are {count}, but the network takes {channels}'
+        for count in {1, 4, 5} - {channels}
+    }
+
+
+def test_what_differs_between_images_is_said():
+    gray, rgb = torch.zeros(1, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 9, dtype=torch.uint8)
+    check_alike([rgb, rgb])
+    for images, message in (
+        ([gray, rgb], 'images of 1 channels of 8 bits and of 3 channels of 8 bits: put'),
+        ([rgb, rgb.to(torch.uint16)], 'of 3 channels of 16 bits and of 3 channels of 8 bits: put'),
+        ([rgb, rgb[..., 1:]], r'different sizes \[\(8, 8\), \(8, 9\)\]: .*--size 224'),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            check_alike(images)
+        assert one_line(error)
 
 
 def test_elongated_images_have_no_row(photos, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from messages import one_line
 from mmengine.config import Config
 from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.models import ClsDataPreprocessor, SelfSupDataPreprocessor
 from mmpretrain.registry import DATASETS
 from PIL import Image
 from small_images import PACK, digits_config
@@ -15,6 +16,7 @@ from mmentropy.engine.hooks.knn_during_training import KNNHook
 from mmentropy.evaluation import build_knn_data
 from mmentropy.evaluation.labelled import build_labelled
 from mmentropy.evaluation.protocols import Evaluation
+from mmentropy.views.preprocessor import PerChannelPreprocessor
 
 LOAD = dict(type='CheckedLoadImageFromFile')
 TO_RGB = [dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy')]
@@ -82,6 +84,27 @@ def test_knn_asks_for_the_colours_of_training(folders):
     ):
         with pytest.raises(ValueError, match=message.format('BGR', 'RGB')):
             measured()
+
+
+@pytest.mark.parametrize(
+    'preprocessor', [PerChannelPreprocessor, SelfSupDataPreprocessor, ClsDataPreprocessor]
+)
+def test_without_training_data_the_preprocessor_tells_the_colours(preprocessor, folders):
+    """The checkpoint of an imported backbone does not say what images it was trained on."""
+    bgr, rgb = folders('train'), folders('test', steps=TO_RGB)
+    unchanged = dict(rgb, pipeline=[dict(LOAD, color_type='unchanged'), *PACK])
+    gray = dict(rgb, pipeline=[dict(LOAD, color_type='grayscale'), *PACK])
+    values = dict(mean=[100.0] * 3, std=[50.0] * 3)
+    turning, plain = preprocessor(**values, to_rgb=True), preprocessor(**values)
+    message = 'ClassFolders gives {}, but the network is trained on {}: convert'
+    for entry in (rgb, unchanged):
+        with pytest.raises(ValueError, match=message.format('RGB', 'BGR')):
+            build_labelled(entry, None, ['kNN'], turning)
+        build_labelled(entry, None, ['kNN'], plain)
+    with pytest.raises(ValueError, match=message.format('BGR', 'RGB')):
+        build_labelled(bgr, None, ['kNN'], plain)
+    build_labelled(bgr, None, ['kNN'], turning)
+    build_labelled(gray, None, ['kNN'], preprocessor(mean=[100.0], std=[50.0]))
 
 
 def test_colours_of_parts_and_of_steps_within_steps(folders):

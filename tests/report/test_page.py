@@ -94,6 +94,18 @@ def test_run_without_monitor_says_how_to_get_it(tmp_path):
     assert 'gave no alarm' not in text
 
 
+def test_a_run_that_is_shorter_than_the_monitors_interval_is_told_so(tmp_path):
+    for name, hook in dict(a='dict(type="EntropyMonitorHook")', b='dict(type="KNNHook")').items():
+        start(tmp_path / name, '20261122_142736', 10, 30, monitor=False)
+        config = next(tmp_path.glob(f'{name}/*/vis_data/config.py'))
+        config.write_text(f'{config.read_text()}custom_hooks = [{hook}]\n')
+    one, both = Page(page_of(tmp_path / 'a')).text, Page(page_of(*tmp_path.glob('?'))).text
+    line = 'Not measured in training: its EntropyMonitorHook measures every 100 iterations; a'
+    assert one.count(line) == both.count(line) == 3
+    assert "dict(type='EntropyMonitorHook') to" not in one
+    assert both.count("add dict(type='EntropyMonitorHook') to custom_hooks") == 3
+
+
 def test_alarms_are_not_known_without_the_monitors_file(tmp_path):
     for name in 'ab':
         start(tmp_path / name, '20261122_142736', 10, 60)

@@ -209,6 +209,15 @@ def test_projector_and_unknown_values(tmp_path, monkeypatch, capsys):
     assert [row['step'] for row in written['runs']] == [30, 10]
 
 
+def test_a_run_that_is_too_short_is_told_the_interval(tmp_path, monkeypatch, capsys):
+    short = run(tmp_path / 'short', train_line(9))
+    _, err, _ = call(monkeypatch, capsys, run(tmp_path / 'good', *curve(1.0, 2.0)), short)
+    assert err == (
+        f'left out: {short} logged no monitor/backbone/*: its EntropyMonitorHook measures every 10 '
+        'iterations; a shorter run needs a lower interval\n'
+    )
+
+
 def test_left_out(tmp_path, monkeypatch, capsys):
     good = run(tmp_path / 'good', *curve(1.0, 2.0), '{"step": 4')
     bare = run(tmp_path / 'bare', *curve(1.0, 2.0))

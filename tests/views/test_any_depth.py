@@ -79,6 +79,30 @@ def test_channels_and_depth_stay(name, tmp_path):
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.parametrize('orientation', [*range(1, 10), None])
+@pytest.mark.parametrize('color_type', ['color', 'grayscale', 'unchanged'])
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_webp_is_turned_as_other_images(orientation, color_type, backend, tmp_path):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    PHOTO.save(tmp_path / 'a.webp', lossless=True, exif=exif)
+    Image.fromarray(RGB).save(tmp_path / 'a.png', exif=exif)
+    webp, png = (
+        load(tmp_path / f'a.{kind}', color_type=color_type, imdecode_backend=backend)
+        for kind in ('webp', 'png')
+    )
+    assert webp.shape == png.shape
+    assert np.abs(webp.astype(int) - png).max() <= (1 if color_type == 'grayscale' else 0)
+
+
+@pytest.mark.parametrize('color_type', ['color', 'unchanged'])
+def test_webp_with_damaged_exif_is_loaded(color_type, tmp_path):
+    PHOTO.save(tmp_path / 'a.webp', lossless=True, exif=b'Exif\0\0no tags')
+    found = load(tmp_path / 'a.webp', color_type=color_type)
+    assert np.array_equal(found, RGB[..., ::-1] if color_type == 'color' else RGB)
+
+
 @pytest.mark.parametrize('name', GOOD)
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
 def test_gray(name, backend, tmp_path):

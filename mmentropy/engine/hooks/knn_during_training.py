@@ -11,6 +11,7 @@ from mmentropy.checks.arguments import COUNT, DICT, FLAG, INDEX, POSITIVE, one_o
 from mmentropy.engine.best_checkpoint import check_save_best, save_best
 from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation import METRICS, build_knn_data, eval_datasets, model_knn
+from mmentropy.evaluation.scored import NoScoreError
 
 
 @HOOKS.register_module()
@@ -19,7 +20,8 @@ class KNNHook(Hook):
 
     It runs every ``interval`` and at the end of training, on all ranks, logs one line, and adds
     ``knn/top1`` to the visualizer and ``val/knn_top1`` to the message hub, in percent. Training
-    goes on as if it had not run. The data sets are built once, when training starts.
+    goes on as if it had not run. The data sets are built once, when training starts. Where those of
+    their images that can be read are of one class, a warning is logged in place of a score.
 
     Args:
         train: The config of the labelled bank, with a plain pipeline of one view. The default is
@@ -98,8 +100,13 @@ class KNNHook(Hook):
     def _evaluate(self, runner: Runner, unit: str, step: int) -> None:
         start = time.perf_counter()
         train, test = self.datasets
-        with random_state_kept():
-            top1 = model_knn(runner.model, train, test, self.loader, **self.knn)
+        try:
+            with random_state_kept():
+                top1 = model_knn(runner.model, train, test, self.loader, **self.knn)
+        except NoScoreError as error:
+            # Images that cannot be read were replaced by others, of other classes.
+            runner.logger.warning(f'no kNN after {unit} {step}: {error}')
+            return
         runner.message_hub.update_scalar('val/knn_top1', top1)
         runner.visualizer.add_scalar('knn/top1', top1, step)
         runner.logger.info(
