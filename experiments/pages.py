@@ -22,6 +22,7 @@ ROWS = {
     'er': ['SimCLR+ER', 'SimCLR', 'BYOL+ER', 'BYOL', 'DINO+ER', 'DINO'],
     'minent': ['MinEnt', 'SimCLR'],
     'simdino': ['SimDINO', 'DINO'],
+    'lejepa': ['LeJEPA', 'VICReg', 'SimCLR'],
     'vicreg': ['VICReg', 'FroSSL', 'Barlow Twins', 'SimCLR'],
     'frossl': ['FroSSL', 'VICReg', 'Barlow Twins', 'SimCLR'],
 }

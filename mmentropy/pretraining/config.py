@@ -87,7 +87,7 @@ def changes(base: Config, photos: Photos, chosen: Settings, out: Path, seed: int
     Args:
         base: the recipe.
         photos: what is known of the images.
-        chosen: with ``epochs``.
+        chosen: the settings; where ``epochs`` are not chosen yet, as before the trial, one counts.
         out: the folder with the lists of files, where there are classes.
         seed: of the run.
     """

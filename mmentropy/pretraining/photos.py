@@ -24,9 +24,10 @@ class Photos(NamedTuple):
     """What is known of a folder of images.
 
     ``files`` are paths below ``folder``; ``classes`` are the folders that hold all of them, empty
-    if they are not one folder for each class. ``color_type`` is that of the loader; ``mean`` and
-    ``std`` are in the units of the files, RGB for colours. ``side`` is the median of the shorter
-    sides in pixels. ``others`` says how many files of other endings there are, '' if none are.
+    if they are not one folder for each class. ``color_type`` is that of the loader, ``depth`` the
+    name of the pixels' type; ``mean`` and ``std`` are in the units of the files, RGB for colours.
+    ``side`` is the median of the shorter sides in pixels, ``sides`` are the shortest and the
+    longest side of all. ``others`` says how many files of other endings there are, '' if none are.
     """
 
     folder: str
@@ -87,7 +88,9 @@ def look(folder: str) -> Photos:
     if bad > max(5, len(some) / 100):
         raise ValueError(f'{bad} of {len(some)} images cannot be read: {found.unreadable[0]}')
     order = -1 if color_type == 'color' else 1
-    mean, std = ([round(float(v), 3) for v in values[::order]] for values in found[3:5])
+    mean, std = (
+        [round(float(v), 3) for v in values[::order]] for values in (found.mean, found.std)
+    )
     files = [os.path.relpath(path, root) for path in paths]
     side = round(median(sides)) if sides else found.sides[0]
     classes = choose_classes(files)

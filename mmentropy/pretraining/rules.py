@@ -36,20 +36,27 @@ def choose_held_out(
     classes: Sequence[str],
     readable: Callable[[str], bool] = lambda file: True,
 ) -> list[str]:
-    """Return files to measure on: every tenth image of each class, 2,000 in all at most.
+    """Return files to measure on: every tenth image of each class, or fewer, about 2,000 in all.
 
     In place of one that is not ``readable`` the next of its class is taken. There are none unless
-    they are of two classes or more, and 20 images are left as neighbours. A class of fewer than six
-    images gives none.
+    they are of two classes or more, and 20 images are left as neighbours. A class of no more images
+    than half of such a step, five of ten, gives none.
     """
     step = max(10, -(-len(files) // MOST_HELD_OUT))
-    held: list[str] = []
-    for name in classes:
-        own = [file for file in files if PurePath(file).parts[0] == name]
-        for first in range(step // 2, len(own), step):
-            held += islice(filter(readable, own[first : first + step]), 1)
-    several = len({PurePath(file).parts[0] for file in held}) > 1
-    return held if several and len(files) - len(held) >= NEIGHBOURS else []
+    own: dict[str, list[str]] = {name: [] for name in classes}
+    for file in files if classes else ():
+        own[PurePath(file).parts[0]].append(file)
+    held = {
+        name: [
+            file
+            for first in range(step // 2, len(images), step)
+            for file in islice(filter(readable, images[first : first + step]), 1)
+        ]
+        for name, images in own.items()
+    }
+    found = [file for name in classes for file in held[name]]
+    several = sum(map(bool, held.values())) > 1
+    return found if several and len(files) - len(found) >= NEIGHBOURS else []
 
 
 def choose_side(side: int, gpu: bool) -> int:
