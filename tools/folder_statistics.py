@@ -29,6 +29,7 @@ if __name__ == '__main__':
     parse_args()
 
 from mmentropy.datasets import ImageFolder
+from mmentropy.engine.monitored_features import evenly
 from mmentropy.evaluation.progress import progress, show_progress
 from mmentropy.views import CheckedLoadImageFromFile
 from mmentropy.views.statistics import channel_statistics
@@ -40,7 +41,7 @@ def main() -> None:
         raise ValueError(f'--most: must be above 0, got {args.most}')
     show_progress()
     dataset = ImageFolder(args.folder)
-    rows = range(0, len(dataset), max(1, -(-len(dataset) // args.most)))
+    rows = evenly(len(dataset), args.most)
     paths = [dataset.get_data_info(row)['img_path'] for row in rows]
     load = CheckedLoadImageFromFile(color_type=args.color_type)
     found = channel_statistics(progress(paths, 'reading', 'image'), load)

@@ -15,6 +15,7 @@ OF_ARRAYS = {
 FILE_LOADERS = ('LoadImageFromFile', 'CheckedLoadImageFromFile', 'ReducedLoadImageFromFile')
 # The channels by the color_type of a loader. Those of 'unchanged' are in the files.
 BY_COLOR_TYPE = dict(color=3, grayscale=1)
+KIND_OF_CHANNELS = {channels: kind for kind, channels in BY_COLOR_TYPE.items()}
 # In a loader these work on colours only.
 COLOURS = ('ColorJitter', 'RandomGrayscale')
 # These leave the channels as they are.
@@ -152,7 +153,7 @@ def _difference(found: list[Stated], counts: Counter) -> str:
     images = [item for item in found if item.path.endswith('.color_type')]
     if images:
         wanted = [item.channels for item in found if item not in images]
-        kind = {1: 'grayscale', 3: 'color'}.get(wanted[0], 'unchanged')
+        kind = KIND_OF_CHANNELS.get(wanted[0], 'unchanged')
         what = 'those of the files' if kind == 'unchanged' else str(wanted[0])
         line += f'; color_type={kind!r} of the loader gives {what}'
     return f'{line}, {CHAPTER}'

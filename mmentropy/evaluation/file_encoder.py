@@ -18,7 +18,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 
 from mmentropy.checks.arguments import COUNT, or_none, require
-from mmentropy.checks.channels import FILE_LOADERS
+from mmentropy.checks.channels import FILE_LOADERS, KIND_OF_CHANNELS
 from mmentropy.checks.config import nearest_name
 from mmentropy.checks.config_parts import (
     innermost_dataset,
@@ -229,7 +229,7 @@ def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageF
             return LoadColours(**given) if colours else CheckedLoadImageFromFile(**given)
     # One mean may also be that of all channels, but the data sets of arrays have one each.
     channels = len(getattr(preprocessor, 'mean', ())) or 3
-    kind = {1: 'grayscale', 3: 'color'}.get(channels, 'unchanged')
+    kind = KIND_OF_CHANNELS.get(channels, 'unchanged')
     return CheckedLoadImageFromFile(color_type=kind)
 
 

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmentropy.checks.channels import BY_COLOR_TYPE
 from mmentropy.evaluation.features import pool, turns_colours
 from mmentropy.evaluation.file_encoder import FileEncoder
 from mmentropy.weights.exchange_files import check_place
@@ -136,7 +137,7 @@ def describe(path: PathLike, texts: dict[str, str]) -> None:
 
 def shape_of(encoder: FileEncoder, cfg: Config) -> tuple[int, int, int]:
     """Return channels, height and width of the images that the backbone takes."""
-    channels = dict(color=3, grayscale=1).get(encoder.load.color_type)
+    channels = BY_COLOR_TYPE.get(encoder.load.color_type)
     channels = channels or Encoder(encoder).mean.numel()
     # The transforms say the size, whatever they are.
     size = (encoder.size,) * 2 if encoder.size else image_size(encoder.backbone, cfg)

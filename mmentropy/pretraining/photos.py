@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mmentropy.datasets import ImageFolder
 from mmentropy.datasets.image_folder import EXTENSIONS
 from mmentropy.datasets.image_listing import list_files
+from mmentropy.engine.monitored_features import evenly
 from mmentropy.pretraining.rules import choose_classes, choose_color_type
 from mmentropy.views.loading import CheckedLoadImageFromFile, ReducedLoadImageFromFile
 from mmentropy.views.statistics import channel_statistics
@@ -71,7 +72,7 @@ def look(folder: str) -> Photos:
             f'{len(paths)} images in {folder}: the methods compare the images of a batch, and need '
             f'{FEWEST_IMAGES} at least; a trained backbone embeds a few: mmentropy embed'
         )
-    some = paths[:: -(-len(paths) // LOOKED_AT)]
+    some = [paths[row] for row in evenly(len(paths), LOOKED_AT)]
     kinds, sides = Counter[tuple[int, str]](), []
     load = CheckedLoadImageFromFile(color_type='unchanged')
     for path in some:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -31,19 +30,18 @@ from mmentropy.evaluation import (
     linear_probe,
 )
 from mmentropy.evaluation.features import Rows
+from mmentropy.evaluation.knn import nearest
 from mmentropy.evaluation.protocols import Evaluation
 from mmentropy.report.pictures import Picture, encoded, pictures_of
 from mmentropy.report.runs import Run, one_line
-from mmentropy.report.unlabelled import Unlabelled, of_folder, tsne
+from mmentropy.report.unlabelled import MAP, NEIGHBOURS, QUERIES, Unlabelled, of_folder, tsne
 from mmentropy.weights.backbone import load_backbone
 from mmentropy.weights.stored_config import no_larger_networks, prepare_stored
 
-# Training images, test images, and test images on the map, evenly spaced, at most.
-BANK, TEST, MAP = 10_000, 2_000, 500
+# Training and test images, evenly spaced, at most.
+BANK, TEST = 10_000, 2_000
 # Neighbours that vote for the class of an image.
 VOTERS = 20
-# Test images whose neighbours or views are shown, and neighbours of each.
-QUERIES, NEIGHBOURS = 8, 6
 
 
 class Neighbours(NamedTuple):
@@ -193,8 +191,8 @@ def nearest_images(
     """
     classes = test[1].unique().tolist()
     queries = [test[1].tolist().index(classes[i]) for i in evenly(len(classes), QUERIES)]
-    cosines = F.normalize(test[0][queries]) @ F.normalize(bank[0]).T
-    found = cosines.topk(min(NEIGHBOURS, len(bank[0])), dim=1).indices.tolist()
+    norms = bank[0].norm(dim=1)
+    _, found = nearest(test[0][queries], bank[0], norms, NEIGHBOURS, cosine=True)
     return [
         Neighbours(
             picture,
@@ -202,7 +200,9 @@ def nearest_images(
             int(predicted[row]),
             [*zip(pictures_of(sets[0], near, preprocessor), bank[1][near].tolist())],
         )
-        for picture, row, near in zip(pictures_of(sets[1], queries, preprocessor), queries, found)
+        for picture, row, near in zip(
+            pictures_of(sets[1], queries, preprocessor), queries, found.tolist()
+        )
     ]
 
 
