@@ -144,7 +144,7 @@ def test_methods_of_the_host_stay(tmp_path, recwarn):
 class ScaledWrapper(OptimWrapper):
     """Skips steps itself, as mmengine's for float16, which needs a GPU."""
 
-    loss_scaler = None
+    loss_scaler = SimpleNamespace(get_scale=lambda: 1.0)
 
     def step(self, **kwargs):
         gradients = [p.grad for p in self.optimizer.param_groups[0]['params'] if p.grad is not None]

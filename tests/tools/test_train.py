@@ -197,12 +197,6 @@ def test_check_fails_in_one_line(tmp_path, monkeypatch):
             'train_dataloader gives no batch: it has 64 images, fewer '
             'than its batch_size, 65, and drop_last=True',
         ),
-        (
-            [],
-            dict(large, train_cfg=dict(_delete_=True, by_epoch=False, max_iters=4)),
-            'train_dataloader gives no batch: it has 64 images, fewer '
-            'than its batch_size, 65, and drop_last=True',
-        ),
     ]:
         options = ['--check', '--work-dir', f'{tmp_path}/run', *options]
         arguments = command(['train.py', DIGITS], *options, **changes)
@@ -335,3 +329,16 @@ def test_the_learning_rate_follows_the_images_of_a_step(tmp_path):
     cfg.auto_scale_lr = dict(enable=True, base_batch_size=64)
     # The Runner compares it with the images of one iteration of four.
     assert tool.build(cfg, None).auto_scale_lr['base_batch_size'] == 16
+
+
+def test_iterations_need_a_batch_too(tmp_path):
+    cfg = small_run(tmp_path / 'run')
+    cfg.launcher = 'none'
+    cfg.train_cfg = dict(by_epoch=False, max_iters=4)
+    cfg.default_hooks.checkpoint.by_epoch = False
+    cfg.train_dataloader.update(batch_size=17, drop_last=True)
+    with pytest.raises(ValueError, match='gives no batch: it has 16 images, fewer than its batch'):
+        tool.build(cfg, None)
+    cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+    cfg.experiment_name += '_endless'
+    assert tool.build(cfg, None).train_loop.max_iters == 4
