@@ -4,7 +4,8 @@ Layers, temperature and EMA are those of mmpretrain's `mocov3_resnet50_8xb512-am
 and the widths those of `simclr_fast_r18s_1xb256_10e_cifar10.py`.
 
 Paper: not reported.
-Ours: not run.
+Ours: not run; with half of the channels and 3 times the learning rate 51.1 linear, 51.5 kNN (k =
+    20), mean of 3 seeds (experiments/cifar10_table).
 Run: python tools/train.py configs/baselines/mocov3_fast_r18s_1xb256_10e_cifar10.py
 """
 
