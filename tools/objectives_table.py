@@ -51,7 +51,8 @@ TIME = """## What each costs
 
 Milliseconds, and MiB above inputs and gradients, of two views, forward and backward, in float32 on
 one thread, on {machine}.
-In brackets how often as much the authors' code takes. `python benchmarks/family_speed.py`, whose
+In brackets what the authors' code takes, as a multiple of ours. MEC, ER and MinEnt are timed in
+[benchmarks/speed](../benchmarks/speed/results.md). `python benchmarks/family_speed.py`, whose
 [results](../benchmarks/family/results.json) have commits and dates, and also other libraries.
 
 """

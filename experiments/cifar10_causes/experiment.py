@@ -59,7 +59,7 @@ def reached(records: list[dict], method: str, cause: str) -> float | None:
 
 def page(records: list[dict]) -> dict[str, str]:
     """The generated part of the README."""
-    lines = ['| | change | kNN of held-out images, % | less the recipe |', '|---|---|---|---|']
+    lines = ['| | change | kNN of held-out images, % | minus the recipe |', '|---|---|---|---|']
     for method, causes in CAUSES.items():
         base = reached(records, method, NONE)
         for cause in (NONE, *causes):

@@ -82,7 +82,7 @@ CLAIMS = [
         'MinEnt is competitive, and so not worse than SimCLR',
         'MinEnt',
         'SimCLR',
-        'Pattern Recognition 138, 109364, whose tables were not at hand',
+        'Pattern Recognition 138, 109364, whose tables were not consulted',
     ),
     Claim('SimDINO is better than DINO', 'SimDINO', 'DINO', 'arXiv 2502.10385, table 1'),
     Claim('FroSSL converges faster than Barlow Twins', 'FroSSL', 'Barlow Twins', FROSSL),
@@ -282,7 +282,7 @@ def table(records: list[dict]) -> str:
         return 'No run of the table is done.'
     learned = [name for name in ranked(found) if name in METHODS]
     lines = [
-        f'| | {" | ".join(SCORES.values())} | minutes | seeds | kNN less the best | rate |',
+        f'| | {" | ".join(SCORES.values())} | minutes | seeds | kNN minus the best | rate |',
         '|---' * 7 + '|',
     ]
     for name in ranked(found):
@@ -317,7 +317,7 @@ def pairs(records: list[dict]) -> str:
     lines = ['| | kNN | linear | seeds |', '|---|---|---|---|']
     for claim in tried(found):
         values = both(found, claim)
-        cells = [f'{claim.first} less {claim.second}', *(difference(*pair) for pair in values)]
+        cells = [f'{claim.first} minus {claim.second}', *(difference(*pair) for pair in values)]
         lines.append(f'| {" | ".join(cells)} | {common_seeds(values)} |')
     return '\n'.join(lines) if len(lines) > 2 else 'No pair is done.'
 

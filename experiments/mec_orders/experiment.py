@@ -65,7 +65,7 @@ def verdicts(records: list[dict]) -> list[dict]:
             claim='More terms of the series are better (70.0, 70.3, 70.5, 70.6 linear)',
             source='arXiv 2210.11464, table 5e',
             verdict=verdict([(whole, found) for found in lower.values()]),
-            numbers='order 4 less '
+            numbers='order 4 minus '
             + ', '.join(f'{name}: {difference(whole, found)}' for name, found in lower.items()),
         ),
         dict(
@@ -73,7 +73,7 @@ def verdicts(records: list[dict]) -> list[dict]:
             source='arXiv 2210.11464, table 5b',
             verdict=verdict([loses_at_most(records, name, ROBUST) for name in settings]),
             numbers=', '.join(
-                f'{name} less batch 256: {difference(linear(records, name), whole)}'
+                f'{name} minus batch 256: {difference(linear(records, name), whole)}'
                 for name in settings
             ),
         ),
@@ -81,6 +81,6 @@ def verdicts(records: list[dict]) -> list[dict]:
             claim='MEC needs no EMA (69.0 without, 70.6 with 0.996)',
             source='arXiv 2210.11464, table 5d',
             verdict=verdict([loses_at_most(records, WITHOUT_EMA, ROBUST)]),
-            numbers=f'without less with: {difference(linear(records, WITHOUT_EMA), whole)}',
+            numbers=f'without EMA minus with it: {difference(linear(records, WITHOUT_EMA), whole)}',
         ),
     ]

@@ -105,6 +105,6 @@ def verdicts(records: list[dict]) -> list[dict]:
             # The paper names neither device nor method, so that a CPU cannot refute it.
             verdict='confirmed' if fastest > CLAIMED_RATIO else 'undecided',
             numbers=f'on one core of a CPU `slogdet` takes at most {fastest:.2g} times as long as '
-            f'four terms, general eigenvalues up to {slowest:.2g} times; no GPU was at hand',
+            f'four terms, general eigenvalues up to {slowest:.2g} times; not measured on a GPU',
         ),
     ]

@@ -86,7 +86,7 @@ def verdicts(records: list[dict]) -> list[dict]:
                 claim='Several heads are better than one',
                 source=SOURCE,
                 verdict=verdict(heads),
-                numbers=f'six heads less one: {differences(heads)} points',
+                numbers=f'six heads minus one head: {differences(heads)} points',
             )
         )
     return told

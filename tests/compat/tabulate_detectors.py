@@ -215,8 +215,12 @@ def main(families: list[str]) -> None:
     register_all_modules(init_default_scope=False)
     names = 'onedl-mmdetection onedl-mmcv torch torchvision'.split()
     versions = ', '.join(f'{name} {version(name)}' for name in names)
-    print(f'# Detectors of mmdet\n\nOn the CPU, {date.today()}, {versions}. Made by\n')
-    print('`python tests/compat/tabulate_detectors.py`, which says what was tried.\n')
+    print(f'# Detectors of mmdet\n\nOn the CPU, {date.today()}, {versions}, by')
+    print(
+        '`python tests/compat/tabulate_detectors.py`. A family is tried by one config with random'
+    )
+    print('weights: it *trains* if it makes a step on small images, and *predicts* if it makes one')
+    print('prediction.\n')
     print('| family | config | trains | predicts |\n|---|---|---|---|', flush=True)
     trained = predicted = 0
     with DefaultScope.overwrite_default_scope('mmdet'):

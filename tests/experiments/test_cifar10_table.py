@@ -128,7 +128,7 @@ def test_page_says_how_many_seeds_there_are(table):
     assert 'Not run' not in table.results(done) + table.table(done)
     some = [line.split('|')[1].strip() for line in table.results(runs, ['MEC']).splitlines()[2:]]
     assert some == ['supervised', '**MEC**', 'random backbone', 'raw pixels']
-    assert '| MEC less SimSiam | +9.5 ± 0.5 | draw (+0.0 ± 0.0) | 2 |' in table.pairs(runs)
+    assert '| MEC minus SimSiam | +9.5 ± 0.5 | draw (+0.0 ± 0.0) | 2 |' in table.pairs(runs)
 
 
 def test_the_backbone_of_a_run_is_kept(table, tmp_path):
