@@ -1,11 +1,10 @@
 """Changes of a recipe for CIFAR-10 as JPEG in class folders, with images that stay decoded."""
 
 from functools import cache
-from pathlib import Path
 
 from mmengine.config import Config
+from records import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LOAD = [dict(type='CheckedLoadImageFromFile', color_type='unchanged')]
 LABELLED = [*LOAD, dict(type='PackInputs')]
 FAST = [dict(type='ResidentImagesHook'), dict(type='ChannelsLastHook')]

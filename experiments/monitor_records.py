@@ -94,11 +94,16 @@ def correlations_table(runs: dict[str, list[dict]]) -> str:
     if not found:
         return 'Fewer than three methods are done.'
     accuracies = sorted({row['accuracy'] for row in found})
-    lines = [f'| Spearman (p) | {" | ".join(accuracies)} |', '|---|' + '---|' * len(accuracies)]
+    lines = [
+        f'| Spearman; Kendall (p) | {" | ".join(accuracies)} |',
+        '|---|' + '---|' * len(accuracies),
+    ]
     for metric in select_runs.METRICS:
         rows = {row['accuracy']: row for row in found if row['metric'] == metric}
         cells = [
-            f'{rows[a]["spearman"]:+.2f} ({rows[a]["p"]:.2g})' if a in rows else 'the same in all'
+            '{spearman:+.2f}; {kendall:+.2f} ({p:.2g})'.format(**rows[a])
+            if a in rows
+            else 'the same in all'
             for a in accuracies
         ]
         lines.append(f'| {metric} | {" | ".join(cells)} |')

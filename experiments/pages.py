@@ -35,7 +35,10 @@ def records_of(name: str) -> list[dict]:
 
 
 def verdicts() -> list[dict]:
-    """The verdict on each claim that two seeds tried, with the ``names`` of its experiments."""
+    """The verdict on each claim that was tried, with the ``names`` of its experiments.
+
+    A comparison of too few seeds is no trial.
+    """
     experiments = {name: run.load(name) for name in run.names()}
     found: dict[str, dict] = {}
     for name, experiment in experiments.items():
@@ -48,11 +51,11 @@ def verdicts() -> list[dict]:
 
 
 def both(first: dict, second: dict) -> dict:
-    """The verdict on a claim that two experiments tried; what they contradict is undecided."""
-    decided = {first['verdict'], second['verdict']} - {'undecided'}
+    """The verdict on a claim that two experiments tried: undecided where theirs differ."""
+    same = first['verdict'] == second['verdict']
     return dict(
         first,
-        verdict=decided.pop() if len(decided) == 1 else 'undecided',
+        verdict=first['verdict'] if same else 'undecided',
         numbers=f'{first["numbers"]}; {second["numbers"]}',
         names=first['names'] + second['names'],
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -40,8 +41,8 @@ def is_program(run: dict) -> bool:
 def key_of(run: dict) -> str:
     """What the results of a run are found by: a hash of its resolved config and its seed.
 
-    The config of a program is the values of its options, and the files of this repository that
-    these name.
+    The config of a program is the values of its options. Files of this repository that a change
+    names belong to it, too.
     """
     what = [run['recipe'], run['changes']] if is_program(run) else resolved(run).to_dict()
     told = [what, run['seed'], run.get('evaluate'), *hashes_of_files(run)]
@@ -49,10 +50,18 @@ def key_of(run: dict) -> str:
 
 
 def hashes_of_files(run: dict) -> list[str]:
-    """The hash of each file that the options of a program name."""
-    values = [v for option in run['changes'].values() for v in option] if is_program(run) else []
-    files = [ROOT / value for value in values if isinstance(value, str)]
+    """The hash of each file of this repository that the changes of a run name."""
+    files = [ROOT / value for value in strings_in(run['changes'])]
     return [short_hash(path.read_bytes()) for path in files if path.is_file()]
+
+
+def strings_in(value: object) -> Iterator[str]:
+    """All strings among the values of dicts and lists within each other."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from strings_in(part)
 
 
 def short_hash(data: bytes) -> str:

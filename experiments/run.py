@@ -72,7 +72,8 @@ SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mmentropy', 'mmentropy.engine.hooks', 'mmentropy.evaluation'])
 INTERRUPTED_STATUS = 75
 # The runner writes these files itself. Changes of others make a commit dirty.
-WRITTEN = [f':!experiments/*/{name}' for name in ('results.json', 'README.md', '*.png')]
+OWN = ('results.json', 'README.md', '*.png', 'backbones/*.pth')
+WRITTEN = [f':!experiments/*/{name}' for name in OWN]
 
 
 @dataclass

@@ -141,6 +141,8 @@ def narrow_runs() -> dict[str, dict[str, Any]]:
             by_recipe[run['config'].removeprefix('configs/').removesuffix('.py')].append(run)
     found = {}
     for name, runs in by_recipe.items():
+        # Runs of an earlier search may have been at another rate.
+        runs = [run for run in runs if run['rate'] == runs[-1]['rate']]
         scores = [run['scores']['checkpoint'] for run in runs]
         means = {key: round(mean(s[key] for s in scores), 1) for key in scores[0]}
         found[name] = means | dict(factor=runs[0]['rate'], seeds=len(runs))

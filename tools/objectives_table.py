@@ -62,7 +62,7 @@ Top-1 in percent. The papers' best number is that of a recipe here; networks, da
 differ, so that they do not compare with each other. Ours are those of Digits under one budget (50
 epochs of a narrow ResNet-18), kNN and linear; those of the family are told with their spread in
 [experiments/digits_family](../experiments/digits_family/README.md). Those of CIFAR-10 are of 10
-epochs of a narrower one, with a searched learning rate and three seeds
+epochs of a narrower one, at the learning rate that a search found
 ([experiments/cifar10_table](../experiments/cifar10_table/README.md)); ER is BYOL+ER.
 
 | objective | paper | ours, Digits | ours, CIFAR-10 |
@@ -195,14 +195,19 @@ def on_digits(config: str, records: list[dict]) -> str:
     runs = [r for r in records if r.get('config') == config]
     if not runs:
         return 'not run'
-    scores = [f'{mean(r[key] for r in runs):.1f}' for key in ('knn', 'linear')]
-    return f'{" / ".join(scores)}, {len(runs)} seed{"s" * (len(runs) > 1)}'
+    means = {key: mean(r[key] for r in runs) for key in ('knn', 'linear')}
+    return told_scores(means, len(runs))
+
+
+def told_scores(scores: dict[str, float], seeds: int) -> str:
+    """Both accuracies and the number of seeds."""
+    return f'{scores["knn"]:.1f} / {scores["linear"]:.1f}, {seeds} seed{"s" * (seeds > 1)}'
 
 
 def on_cifar10(config: str, narrow: dict[str, dict]) -> str:
     """Our mean over seeds on CIFAR-10 of what has this recipe on Digits, or that there is none."""
     found = narrow.get(config.replace('r18s_1xb64_50e_digits', NARROW))
-    return f'{found["knn"]:.1f} / {found["linear"]:.1f}' if found else 'not run'
+    return told_scores(found, found['seeds']) if found else 'not run'
 
 
 def collapse(entry: dict) -> tuple[str, str]:

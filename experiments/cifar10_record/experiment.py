@@ -49,18 +49,26 @@ def points(records: list[dict]) -> dict[int, tuple[float, float]]:
     return found
 
 
-def minutes_to(target: float, reached: list[tuple[float, float]]) -> float | None:
-    """The minutes at which the error would have fallen to a target, if it goes on as it fell.
+def falling_line(reached: list[tuple[float, float]]) -> tuple[float, float] | None:
+    """Slope and intercept of the logarithm of the error over that of the minutes.
 
-    The error is taken to be a power of the minutes, fitted to the logarithms of both. None if it
-    does not fall, or all took as long.
+    None if the error does not fall, or all took as long.
     """
     if len({minutes for minutes, _ in reached}) < 2:
         return None
     x = [math.log(minutes) for minutes, _ in reached]
     y = [math.log(100 - knn) for _, knn in reached]
     slope, intercept = linear_regression(x, y)
-    return math.exp((math.log(100 - target) - intercept) / slope) if slope < 0 else None
+    return (slope, intercept) if slope < 0 else None
+
+
+def minutes_to(target: float, reached: list[tuple[float, float]]) -> float | None:
+    """The minutes at which the error would have fallen to a target, if it goes on as it fell.
+
+    The error is taken to be a power of the minutes. None if there is no :func:`falling_line`.
+    """
+    line = falling_line(reached)
+    return line and math.exp((math.log(100 - target) - line[1]) / line[0])
 
 
 def table(records: list[dict]) -> str:
@@ -109,12 +117,10 @@ def draw(records: list[dict], folder: Path) -> None:
     found = [*points(records).values()]
     end = minutes_to(TARGET, found) if len(found) > 1 else None
     if end:
-        first, knn = found[0]
-        # A power is a line here; it goes through the target and as far off the first point.
-        slope = linear_regression(
-            [math.log(m) for m, _ in found], [math.log(100 - k) for _, k in found]
-        ).slope
-        start = (100 - TARGET) * (first / end) ** slope
+        first, _ = found[0]
+        slope, intercept = falling_line(found)
+        # A power is a line between logarithms.
+        start = math.exp(slope * math.log(first) + intercept)
         axis.loglog([first, end], [start, 100 - TARGET], '--', label='extrapolated')
         axis.axhline(100 - TARGET, color='0.6', lw=0.8)
     for formatted in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):

@@ -1,12 +1,11 @@
 """The entropy objectives of the family on Digits, in the quickstart's 50 epochs."""
 
-from pathlib import Path
 from statistics import mean
 
 from comparisons import spread
 from mmengine.config import Config
+from records import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 METHODS = {
     'VICReg': 'vicreg',
     'EMP-SSL': 'emp_ssl',

@@ -1,9 +1,10 @@
 """SimDINO with ViT-Tiny and local views on CIFAR-10, with curves of its loss and effective rank."""
 
-import json
 from pathlib import Path
 
 from cifar10 import LABELLED, data, images
+
+from mmentropy.report.runs import read_run
 
 RECIPE = 'configs/family/simdino_vit-tiny_1xb256_10e_cifar10.py'
 EPOCHS, BATCH = 5, 128
@@ -73,15 +74,13 @@ def smoke(run: dict) -> dict:
 
 def measured(run: dict, folder: Path) -> dict:
     """The curves of a run, by iteration."""
-    files = sorted(folder.glob('*/vis_data/scalars.json'))
-    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
-    # A run that was resumed may have measured an iteration twice.
-    found = {name: {} for name in CURVES.values()}
-    for line in lines:
-        for name, values in found.items():
-            if name in line:
-                values[line['step']] = round(line[name], 4)
-    return dict(curves=found)
+    log = read_run(folder)
+    return dict(
+        curves={
+            name: {step: round(value, 4) for step, value in log.points(name)}
+            for name in CURVES.values()
+        }
+    )
 
 
 def page(records: list[dict]) -> dict[str, str]:

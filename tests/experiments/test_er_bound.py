@@ -97,14 +97,12 @@ def test_settings_change_what_they_name(runner, run):
     assert cfg.model.base_momentum == pytest.approx(0.2)
 
 
-def test_curves_of_a_resumed_run_have_each_iteration_once(run):
-    line = {'monitor/projector/entropy': 1.0, 'monitor/projector/reconstruction': 2.0, 'step': 20}
-    accuracy = {'knn/top1': 50.0, 'step': 20}
-    lines = [line, accuracy, {'loss': 0.0, 'step': 21}, line | {'step': 40}]
-    found = run.curves([*lines, line | {'monitor/projector/entropy': 3.0}, accuracy], 'sphere')
-    assert found == dict(
-        iteration=[20, 40], entropy=[3.0, 1.0], reconstruction=[2.0, 2.0], knn=[50.0]
-    )
+@pytest.mark.parametrize(
+    'rises, told',
+    [([0.1, 2.0], 'confirmed'), ([-0.1, -2.0], 'refuted'), ([-0.1, 2.0], 'undecided')],
+)
+def test_one_seed_against_a_claim_refutes_nothing(run, rises, told):
+    assert run.signs(rises) == told
 
 
 def test_figure_is_drawn(run, tmp_path):

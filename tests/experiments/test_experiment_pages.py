@@ -29,8 +29,10 @@ def test_a_claim_that_two_experiments_tried_has_one_verdict(pages):
         return dict(claim='a', source='b', verdict=verdict, numbers=name, names=[name])
 
     for first, second, verdict in (
-        ('confirmed', 'undecided', 'confirmed'),
-        ('undecided', 'refuted', 'refuted'),
+        ('confirmed', 'confirmed', 'confirmed'),
+        ('refuted', 'refuted', 'refuted'),
+        ('confirmed', 'undecided', 'undecided'),
+        ('undecided', 'refuted', 'undecided'),
         ('confirmed', 'refuted', 'undecided'),
         ('undecided', 'undecided', 'undecided'),
     ):

@@ -12,6 +12,7 @@ import experiment_modules
 import pytest
 import torch
 from forked import python
+from mmengine.config import Config
 from repository import REPOSITORY
 
 NAMES = sorted(path.parent.name for path in REPOSITORY.glob('experiments/*/experiment.py'))
@@ -88,10 +89,20 @@ def test_a_run_is_done_by_its_key_or_without_one_by_its_label(runner):
     assert not runner.is_done(stable, [dict(labelled, batch=16)])
 
 
-def test_key_of_a_program_is_of_the_files_that_it_is_given(runner, monkeypatch, tmp_path):
+NAMED = 'backbones/a.pth'
+
+
+@pytest.mark.parametrize(
+    'run',
+    [
+        dict(recipe='tools/evaluate.py', changes={'checkpoint': [NAMED], '--rows': [64]}),
+        dict(recipe=RECIPE, changes={'model.backbone.init_cfg': [dict(checkpoint=NAMED), None]}),
+    ],
+)
+def test_key_is_of_the_files_that_a_run_is_given(runner, monkeypatch, tmp_path, run):
     monkeypatch.setattr('records.ROOT', tmp_path)
-    run = dict(recipe='tools/evaluate.py', seed=0)
-    run['changes'] = {'checkpoint': ['backbones/a.pth'], '--rows': [64]}
+    monkeypatch.setattr('records.resolved', lambda run: Config(run['changes']))
+    run = dict(run, seed=0)
     (tmp_path / 'backbones').mkdir()
     keys = set()
     for content in (b'old', b'new'):
