@@ -28,7 +28,7 @@ class Room(NamedTuple):
 def require_room(
     runner: Runner, hook: CheckpointHook, folder: str | Path, size: int | None = None
 ) -> Room:
-    """Return how much room the checkpoints of a run take beside those that are there.
+    """Return how much room the checkpoints that a run will save take beside those that are there.
 
     Args:
         runner: The run, after a step of the optimiser, which then has all of its state.
@@ -39,18 +39,20 @@ def require_room(
     Raises:
         OSError: There is not enough room.
     """
-    loop = runner.train_loop
     if size is None:
         size = bytes_of([runner.model.state_dict(), runner.optim_wrapper.state_dict()])
-    total = loop.max_epochs if hook.by_epoch else loop.max_iters
-    saves = max(0, total // hook.interval if hook.interval > 0 else 0)
-    saves += bool(hook.save_last and (saves == 0 or total % hook.interval))
-    kept = min(saves, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else saves
+    steps = steps_to_save(runner, hook)
+    limited = hook.max_keep_ckpts > 0
+    kept = min(len(steps), hook.max_keep_ckpts) if limited else len(steps)
     folder = Path(folder).absolute()
-    found = folder.glob(NUMBER.sub('*', hook.filename_tmpl))
+    # Without a limit only those go that are written anew.
+    names = (
+        [NUMBER.sub('*', hook.filename_tmpl)] if limited else map(hook.filename_tmpl.format, steps)
+    )
+    found = {file for name in names for file in folder.glob(name)}
     there = min(sum(file.stat().st_size for file in found), size * kept)
     # There is one more while it is written.
-    needed = size * (kept + 1 + len(hook.save_best or [])) - there if saves else 0
+    needed = size * (kept + 1 + len(hook.save_best or [])) - there if steps else 0
     free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
     room = Room(kept, needed, free)
     if needed > free:
@@ -59,6 +61,23 @@ def require_room(
             'make room, or lower default_hooks.checkpoint.max_keep_ckpts'
         )
     return room
+
+
+def steps_to_save(runner: Runner, hook: CheckpointHook) -> list[int]:
+    """Return the epochs, or iterations, after which a run will save from now on."""
+    loop = runner.train_loop
+    done, total = (
+        (runner.epoch, loop.max_epochs) if hook.by_epoch else (runner.iter, loop.max_iters)
+    )
+    begin, interval = hook.save_begin, hook.interval
+    steps: list[int] = []
+    if interval > 0:
+        # mmengine counts the interval from ``save_begin``.
+        first = begin + interval * max(0, (done - begin) // interval + 1)
+        steps = [*range(first, total + 1, interval)]
+    if hook.save_last and total not in steps[-1:]:
+        steps.append(total)
+    return steps
 
 
 def bytes_of(value: Any) -> int:

@@ -102,7 +102,7 @@ class Alarms:
     def look_at_log(self, runner: Runner, model: nn.Module, window: int) -> None:
         """Look at what the algorithm itself logged in the last ``window`` iterations."""
         history = runner.message_hub.log_scalars
-        # Nothing is logged in the first iteration, and no norm but by MEC.
+        # No loss is logged while all iterations were left out, and no norm but by MEC.
         loss, norm = (
             float(history[name].mean(window)) if name in history else 0.0
             for name in ('train/loss', 'train/spectral_norm')

@@ -190,7 +190,7 @@ def restore_by_config(runner: Runner, checkpoint: dict) -> None:
             '--resume-settings config needs one optimiser with the same groups of parameters as '
             'in the checkpoint (optim_wrapper.paramwise_cfg): begin a new run with load_from'
         )
-    move_on(runner, checkpoint['meta']['iter'])
+    move_on(runner, checkpoint['meta']['iter'], checkpoint['meta']['epoch'])
     stored = [*groups, checkpoint['optimizer'].get('base_param_settings')]
     fresh = [*wrapper.optimizer.param_groups, wrapper.base_param_settings]
     for old, new in zip(stored, fresh):
@@ -199,8 +199,11 @@ def restore_by_config(runner: Runner, checkpoint: dict) -> None:
     checkpoint['param_schedulers'] = [item.state_dict() for item in runner.param_schedulers or ()]
 
 
-def move_on(runner: Runner, iterations: int) -> None:
-    """Let the schedules of a new Runner be where they are after so many iterations."""
+def move_on(runner: Runner, iterations: int, epochs: int) -> None:
+    """Let the schedules of a new Runner be where they are after so many iterations and epochs.
+
+    A run that was stopped after the last batch of an epoch has not counted this epoch yet.
+    """
     hook: Any = ParamSchedulerHook()
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     batches = len(runner.train_dataloader) if by_epoch else 0
@@ -209,5 +212,5 @@ def move_on(runner: Runner, iterations: int) -> None:
         warnings.simplefilter('ignore')
         for done in range(1, iterations + 1):
             hook.after_train_iter(runner, done)
-            if batches and done % batches == 0:
+            if batches and done % batches == 0 and done // batches <= epochs:
                 hook.after_train_epoch(runner)

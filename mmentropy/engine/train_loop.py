@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from mmengine.hooks import LoggerHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -103,10 +104,23 @@ def use_train_loop(runner: Runner) -> bool:
     kind = kinds.get(type(runner.train_loop))
     if kind is not None:
         replace_train_loop(runner, kind)
-    # mmengine's log counts iterations within epochs otherwise, also where there are no epochs.
-    if 'by_epoch' not in (runner.cfg.get('log_processor') or {}):
-        runner.log_processor.by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+    log_by_iterations(runner)
     return isinstance(runner.train_loop, TrainLoop)
+
+
+def log_by_iterations(runner: Runner) -> None:
+    """Let logs of a Runner that counts iterations count them, unless its config says otherwise.
+
+    mmengine's count within epochs, and put every validation at epoch 0.
+    """
+    counts_epochs = not isinstance(runner.train_loop, IterBasedTrainLoop)
+    if 'by_epoch' not in (runner.cfg.get('log_processor') or {}):
+        runner.log_processor.by_epoch = counts_epochs
+    logger = (runner.cfg.get('default_hooks') or {}).get('logger') or {}
+    if 'log_metric_by_epoch' not in logger:
+        for hook in runner.hooks:
+            if isinstance(hook, LoggerHook):
+                hook.log_metric_by_epoch = counts_epochs
 
 
 def require_train_loop(runner: Runner, hook: str) -> None:

@@ -185,17 +185,27 @@ def test_settings_change_and_parameters_stay(tmp_path):
     runner.param_schedulers = runner.build_param_scheduler(schedule)
     state = runner.optim_wrapper.state_dict()
     state['param_groups'][0]['lr'] = 7.0
-    content = dict(optimizer=state, meta=dict(iter=4))
+    content = dict(optimizer=state, meta=dict(iter=4, epoch=1))
     restore_by_config(runner, content)
     (group,) = state['param_groups']
     assert group['lr'] == 0.05 and all(isinstance(place, int) for place in group['params'])
     # Four iterations are an epoch.
     assert content['param_schedulers'][0]['last_step'] == 1
-    move_on(runner, 4)
+    move_on(runner, 4, 1)
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(0.005)]
     state['param_groups'].append(group)
     with pytest.raises(ValueError, match='the same groups of parameters'):
         restore_by_config(runner, content)
+
+
+def test_an_epoch_that_is_not_counted_yet_is_no_step(tmp_path):
+    """A signal may come at the last of its four batches; the resumed run then ends the epoch."""
+    runner = about_to_train(config(tmp_path / 'run'))
+    schedule = [dict(type='MultiStepLR', milestones=[1], gamma=0.1)]
+    runner.param_schedulers = runner.build_param_scheduler(schedule)
+    content = dict(optimizer=runner.optim_wrapper.state_dict(), meta=dict(iter=4, epoch=0))
+    restore_by_config(runner, content)
+    assert content['param_schedulers'][0]['last_step'] == 0
 
 
 def test_the_logged_rate_is_that_of_the_config(tmp_path):
@@ -205,7 +215,7 @@ def test_the_logged_rate_is_that_of_the_config(tmp_path):
     runner = about_to_train(cfg)
     state = deepcopy(runner.optim_wrapper.state_dict())
     state['base_param_settings']['lr'] = 7.0
-    restore_by_config(runner, dict(optimizer=state, meta=dict(iter=0)))
+    restore_by_config(runner, dict(optimizer=state, meta=dict(iter=0, epoch=0)))
     assert state['base_param_settings']['lr'] == 0.05
 
 

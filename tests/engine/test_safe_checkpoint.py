@@ -21,7 +21,7 @@ from safe_runs import (
 from small import on_rank
 
 from mmentropy.engine.best_checkpoint import save_best
-from mmentropy.engine.checkpoint_room import require_room
+from mmentropy.engine.checkpoint_room import require_room, steps_to_save
 from mmentropy.engine.hooks.safe_checkpoint import SafeCheckpointHook
 from mmentropy.weights import files
 from mmentropy.weights.reader import read_checkpoint
@@ -200,7 +200,7 @@ def test_checkpoints_that_are_replaced_make_room(free, fits, tmp_path, monkeypat
     for number in (1, 2):
         (tmp_path / f'epoch_{number}.pth').write_bytes(bytes(1000))
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=free))
-    runner = SimpleNamespace(train_loop=SimpleNamespace(max_epochs=9))
+    runner = SimpleNamespace(train_loop=SimpleNamespace(max_epochs=9), epoch=0)
     hook = SafeCheckpointHook(interval=1, max_keep_ckpts=2)
     hook.filename_tmpl = 'epoch_{}.pth'
     if fits:
@@ -208,6 +208,40 @@ def test_checkpoints_that_are_replaced_make_room(free, fits, tmp_path, monkeypat
     else:
         with pytest.raises(OSError, match='no room for 2 checkpoints'):
             require_room(runner, hook, tmp_path, size=1000)
+
+
+@pytest.mark.parametrize(
+    'done, settings, steps',
+    [
+        (0, dict(interval=2), [2, 4, 6, 8, 9]),
+        (0, dict(interval=2, save_last=False), [2, 4, 6, 8]),
+        (6, dict(interval=2), [8, 9]),
+        (7, dict(interval=3), [9]),
+        (0, dict(interval=3, save_begin=4), [4, 7, 9]),
+        (5, dict(interval=3, save_begin=4), [7, 9]),
+        (4, dict(interval=-1), [9]),
+        (4, dict(interval=-1, save_last=False), []),
+    ],
+)
+def test_checkpoints_that_are_still_to_come(done, settings, steps):
+    runner = SimpleNamespace(train_loop=SimpleNamespace(max_epochs=9), epoch=done)
+    hook = SafeCheckpointHook(**settings)
+    assert steps_to_save(runner, hook) == steps
+    for runner.epoch in range(done, 9):
+        saved = hook.every_n_epochs(runner, hook.interval, hook.save_begin)
+        last = hook.save_last and runner.epoch == 8
+        assert (runner.epoch + 1 in steps) == (saved or last)
+
+
+def test_checkpoints_of_a_resumed_run_that_stay_make_no_room(tmp_path, monkeypatch):
+    """Of nine that are all kept the last two are missing, and one is to be written anew."""
+    for number in (1, 2, 3, 4, 5, 6, 7, 8):
+        (tmp_path / f'epoch_{number}.pth').write_bytes(bytes(1000))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=9000))
+    runner = SimpleNamespace(train_loop=SimpleNamespace(max_epochs=9), epoch=7)
+    hook = SafeCheckpointHook(interval=1)
+    hook.filename_tmpl = 'epoch_{}.pth'
+    assert require_room(runner, hook, tmp_path, size=1000) == (2, 2000, 9000)
 
 
 def test_what_a_killed_process_had_half_written_is_removed(tmp_path):
@@ -245,6 +279,28 @@ def test_ranks_agree_that_a_checkpoint_could_not_be_written(tmp_path):
     found = on_ranks(partial(best_that_cannot_be_written, tmp_path), 2, tmp_path)
     assert found[0] == found[1] and found[0][0] == 12
     assert (tmp_path / 'met').is_file() and len([*tmp_path.glob('run/best*')]) == 1
+
+
+def last_that_cannot_be_noted(folder, rank, world):
+    """The first rank alone writes last_checkpoint, where a folder is in the way for an epoch."""
+
+    def clear(runner):
+        if rank == 0:
+            (folder / 'run/last_checkpoint').rmdir()
+
+    if rank == 0:
+        (folder / 'run/last_checkpoint').mkdir(parents=True)
+    cfg = config(folder / 'run', hooks=[disturb(clear, at=3)])
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 3
+    runner = train(on_rank(cfg, rank, 'noted'))
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
+    return runner.iter, [*hook.keep_ckpt_ids]
+
+
+@pytest.mark.slow
+def test_ranks_agree_that_the_last_checkpoint_could_not_be_noted(tmp_path):
+    found = on_ranks(partial(last_that_cannot_be_noted, tmp_path), 2, tmp_path)
+    assert found == [(6, [2, 3])] * 2
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
@@ -102,7 +102,11 @@ def test_the_log_counts_as_the_loop_does(train_cfg, line, tmp_path):
     cfg = config(tmp_path / 'run')
     cfg.train_cfg = train_cfg
     cfg.default_hooks.checkpoint.by_epoch = train_cfg['by_epoch']
-    assert line in ' '.join(log_of(train(cfg)).split())
+    runner = train(cfg)
+    assert line in ' '.join(log_of(runner).split())
+    # Where there are no epochs, every validation would be at epoch 0.
+    (logger,) = (hook for hook in runner.hooks if isinstance(hook, LoggerHook))
+    assert logger.log_metric_by_epoch == train_cfg['by_epoch']
 
 
 def test_loader_processes_are_guarded_before_they_start():

@@ -228,7 +228,7 @@ def summary(runner: Runner, scalars: dict[str, float], features: Features) -> st
     """Return the loss, the time left and the metrics of the held-out features in a line."""
     losses = runner.message_hub.log_scalars.get('train/loss')
     eta = runner.message_hub.get_info('eta')
-    # They are not known yet in the first iterations.
+    # No loss is logged while all iterations were left out, and the time only by IterTimerHook.
     parts = [f'loss {losses.mean(10):.4f}'] if losses else []
     if eta is not None:
         parts.append(f'eta {timedelta(seconds=int(eta))}')

@@ -25,7 +25,8 @@ class ExactAccumulationHook(Hook):
         parts: The number of parts of a rank's batch. 1 changes nothing.
 
     Raises:
-        ValueError: ``parts`` is no number; in the first iteration, the algorithm is another.
+        ValueError: ``parts`` is no number; before training, the network is sharded or no algorithm
+            with a neck; in the first iteration, it does something else with the features.
     """
 
     def __init__(self, parts: int) -> None:

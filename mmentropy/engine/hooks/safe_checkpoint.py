@@ -120,7 +120,7 @@ class SafeCheckpointHook(CheckpointHook):
             # A copy of this hook shares this dict with it.
             self._gradients.clear()
             self._gradients.update(mean_gradients(runner))
-            super()._save_checkpoint_with_step(AgreesOnErrors(runner), step, meta)
+            super()._save_checkpoint_with_step(runner, step, meta)
             if is_main_process():
                 for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
                     if path.name != name:
@@ -137,8 +137,8 @@ class SafeCheckpointHook(CheckpointHook):
     def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
         """Remove older files when the block has ended, after the newer ones were written.
 
-        If one could not be written, that is reported, nothing is removed, and what the block noted
-        in the message hub and in the hook is forgotten.
+        If a rank could not write or remove one, that is reported, nothing more is removed, and what
+        the block noted in the message hub and in the hook is forgotten, on all ranks.
         """
         info = runner.message_hub.runtime_info
         before = dict(info)
@@ -146,9 +146,10 @@ class SafeCheckpointHook(CheckpointHook):
         backend = self.file_backend
         self.file_backend = later = RemovesLater(backend)
         try:
-            yield
-            for path in later.noted:
-                backend.remove(path)
+            with error_on_all_ranks():
+                yield
+                for path in later.noted:
+                    backend.remove(path)
         except OSError as error:
             if is_main_process():
                 runner.logger.error(
@@ -177,26 +178,33 @@ def mean_gradients(runner: Runner) -> dict[str, Tensor]:
     return whole(gradients)
 
 
-class AgreesOnErrors:
-    """A Runner in which no rank goes on where the first one could not write a checkpoint.
+@contextmanager
+def error_on_all_ranks() -> Iterator[None]:
+    """Raise an OSError on all ranks if a block of code raises one on some.
 
     Otherwise ranks would remember other checkpoints, and wait for each other in the next save.
     """
+    failed: OSError | None = None
+    try:
+        yield
+    except OSError as error:
+        failed = error
+    count = torch.tensor(float(failed is not None))
+    all_reduce(count)
+    if count:
+        raise failed or OSError('another rank could not write it')
+
+
+class AgreesOnErrors:
+    """A Runner that saves one checkpoint after the other, on all ranks or on none."""
 
     def __init__(self, runner: Any) -> None:
         self.runner = runner
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save as the Runner does; raise OSError on all ranks if one of them does."""
-        failed: OSError | None = None
-        try:
+        """Save as the Runner does."""
+        with error_on_all_ranks():
             self.runner.save_checkpoint(*args, **kwargs)
-        except OSError as error:
-            failed = error
-        count = torch.tensor(float(failed is not None))
-        all_reduce(count)
-        if count:
-            raise failed or OSError('another rank could not write it')
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runner, name)
