@@ -24,6 +24,12 @@ ROWS = {
     'simdino': ['SimDINO', 'DINO'],
     'lejepa': ['LeJEPA', 'VICReg', 'SimCLR'],
     'vicreg': ['VICReg', 'FroSSL', 'Barlow Twins', 'SimCLR'],
+    'emp_ssl': ['EMP-SSL', 'VICReg', 'SimCLR'],
+    'ivne': ['I-VNE+', 'FroSSL', 'VICReg', 'SimCLR'],
+    'mmcr': ['MMCR', 'I-VNE+', 'FroSSL', 'SimCLR'],
+    'corinfomax': ['CorInfoMax', 'VICReg', 'Barlow Twins', 'SimCLR'],
+    'intl': ['INTL', 'VICReg', 'Barlow Twins', 'SimCLR'],
+    'matrix_ssl': ['Matrix-SSL', 'MEC', 'BYOL'],
     'frossl': ['FroSSL', 'VICReg', 'Barlow Twins', 'SimCLR'],
 }
 
