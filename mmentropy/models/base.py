@@ -59,8 +59,8 @@ def encode_views(model: BaseSelfSupervisor, inputs: Tensor | list[Tensor]) -> li
 def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
     """Projections (N, D) by ``model.target_net``, without gradient.
 
-    The target network moves first, once per step of the optimiser. Its first move copies the online
-    network. In eval mode it stands still.
+    The target network moves first, once per step of the optimiser, of which one that a loss scaler
+    skips counts. Its first move copies the online network. In eval mode it stands still.
     """
     if model.training and optimizer_step_begins():
         model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
