@@ -86,8 +86,11 @@ def ema_of(
     return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
 
 
+@MODELS.register_module(name=['PredictorHead', 'ERHead', 'MECHead', 'MatrixSSLHead'])
 class PredictorHead(BaseModule):
     """A loss module, and the predictor of the online branch if there is one.
+
+    It is registered under each of its names, of which configs of a method have that of the method.
 
     Args:
         loss: Config of the loss module.
@@ -104,14 +107,6 @@ class PredictorHead(BaseModule):
     def predict(self, z: Tensor) -> Tensor:
         """Map projections (N, D) to predictions (N, D)."""
         return z if self.predictor is None else self.predictor([z])[0]
-
-
-class TargetHead(PredictorHead):
-    """A :class:`PredictorHead` that compares predictions with targets."""
-
-    def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compare (N, D) projections with the (N, D) target, which is detached."""
-        return self.loss_module(self.predict(z), target.detach())
 
 
 def in_full_precision(forward: Callable[..., dict]) -> Callable[..., dict]:
@@ -157,11 +152,25 @@ def mean_terms(terms: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def mean_over_pairs(
-    compare: Callable[[Tensor, Tensor], dict[str, Tensor]], z: list[Tensor], targets: list[Tensor]
+    head: PredictorHead, z: list[Tensor], targets: list[Tensor], **options: Any
 ) -> dict[str, Tensor]:
-    """:func:`mean_terms` of each projection with the targets of the other views."""
+    """:func:`mean_terms` of each view's prediction with the targets of the other views.
+
+    Each view is predicted once. The first view, a global one, comes last, so that it has the most
+    weight in the running statistics of the predictor.
+
+    Args:
+        head: Its loss module takes a prediction and a target.
+        z: Projections (N, D) of local rows of all views; gradient flows into them.
+        targets: (N, D) of the first views, which are detached.
+        options: Further arguments of the loss module.
+    """
+    predictions = [head.predict(view) for view in reversed(z)][::-1]
     return mean_terms(
-        compare(z[i], target) for j, target in enumerate(targets) for i in range(len(z)) if i != j
+        head.loss_module(prediction, target.detach(), **options)
+        for j, target in enumerate(targets)
+        for i, prediction in enumerate(predictions)
+        if i != j
     )
 
 
