@@ -31,22 +31,20 @@ def check_parts(model: BaseSelfSupervisor) -> None:
             raise ValueError(f'{type(model).__name__} needs a {name}')
 
 
-def check_views(model: BaseSelfSupervisor, views: Any, most: int | None = None) -> None:
-    """Raise ``ValueError`` unless there is a list of two or more views, at most ``most``."""
+def check_views(model: BaseSelfSupervisor, views: Any, only_two: bool = False) -> None:
+    """Raise ``ValueError`` unless there is a list of two views, or of more if not ``only_two``."""
     count = len(views) if isinstance(views, (list, tuple)) else 1
-    if count < 2 or most is not None and count > most:
-        wanted = 'at least two' if most is None else 'two'
+    if count < 2 or only_two and count > 2:
+        wanted = 'two' if only_two else 'at least two'
         raise ValueError(
             f'{type(model).__name__} needs {wanted} views of each image, got {count}; let the '
             'pipeline make them: dict(type="MultiView", num_views=[2], ...)'
         )
 
 
-def project(
-    model: BaseSelfSupervisor, views: list[Tensor], most: int | None = None
-) -> list[Tensor]:
+def project(model: BaseSelfSupervisor, views: list[Tensor], only_two: bool = False) -> list[Tensor]:
     """Projections (N, D) of views (N, C, H, W), which may differ in size and are checked."""
-    check_views(model, views, most)
+    check_views(model, views, only_two)
     return encode_views(model, views)
 
 
