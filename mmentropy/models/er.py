@@ -61,8 +61,9 @@ class ERLoss(BaseModule):
         target_temperature: The same for a target's logits; None: equal. A lower one sharpens the
             targets, which keeps the assignments from settling on the uniform distribution. Only
             on the simplex, and with a target.
-        estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the first (see
-            :func:`~mmentropy.functional.simplex.discrete_entropy`).
+        estimator: ``'plug_in'`` or ``'joe'``, see
+            :func:`~mmentropy.functional.sphere.sphere_entropy`. The simplex knows only the first:
+            the other one of the released code is smallest there where the entropy is largest.
         gather: Estimate the entropy from the rows of all ranks. If False, as in the paper, each
             rank estimates it from its own rows.
         authors_constant: Use the released code's guard of 1e-7, to compare with the paper's
