@@ -80,6 +80,19 @@ def test_draws_of_the_loss_are_the_same_every_time(tmp_path, monkeypatch):
     assert loop.loss() == loop.loss()
 
 
+def test_directions_of_lejepa_are_new_in_training_alone(tmp_path):
+    cfg = validating(tmp_path / 'run', epochs=1)
+    cfg.model.type = 'JointEmbedding'
+    cfg.model.head = dict(type='LeJEPALoss', directions=8)
+    runner = train(cfg)
+    first, z = runner.val_loop.run(), torch.zeros(4, 8)
+    directions = runner.model.head.drawn_directions(z)
+    runner.message_hub.update_info('iter', 77)
+    assert runner.val_loop.run() == first
+    assert runner.model.training
+    assert not torch.equal(runner.model.head.drawn_directions(z), directions)
+
+
 def test_early_stopping_and_the_best_checkpoint_follow_it(tmp_path):
     early = dict(
         type='EarlyStoppingHook', monitor='val_loss', patience=1, min_delta=0.0, rule='greater'
