@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import IterableDataset
 
 from mmentropy.engine.accumulation import batch_of
-from mmentropy.engine.random_state import network_seed, seed_host
+from mmentropy.engine.random_state import network_seed, seed_host_and_devices
 from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
 from mmentropy.engine.train_loop import replace_dataloader, require_train_loop
 
@@ -97,10 +96,7 @@ class ExactResumeHook(Hook):
             runner.message_hub.update_info(EARLY, known)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        seed = network_seed(runner.seed, runner.iter)
-        seed_host(seed)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(seed)
+        seed_host_and_devices(network_seed(runner.seed, runner.iter))
 
 
 def batches_done(runner: Runner) -> int:
