@@ -34,10 +34,10 @@ class HeldOutLoop(BaseLoop):
 
     The loss is that of the algorithm in eval mode on the views of ``val_dataloader``, whose data
     set has the pipeline of training; draws are the same every time. A target network, a centre and
-    all other state stay as they are. kNN is measured on the config's ``eval_datasets``, and left
-    out, with a warning, where its rows turn out to be of one class. A loss that is not finite is a
-    warning and nan. Each image counts once: where ranks cannot share the images
-    evenly, the last ones, fewer than there are ranks, are left out.
+    all other state stay as they are. A loss that is not finite is a warning and nan. kNN is
+    measured on the config's ``eval_datasets``, and left out, with a warning, where their rows turn
+    out to allow no score. Each image counts once: where ranks cannot share the images evenly, the
+    last ones, fewer than there are ranks, are left out.
 
     Args:
         runner: The run.

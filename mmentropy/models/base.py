@@ -57,8 +57,8 @@ def encode_views(model: BaseSelfSupervisor, inputs: Tensor | list[Tensor]) -> li
 def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
     """Projections (N, D) by ``model.target_net``, without gradient.
 
-    The target network moves first, once per step of the optimiser, of which one that a loss scaler
-    skips counts. Its first move copies the online network. In eval mode it stands still.
+    The target network moves first, once per step of the optimiser; a step that a loss scaler skips
+    counts as one. Its first move copies the online network. In eval mode it stands still.
     """
     if model.training and optimizer_step_begins():
         model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
@@ -88,7 +88,7 @@ def ema_of(
 class PredictorHead(BaseModule):
     """A loss module, and the predictor of the online branch if there is one.
 
-    It is registered under each of its names, of which configs of a method have that of the method.
+    Configs call it by the name of their method: ``ERHead``, ``MECHead``, ``MatrixSSLHead``.
 
     Args:
         loss: Config of the loss module.
