@@ -1,5 +1,7 @@
 """Comparing two implementations of a formula."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -13,6 +15,11 @@ def value_of(loss):
 
 def unit_rows(n, d):
     return F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1)
+
+
+def log_sphere_area(dim):
+    """Log of the area of the unit sphere in ``dim`` dimensions."""
+    return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
 def assert_value_and_gradient(ours, theirs, *inputs):

@@ -62,10 +62,8 @@ def er_sphere_reconstruction(z1, z2, kappa, guard=1e-7):
     return sum(rows) / len(rows) + er_constant(z1.size(1), kappa, guard)
 
 
-def er_discrete_entropy(probs, estimator, guard=1e-7):
+def er_discrete_entropy(probs, guard=1e-7):
     mean = sum(probs) / len(probs)
-    if estimator == 'joe':
-        return sum(-torch.log(p + guard) for p in mean) / len(mean)
     return sum(-p * torch.log(p + guard) for p in mean)
 
 

@@ -346,7 +346,7 @@ def profile(runner: Runner, now: Callable[[], float], steps: int) -> list[tuple[
     clock.wrap(model.backbone, 'forward', 'backbone forward', 'backbone backward')
     clock.wrap(model.neck, 'forward', heads, f'{heads} backward')
     clock.wrap(model.head.predictor, 'forward', heads, f'{heads} backward')
-    clock.wrap(model.head, 'loss', 'objective')
+    clock.wrap(model.head.loss_module, 'forward', 'objective')
     clock.wrap(model.target_net, 'update_parameters', 'EMA')
     clock.wrap(model.target_net, 'forward', heads)
     clock.wrap(model.target_net.module[0], 'forward', 'backbone forward of the target')

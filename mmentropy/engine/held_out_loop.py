@@ -16,9 +16,10 @@ from torch.distributed.fsdp import FSDPModule
 
 from mmentropy.checks.arguments import COUNT, or_none, require
 from mmentropy.distributed import unwrapped
-from mmentropy.engine.random_state import network_seed, random_state_kept, seed_host
+from mmentropy.engine.random_state import network_seed, random_state_kept, seed_host_and_devices
 from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
 from mmentropy.evaluation import build_knn_data, eval_datasets, model_knn
+from mmentropy.evaluation.scored import NoScoreError
 from mmentropy.models import DeepCluster
 from mmentropy.views import BatchViews
 
@@ -33,9 +34,10 @@ class HeldOutLoop(BaseLoop):
 
     The loss is that of the algorithm in eval mode on the views of ``val_dataloader``, whose data
     set has the pipeline of training; draws are the same every time. A target network, a centre and
-    all other state stay as they are. kNN is measured on the config's ``eval_datasets``. A loss that
-    is not finite is a warning and nan. Each image counts once: where ranks cannot share the images
-    evenly, the last ones, fewer than there are ranks, are left out.
+    all other state stay as they are. A loss that is not finite is a warning and nan. kNN is
+    measured on the config's ``eval_datasets``, and left out, with a warning, where their rows turn
+    out to allow no score. Each image counts once: where ranks cannot share the images evenly, the
+    last ones, fewer than there are ranks, are left out.
 
     Args:
         runner: The run.
@@ -92,10 +94,21 @@ class HeldOutLoop(BaseLoop):
         with random_state_kept():
             metrics = {LOSS: self.loss()}
             if self.labelled:
-                metrics[KNN] = model_knn(self.runner.model, *self.labelled, self.loader, k=self.k)
+                metrics |= self.knn(*self.labelled)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics
+
+    def knn(self, train: Any, test: Any) -> dict[str, float]:
+        """Return the accuracy of kNN by its name, or nothing, with a warning, if there is none."""
+        try:
+            top1 = model_knn(self.runner.model, train, test, self.loader, k=self.k)
+        except NoScoreError as error:
+            # Images that cannot be read were replaced by others, of other classes.
+            step = self.runner.iter
+            self.runner.logger.warning(f'validation after iteration {step}: no {KNN}: {error}')
+            return {}
+        return {KNN: top1}
 
     def loss(self) -> float:
         """Return the mean loss of an image, over all ranks."""
@@ -107,7 +120,7 @@ class HeldOutLoop(BaseLoop):
         total, rows = 0.0, 0
         for index, batch in enumerate(self.dataloader):
             self.runner.call_hook('before_val_iter', batch_idx=index, data_batch=batch)
-            seed_host(network_seed(SEED, index))
+            seed_host_and_devices(network_seed(SEED, index))
             size = images_in(batch)
             total += size * loss_of(model, batch)
             rows += size
@@ -135,6 +148,11 @@ def share_evenly(loader: Any) -> None:
             f'HeldOutLoop: val_dataloader gives no batch: a process has {len(sampler)} images, and '
             f'batch_size is {loader.batch_size}'
         )
+    if loader.batch_size == 1:
+        raise ValueError(
+            'HeldOutLoop: val_dataloader.batch_size is 1, and a single image is compared with '
+            'nothing: set that of training'
+        )
     if len(sampler) % loader.batch_size == 1 and not loader.drop_last:
         raise ValueError(
             'HeldOutLoop: the last batch of val_dataloader would have a single image, which is '
@@ -159,4 +177,10 @@ def loss_of(model: Any, batch: dict) -> float:
         print_log(f'validation: {error}', logger='current', level=logging.WARNING)
         return math.nan
     all_reduce(loss, op='mean')
+    if not math.isfinite(loss.item()):
+        # Algorithms of mmpretrain do not raise an error.
+        advice = 'lower the learning rate, or warm it up longer'
+        text = f'validation: the loss is {loss.item()}: {advice}'
+        print_log(text, logger='current', level=logging.WARNING)
+        return math.nan
     return loss.item()

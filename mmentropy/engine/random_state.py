@@ -27,6 +27,13 @@ def seed_host(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
+def seed_host_and_devices(seed: int) -> None:
+    """Seed all that a network may draw from: :func:`seed_host`, and the generators of all GPUs."""
+    seed_host(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+
+
 @contextmanager
 def random_state_kept() -> Iterator[None]:
     """Put the states of all generators of this process back when the block ends."""

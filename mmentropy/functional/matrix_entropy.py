@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmentropy.checks.arguments import POSITIVE, require
-from mmentropy.checks.tensors import check_square
+from mmentropy.checks.tensors import check_floats, check_square
 
 # Eigenvalues up to so many epsilons of the largest one may be rounding. In float32 matrices of up
 # to 1,024 rows they came to 15 where a batch is one point, and to 5 at any other rank.
@@ -28,27 +28,27 @@ Spectral = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class _SpectralSum(torch.autograd.Function):
-    """The sum of f over the eigenvalues of a symmetric matrix, with gradient V f' V^T.
+    """The sum of f over the eigenvalues of each symmetric matrix, with gradient V f' V^T.
 
-    One decomposition serves value and gradient. Eigenvalues that are rounding count as 0, where f
-    is 0 and its gradient is taken to be 0.
+    Matrices are (..., K, K) and their sums (...). One decomposition serves value and gradient.
+    Eigenvalues that are rounding count as 0, where f is 0 and its gradient is taken to be 0.
     """
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, f: Spectral) -> Tensor:
         # The decomposition refuses what is not finite.
         values, vectors = torch.linalg.eigh(matrix.nan_to_num(posinf=0.0, neginf=0.0))
-        noise = ROUNDING * torch.finfo(values.dtype).eps * values[-1]
+        noise = ROUNDING * torch.finfo(values.dtype).eps * values[..., -1:]
         positive = values > noise.clamp_min(torch.finfo(values.dtype).tiny)
         value, slope = f(values.where(positive, 1.0))
         ctx.save_for_backward(vectors, slope.where(positive, 0.0))
-        return value.where(positive, 0.0).sum() + 0 * matrix.sum()
+        return value.where(positive, 0.0).sum(-1) + 0 * matrix.sum((-2, -1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         vectors, slope = ctx.saved_tensors
-        return grad * (vectors * slope) @ vectors.T, None
+        return grad[..., None, None] * (vectors * slope[..., None, :]) @ vectors.mT, None
 
 
 class _CollisionEntropy(torch.autograd.Function):
@@ -118,3 +118,23 @@ def nuclear_norm(gram: Tensor) -> Tensor:
     """
     check_square('gram', gram)
     return _SpectralSum.apply(gram, lambda p: (p.sqrt(), 0.5 * p.rsqrt()))
+
+
+def nuclear_norms(z: Tensor) -> Tensor:
+    """:func:`nuclear_norm` of each of many small matrices, all decomposed in one call.
+
+    Args:
+        z: (N, V, D), N matrices of V rows; the smaller Gram matrix of each is decomposed.
+
+    Returns:
+        (N,), each >= 0. Gradient flows, once; singular values that are rounding have none.
+
+    Raises:
+        TypeError: ``z`` is no tensor of float32 or float64.
+        ValueError: It has not three dimensions, or no entry.
+    """
+    check_floats('z', z)
+    if z.dim() != 3 or z.numel() == 0:
+        raise ValueError(f'z must be non-empty, (N, V, D), got shape {tuple(z.shape)}')
+    grams = z @ z.mT if z.size(1) <= z.size(2) else z.mT @ z
+    return _SpectralSum.apply(grams, lambda p: (p.sqrt(), 0.5 * p.rsqrt()))

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmentropy.checks.arguments import NOT_NEGATIVE, POSITIVE, one_of, require
+from mmentropy.checks.arguments import NOT_NEGATIVE, POSITIVE, require
 from mmentropy.checks.tensors import check_matrix, check_pair
-from mmentropy.functional.sphere import ESTIMATORS
 
 
 class _Assignment(torch.autograd.Function):
@@ -73,25 +72,18 @@ def _log(probs: Tensor, eps: float) -> Tensor:
     return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
 
 
-def discrete_entropy(probs: Tensor, estimator: str = 'plug_in', eps: float = 0.0) -> Tensor:
-    r"""Entropy of a discrete assignment from its distribution per row.
+def discrete_entropy(probs: Tensor, eps: float = 0.0) -> Tensor:
+    """Entropy of a discrete assignment, that of the mean of its distributions per row.
 
     Args:
         probs: (N, K), rows in the simplex; gradient flows into it.
-        estimator: ``'plug_in'``, the entropy of the mean row :math:`\bar p`, or ``'joe'``, the
-            released code's :math:`-\frac1K \sum_c \log \bar p_c`. The latter is the cross-entropy
-            of the uniform distribution with :math:`\bar p`: at least log K, and smallest where the
-            entropy is largest.
         eps: Numerical guard inside the logarithm, 1e-7 in the released code.
 
     Returns:
-        Scalar in nats; for ``'plug_in'`` in [0, log K] less K ``eps``.
+        Scalar in nats, in [0, log K] less K ``eps``.
     """
     check_matrix('probs', probs)
-    require(one_of(ESTIMATORS), estimator=estimator)
     mean = probs.mean(dim=0)
-    if estimator == 'joe':
-        return -_log(mean, eps).mean()
     return -(mean * _log(mean, eps)).sum()
 
 

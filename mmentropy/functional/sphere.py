@@ -101,15 +101,6 @@ def log_bessel_i(order: float, x: float) -> float:
     return float(torch.logsumexp(terms, dim=0))
 
 
-def log_sphere_area(dim: int) -> float:
-    """Log of the area of the unit sphere in ``dim`` dimensions, in nats.
-
-    The largest differential entropy a density on the sphere can have.
-    """
-    require(at_least(1), dim=dim)
-    return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
-
-
 @lru_cache(typed=True)
 def vmf_log_normalizer(dim: int, kappa: float, authors_constant: bool = False) -> float:
     r"""Log of :math:`C_d(\kappa)` in the vMF density :math:`C_d(\kappa)\, e^{\kappa \mu^\top x}`.
@@ -171,8 +162,9 @@ def sphere_entropy(
         log_normalizer: :math:`\log C_d(\kappa)`, computed when None.
 
     Returns:
-        Scalar in nats. With ``'plug_in'`` never above :func:`log_sphere_area`, since sum p log p /
-        sum p >= log mean p and the kernel is positive definite.
+        Scalar in nats. With ``'plug_in'`` never above the log of the sphere's area, the largest
+        entropy that a density on it can have, since sum p log p / sum p >= log mean p and the
+        kernel is positive definite.
     """
     check_matrix('z', z)
     require(KAPPA, kappa=kappa)

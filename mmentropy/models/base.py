@@ -31,22 +31,20 @@ def check_parts(model: BaseSelfSupervisor) -> None:
             raise ValueError(f'{type(model).__name__} needs a {name}')
 
 
-def check_views(model: BaseSelfSupervisor, views: Any, most: int | None = None) -> None:
-    """Raise ``ValueError`` unless there is a list of two or more views, at most ``most``."""
+def check_views(model: BaseSelfSupervisor, views: Any, only_two: bool = False) -> None:
+    """Raise ``ValueError`` unless there is a list of two views, or of more if not ``only_two``."""
     count = len(views) if isinstance(views, (list, tuple)) else 1
-    if count < 2 or most is not None and count > most:
-        wanted = 'at least two' if most is None else 'two'
+    if count < 2 or only_two and count > 2:
+        wanted = 'two' if only_two else 'at least two'
         raise ValueError(
             f'{type(model).__name__} needs {wanted} views of each image, got {count}; let the '
             'pipeline make them: dict(type="MultiView", num_views=[2], ...)'
         )
 
 
-def project(
-    model: BaseSelfSupervisor, views: list[Tensor], most: int | None = None
-) -> list[Tensor]:
+def project(model: BaseSelfSupervisor, views: list[Tensor], only_two: bool = False) -> list[Tensor]:
     """Projections (N, D) of views (N, C, H, W), which may differ in size and are checked."""
-    check_views(model, views, most)
+    check_views(model, views, only_two)
     return encode_views(model, views)
 
 
@@ -59,8 +57,8 @@ def encode_views(model: BaseSelfSupervisor, inputs: Tensor | list[Tensor]) -> li
 def target_projections(model: BaseSelfSupervisor, views: list[Tensor]) -> list[Tensor]:
     """Projections (N, D) by ``model.target_net``, without gradient.
 
-    The target network moves first, once per step of the optimiser. Its first move copies the online
-    network. In eval mode it stands still.
+    The target network moves first, once per step of the optimiser; a step that a loss scaler skips
+    counts as one. Its first move copies the online network. In eval mode it stands still.
     """
     if model.training and optimizer_step_begins():
         model.target_net.update_parameters(nn.Sequential(model.backbone, model.neck))
@@ -86,8 +84,11 @@ def ema_of(
     return ForeachEMA(nn.Sequential(model.backbone, model.neck), momentum=base_momentum)
 
 
+@MODELS.register_module(name=['PredictorHead', 'ERHead', 'MECHead', 'MatrixSSLHead'])
 class PredictorHead(BaseModule):
     """A loss module, and the predictor of the online branch if there is one.
+
+    Configs call it by the name of their method: ``ERHead``, ``MECHead``, ``MatrixSSLHead``.
 
     Args:
         loss: Config of the loss module.
@@ -104,14 +105,6 @@ class PredictorHead(BaseModule):
     def predict(self, z: Tensor) -> Tensor:
         """Map projections (N, D) to predictions (N, D)."""
         return z if self.predictor is None else self.predictor([z])[0]
-
-
-class TargetHead(PredictorHead):
-    """A :class:`PredictorHead` that compares predictions with targets."""
-
-    def loss(self, z: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compare (N, D) projections with the (N, D) target, which is detached."""
-        return self.loss_module(self.predict(z), target.detach())
 
 
 def in_full_precision(forward: Callable[..., dict]) -> Callable[..., dict]:
@@ -157,11 +150,25 @@ def mean_terms(terms: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def mean_over_pairs(
-    compare: Callable[[Tensor, Tensor], dict[str, Tensor]], z: list[Tensor], targets: list[Tensor]
+    head: PredictorHead, z: list[Tensor], targets: list[Tensor], **options: Any
 ) -> dict[str, Tensor]:
-    """:func:`mean_terms` of each projection with the targets of the other views."""
+    """:func:`mean_terms` of each view's prediction with the targets of the other views.
+
+    Each view is predicted once. The first view, a global one, comes last, so that it has the most
+    weight in the running statistics of the predictor.
+
+    Args:
+        head: Its loss module takes a prediction and a target.
+        z: Projections (N, D) of local rows of all views; gradient flows into them.
+        targets: (N, D) of the first views, which are detached.
+        options: Further arguments of the loss module.
+    """
+    predictions = [head.predict(view) for view in reversed(z)][::-1]
     return mean_terms(
-        compare(z[i], target) for j, target in enumerate(targets) for i in range(len(z)) if i != j
+        head.loss_module(prediction, target.detach(), **options)
+        for j, target in enumerate(targets)
+        for i, prediction in enumerate(predictions)
+        if i != j
     )
 
 

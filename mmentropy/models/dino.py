@@ -12,7 +12,6 @@ Source:
     arXiv 2104.14294; facebookresearch/dino@04c0ad9:main_dino.py.
 """
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -131,8 +130,8 @@ class PrototypeNeck(BaseModule):
 class DINO(BaseSelfSupervisor):
     """Self-distillation with prototypes.
 
-    Online assignments of all views against the targets of the two global ones. The head is an
-    ``ERHead`` with ``DINOLoss`` or ``ERLoss``.
+    Online assignments of all views against the targets of the two global ones. The head is a
+    ``PredictorHead`` with ``DINOLoss`` or ``ERLoss``.
 
     Args:
         base_momentum: See :class:`~mmentropy.models.mec.MEC`; not None.
@@ -166,7 +165,7 @@ class DINO(BaseSelfSupervisor):
         """
         z = project(self, inputs)
         targets = self._centred(target_projections(self, inputs[:2]))
-        terms = mean_over_pairs(partial(self.head.loss, distill=True), z, targets)
+        terms = mean_over_pairs(self.head, z, targets, distill=True)
         return mean_over_ranks('DINO', terms, z + targets)
 
     @torch.no_grad()

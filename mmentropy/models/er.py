@@ -12,7 +12,6 @@ Source:
     arXiv 2307.10907; apple/ml-entropy-reconstruction@f523f11:entropy_reconstruction.py.
 """
 
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -40,7 +39,6 @@ from mmentropy.functional.sphere import (
     vmf_log_normalizer,
 )
 from mmentropy.models.base import (
-    PredictorHead,
     ema_of,
     in_full_precision,
     mean_over_pairs,
@@ -63,8 +61,9 @@ class ERLoss(BaseModule):
         target_temperature: The same for a target's logits; None: equal. A lower one sharpens the
             targets, which keeps the assignments from settling on the uniform distribution. Only
             on the simplex, and with a target.
-        estimator: ``'plug_in'`` or ``'joe'``; the simplex knows only the first (see
-            :func:`~mmentropy.functional.simplex.discrete_entropy`).
+        estimator: ``'plug_in'`` or ``'joe'``, see
+            :func:`~mmentropy.functional.sphere.sphere_entropy`. The simplex knows only the first:
+            the other one of the released code is smallest there where the entropy is largest.
         gather: Estimate the entropy from the rows of all ranks. If False, as in the paper, each
             rank estimates it from its own rows.
         authors_constant: Use the released code's guard of 1e-7, to compare with the paper's
@@ -171,16 +170,6 @@ class ERLoss(BaseModule):
 
 
 @MODELS.register_module()
-class ERHead(PredictorHead):
-    """Predictor and loss of ER; the arguments are those of ``PredictorHead``."""
-
-    def loss(self, z1: Tensor, z2: Tensor, distill: bool = False) -> dict[str, Tensor]:
-        """Compare (N, D) with (N, D), which is a target if ``distill``."""
-        z1 = self.predict(z1)
-        return self.loss_module(z1, z2 if distill else self.predict(z2), distill=distill)
-
-
-@MODELS.register_module()
 class ER(BaseSelfSupervisor):
     """Entropy and reconstruction.
 
@@ -189,7 +178,7 @@ class ER(BaseSelfSupervisor):
 
     Args:
         base_momentum: See :class:`~mmentropy.models.mec.MEC`; None for the symmetric form.
-        kwargs: See ``BaseSelfSupervisor``.
+        kwargs: See ``BaseSelfSupervisor``; the head is a ``PredictorHead``.
     """
 
     def __init__(self, base_momentum: float | None = None, **kwargs: Any) -> None:
@@ -210,8 +199,10 @@ class ER(BaseSelfSupervisor):
         """
         z = project(self, inputs)
         if self.target_net is None:
-            terms = mean_terms(self.head.loss(*pair) for pair in combinations(z, 2))
+            predictions = [self.head.predict(view) for view in z]
+            pairs = combinations(predictions, 2)
+            terms = mean_terms(self.head.loss_module(*pair, distill=False) for pair in pairs)
             return mean_over_ranks('ER', terms, z)
         targets = target_projections(self, inputs[:2])
-        terms = mean_over_pairs(partial(self.head.loss, distill=True), z, targets)
+        terms = mean_over_pairs(self.head, z, targets, distill=True)
         return mean_over_ranks('ER', terms, z + targets)

@@ -31,7 +31,8 @@ class LeJEPALoss(BaseModule):
     """The loss of LeJEPA, the head of a ``JointEmbedding``.
 
     The directions depend on the seed and the iteration only: they are the same on all ranks and in
-    a resumed run. Outside of a Runner's training, where nothing counts iterations, they stay.
+    a resumed run. In eval mode, in which a loss is validated, and outside of a Runner's training,
+    where nothing counts iterations, they stay.
 
     Args:
         weight: lambda in [0, 1], 0.02 to 0.05 in the paper; with 0 the network collapses.
@@ -87,8 +88,12 @@ class LeJEPALoss(BaseModule):
         )
 
     def drawn_directions(self, z: Tensor) -> Tensor:
-        """Unit columns (D, K) of this iteration for D channels, the same on all ranks."""
-        iteration = MessageHub.get_current_instance().get_info('iter') or 0
+        """Unit columns (D, K) of this iteration for D channels, the same on all ranks.
+
+        In eval mode they are those of the first iteration.
+        """
+        counted = MessageHub.get_current_instance().get_info('iter') if self.training else None
+        iteration = counted or 0
         seed = seed_of(self.seed, iteration)
         return random_directions(z.size(-1), self.directions, seed).to(z)
 

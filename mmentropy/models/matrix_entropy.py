@@ -33,7 +33,7 @@ from mmentropy.checks.arguments import COUNT, FLAG, NOT_NEGATIVE, or_none, requi
 from mmentropy.checks.tensors import check_projections
 from mmentropy.distributed import gather
 from mmentropy.functional.coding import gram
-from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm
+from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm, nuclear_norms
 from mmentropy.functional.sphere import unit_columns, unit_rows
 from mmentropy.models.base import in_full_precision
 
@@ -181,6 +181,6 @@ class MMCRLoss(BaseModule):
         norm = nuclear_norm(gram(gather(rows.mean(dim=1)).double())).to(rows.dtype)
         loss = -norm
         if self.local:
-            local = torch.stack([nuclear_norm(gram(image)) for image in rows.double()]).sum()
-            loss = loss + self.local * local.to(rows.dtype) / len(rows)
+            local = nuclear_norms(rows.double()).mean().to(rows.dtype)
+            loss = loss + self.local * local
         return dict(loss=loss, nuclear_norm=norm.detach())

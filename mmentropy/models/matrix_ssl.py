@@ -36,7 +36,6 @@ from mmentropy.functional.coding import (
 )
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
-    TargetHead,
     ema_of,
     in_full_precision,
     mean_over_pairs,
@@ -113,17 +112,12 @@ def shifted(c: Tensor, shift: float) -> Tensor:
 
 
 @MODELS.register_module()
-class MatrixSSLHead(TargetHead):
-    """Predictor and loss of Matrix-SSL; the arguments are those of ``PredictorHead``."""
-
-
-@MODELS.register_module()
 class MatrixSSL(BaseSelfSupervisor):
     """Matrix-SSL: online projections of all views against the targets of the two global ones.
 
     Args:
         base_momentum: See :class:`~mmentropy.models.mec.MEC`.
-        kwargs: See ``BaseSelfSupervisor``; the head is a ``MatrixSSLHead``.
+        kwargs: See ``BaseSelfSupervisor``; the head is a ``PredictorHead``.
     """
 
     def __init__(self, base_momentum: float | None = 0.004, **kwargs: Any) -> None:
@@ -143,5 +137,5 @@ class MatrixSSL(BaseSelfSupervisor):
         """
         z = project(self, inputs)
         targets = z[:2] if self.target_net is None else target_projections(self, inputs[:2])
-        terms = mean_over_pairs(self.head.loss, z, targets)
+        terms = mean_over_pairs(self.head, z, targets)
         return mean_over_ranks('MatrixSSL', terms, z + targets)

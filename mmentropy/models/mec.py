@@ -39,7 +39,6 @@ from mmentropy.functional.coding import cross_gram, log_det_exact, log_det_taylo
 from mmentropy.functional.sphere import unit_rows
 from mmentropy.models.base import (
     SHARE_OF_TRAINING,
-    TargetHead,
     ema_of,
     in_full_precision,
     mean_over_pairs,
@@ -177,11 +176,6 @@ class MECLoss(BaseModule):
 
 
 @MODELS.register_module()
-class MECHead(TargetHead):
-    """Predictor and loss of MEC; the arguments are those of ``PredictorHead``."""
-
-
-@MODELS.register_module()
 class MEC(BaseSelfSupervisor):
     """Maximum entropy coding.
 
@@ -193,7 +187,7 @@ class MEC(BaseSelfSupervisor):
             cosine (0.004: 0.996 to 1). Its parameters are averaged and its running statistics
             copied; in training its batch norms take the statistics of the batch that it is given.
             None: no target network, the projections are detached instead.
-        kwargs: See ``BaseSelfSupervisor``.
+        kwargs: See ``BaseSelfSupervisor``; the head is a ``PredictorHead``.
     """
 
     def __init__(self, base_momentum: float | None = 0.004, **kwargs: Any) -> None:
@@ -213,7 +207,7 @@ class MEC(BaseSelfSupervisor):
         """
         z = project(self, inputs)
         targets = z[:2] if self.target_net is None else target_projections(self, inputs[:2])
-        terms = mean_over_pairs(self.head.loss, z, targets)
+        terms = mean_over_pairs(self.head, z, targets)
         terms = mean_over_ranks('MEC', terms, [*z, *targets])
         self.head.loss_module.warn_of_divergence(terms['spectral_norm'])
         return terms

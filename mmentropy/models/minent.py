@@ -208,5 +208,5 @@ class MinEnt(BaseSelfSupervisor):
             ValueError: Not two views.
             FloatingPointError: A term is not finite.
         """
-        features = project(self, inputs, most=2)
+        features = project(self, inputs, only_two=True)
         return mean_over_ranks('MinEnt', self.head.loss(*features), features)

@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mmentropy.checks.arguments import DICT, POSITIVE, TEXT, require
-from mmentropy.models.base import mean_over_ranks, mean_terms
+from mmentropy.models.base import check_views, mean_over_ranks, mean_terms
 from mmentropy.models.er import ERLoss
 from mmentropy.models.mec import MECLoss
 
@@ -48,6 +48,7 @@ class _WithObjective:
     def loss(
         self, inputs: list[Tensor], data_samples: list | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
+        check_views(self, inputs)  # type: ignore[arg-type]
         outputs: list[Tensor] = []
         hook = self.neck.register_forward_hook(lambda *call: outputs.append(call[2][0]))
         try:
@@ -96,8 +97,9 @@ def WithObjective(
         kwargs: Arguments of the algorithm.
 
     Raises:
-        ValueError: Unknown algorithm, ``weight`` out of range; in training, an algorithm whose neck
-            does not project all views, one view after the other or all in one batch of one size.
+        ValueError: Unknown algorithm, ``weight`` out of range; in training, fewer than two views,
+            or an algorithm whose neck does not project all views, one view after the other or all
+            in one batch of one size.
     """
     return regularized(_WithObjective, algorithm, objective, weight, kwargs)
 

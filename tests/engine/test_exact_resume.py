@@ -265,6 +265,28 @@ def test_a_resumed_run_stops_early_where_the_whole_one_does(epoch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('epoch', [1, 3])
+def test_a_validation_that_is_made_up_for_has_the_loss_of_the_whole_run(epoch, tmp_path):
+    """Also where the objective follows the iteration, as MEC in its warm-up."""
+
+    def run(name):
+        cfg = config(tmp_path / name)
+        cfg.model.head.loss.update(warmup=1.0, distortion=1.0, guard=False)
+        cfg.val_cfg, cfg.val_evaluator = dict(type='HeldOutLoop'), []
+        cfg.val_dataloader = dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler'))
+        cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+        return cfg
+
+    whole = train(run('whole'))
+    again = resumed(run('again'), tmp_path / f'whole/epoch_{epoch}.pth')
+    same(weights(again), weights(whole))
+    losses, expected = (
+        runner.message_hub.get_scalar('val/val_loss').data[0].tolist() for runner in (again, whole)
+    )
+    assert losses == expected and len(set(losses)) == 3
+
+
+@pytest.mark.slow
 def test_another_batch_is_told_where_training_counts_iterations(tmp_path):
     def run(name, batch):
         cfg = config(tmp_path / name)

@@ -9,12 +9,12 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from networks import HEADS, batch, build
 from ranks import on_ranks
-from safe_runs import DrawnViews, config, same, train, weights
+from safe_runs import DrawnViews, config, log_of, same, train, weights
 from small import on_rank
 
 from mmentropy.engine import held_out_loop
 from mmentropy.engine.held_out_loop import HeldOutLoop, loss_of
-from mmentropy.engine.random_state import random_state_kept
+from mmentropy.engine.random_state import network_seed, random_state_kept
 from mmentropy.models import DeepCluster
 
 
@@ -80,6 +80,74 @@ def test_draws_of_the_loss_are_the_same_every_time(tmp_path, monkeypatch):
     assert loop.loss() == loop.loss()
 
 
+def test_draws_on_a_gpu_are_seeded_too(tmp_path, monkeypatch):
+    """A GPU that is only said to be there: its seeds are the same every time."""
+    loop, seeds = train(validating(tmp_path / 'run', epochs=1)).val_loop, []
+    # The logger would ask the GPU for its memory.
+    monkeypatch.setattr(loop.runner, 'call_hook', lambda *args, **options: None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', seeds.append)
+    loop.loss()
+    first = seeds.copy()
+    seeds.clear()
+    loop.loss()
+    assert first == seeds == [network_seed(0, batch) for batch in range(4)]
+
+
+def labelled(folder, test):
+    """Validate by kNN, and keep the best checkpoint by it; ``test`` says which images are asked."""
+    cfg = validating(folder, epochs=2, k=5)
+    cfg.model.backbone.in_channels = 1
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset = dict(type='FixedViews')
+    cfg.default_hooks.checkpoint.update(save_best='knn/top1', rule='greater')
+    cfg.eval_datasets = {
+        name: dict(type='Digits', split=name, indices=rows, pipeline=[dict(type='PackInputs')])
+        for name, rows in (('train', 51), ('test', test))
+    }
+    return cfg
+
+
+def test_rows_of_one_class_do_not_end_training(tmp_path):
+    """Files that could not be read were replaced, so that no accuracy means anything."""
+    runner = Runner.from_cfg(labelled(tmp_path / 'run', 51))
+    loop = runner.val_loop
+    loop.labelled = (loop.labelled[0], DATASETS.build(labelled(tmp_path, 1).eval_datasets.test))
+    runner.train()
+    assert runner.epoch == 2
+    for step in (4, 8):
+        message = f'validation after iteration {step}: no knn/top1: all test rows are of class'
+        assert message in log_of(runner)
+    assert not list((tmp_path / 'run').glob('best_*'))
+    assert len(runner.message_hub.get_scalar('val/val_loss').data[0]) == 2
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_nan_and_a_warning(value, tmp_path, monkeypatch):
+    """Also of an algorithm that does not look at its loss itself."""
+    cfg = validating(tmp_path / 'run', epochs=1)
+    cfg.model.type = 'SimSiam'
+    cfg.model.head.update(type='LatentPredictHead', loss=dict(type='CosineSimilarityLoss'))
+    runner = train(cfg)
+    for parameter in runner.model.neck.parameters():
+        torch.nn.init.constant_(parameter, value)
+    assert math.isnan(runner.val_loop.run()['val_loss'])
+    assert 'validation: the loss is nan: lower' in log_of(runner)
+
+
+def test_directions_of_lejepa_are_new_in_training_alone(tmp_path):
+    cfg = validating(tmp_path / 'run', epochs=1)
+    cfg.model.type = 'JointEmbedding'
+    cfg.model.head = dict(type='LeJEPALoss', directions=8)
+    runner = train(cfg)
+    first, z = runner.val_loop.run(), torch.zeros(4, 8)
+    directions = runner.model.head.drawn_directions(z)
+    runner.message_hub.update_info('iter', 77)
+    assert runner.val_loop.run() == first
+    assert runner.model.training
+    assert not torch.equal(runner.model.head.drawn_directions(z), directions)
+
+
 def test_early_stopping_and_the_best_checkpoint_follow_it(tmp_path):
     early = dict(
         type='EarlyStoppingHook', monitor='val_loss', patience=1, min_delta=0.0, rule='greater'
@@ -134,6 +202,8 @@ REFUSED = {
     'no image': (0, {}, 'gives no batch: a process has 0 images'),
     'no batch': (3, dict(drop_last=True), 'gives no batch: a process has 3 images'),
     'one image': (9, {}, 'would have a single image'),
+    'one at a time': (16, dict(batch_size=1), 'batch_size is 1, and a single image'),
+    'one at a time, dropping': (16, dict(batch_size=1, drop_last=True), 'batch_size is 1'),
 }
 
 

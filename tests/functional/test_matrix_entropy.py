@@ -8,7 +8,7 @@ import torch
 from mmentropy.functional.coding import coding_length, coding_rate, gram, matrix_log_taylor
 from mmentropy.functional.covariance import variance_and_covariance
 from mmentropy.functional.diagnostics import effective_rank
-from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm
+from mmentropy.functional.matrix_entropy import matrix_entropy, nuclear_norm, nuclear_norms
 
 SHAPES = [(12, 7), (7, 12)]
 
@@ -42,6 +42,42 @@ def test_eigenvalues_of_zero_have_no_gradient():
     matrix = torch.diag(torch.tensor([4.0, 0.0, 0.0])).requires_grad_()
     (grad,) = torch.autograd.grad(nuclear_norm(matrix), matrix)
     torch.testing.assert_close(grad, torch.diag(torch.tensor([0.25, 0.0, 0.0])))
+
+
+@pytest.mark.parametrize('views, width', [(2, 16), (8, 5), (4, 4)])
+def test_norms_of_many_matrices_are_those_of_each(views, width):
+    """Those of rank one, of equal rows among others, and of zeros have the same gradient, too."""
+    z = torch.nn.functional.normalize(torch.randn(9, views, width), dim=2).double()
+    z[1] = z[1, 0]
+    z[2, 1] = z[2, 0]
+    z[3] = 0
+    z[4, 0] = 0
+    z[5] = -z[5, :1]
+    together, apart = (z.clone().requires_grad_() for _ in range(2))
+    weights = torch.arange(1, 10, dtype=torch.float64)
+    norms = nuclear_norms(together)
+    expected = torch.stack([nuclear_norm(gram(matrix)) for matrix in apart])
+    torch.testing.assert_close(norms, expected, rtol=0, atol=1e-10)
+    singular_values = torch.linalg.svdvals(z).sum(1)
+    torch.testing.assert_close(norms.detach(), singular_values, rtol=0, atol=1e-6)
+    (norms * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert together.grad.isfinite().all() and not together.grad[3].any()
+    torch.testing.assert_close(together.grad, apart.grad, rtol=0, atol=1e-10)
+
+
+def test_a_matrix_that_is_not_finite_spoils_its_own_norm_alone():
+    z = torch.ones(3, 2, 4)
+    z[1, 0, 0] = math.nan
+    assert nuclear_norms(z).isfinite().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize('shape', [(3, 4), (0, 2, 3), (2, 2, 3, 3)])
+def test_norms_are_of_matrices(shape):
+    with pytest.raises(ValueError, match=r'\(N, V, D\), got shape'):
+        nuclear_norms(torch.ones(shape))
+    with pytest.raises(TypeError, match='float32 or float64'):
+        nuclear_norms(torch.ones(3, 2, 4).half())
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from networks import batch, build
 from ranks import on_ranks
 
 from mmentropy.models import base
-from mmentropy.models.base import mean_over_ranks
+from mmentropy.models.base import mean_over_pairs, mean_over_ranks, project, target_projections
 
 
 def complaint(terms, features, iteration=6):
@@ -93,3 +94,37 @@ def test_a_negative_loss_is_said_to_be_normal_once(monkeypatch):
         mean_over_ranks('MEC', dict(loss=torch.tensor(loss)), [])
     (text,) = said
     assert text.startswith('the loss of MEC is below 0, as it may be')
+
+
+def pair_by_pair(head, z, targets, **options):
+    """The same as ``mean_over_pairs``, with a prediction of its own for each pair."""
+    pairs = [(i, j) for j in range(len(targets)) for i in range(len(z)) if i != j]
+    terms = [head.loss_module(head.predict(z[i]), targets[j], **options) for i, j in pairs]
+    return {key: torch.stack([t[key] for t in terms]).mean() for key in terms[0]}
+
+
+@pytest.mark.parametrize('views', [2, 5])
+@pytest.mark.parametrize('name', ['mec', 'er_byol', 'matrix_ssl'])
+def test_a_view_is_predicted_once(name, views, training):
+    """Values, gradients and, of two views, running statistics are those of a pair at a time."""
+    options = dict(distill=True) if name == 'er_byol' else {}
+    inputs, found = batch(views)['inputs'], []
+    for compare in (mean_over_pairs, pair_by_pair):
+        torch.manual_seed(0)
+        model = build(name).double()
+        z, targets = (
+            encode(model, [x.double() for x in inputs])
+            for encode in (project, lambda model, inputs: target_projections(model, inputs[:2]))
+        )
+        terms = compare(model.head, z, targets, **options)
+        terms['loss'].backward()
+        gradients = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+        found.append((terms, gradients, dict(model.head.named_buffers())))
+    (terms, gradients, statistics), expected = found
+    torch.testing.assert_close(terms, expected[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients, expected[1], rtol=1e-9, atol=1e-12)
+    assert statistics['predictor.bn0.num_batches_tracked'] == views
+    if views == 2:
+        assert all(terms[key] == expected[0][key] for key in terms)
+        assert all(torch.equal(gradients[key], expected[1][key]) for key in gradients)
+        assert all(torch.equal(statistics[key], expected[2][key]) for key in statistics)

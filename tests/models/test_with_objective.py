@@ -94,6 +94,17 @@ def test_mec_refuses_what_it_cannot_regularise(training):
             view_projections(outputs, views=2, rows=8)
 
 
+@pytest.mark.parametrize('listed', [False, True])
+def test_an_algorithm_of_single_images_is_refused(listed, training):
+    """Its batch is one tensor, whose length is not a number of views."""
+    cfg = dict(type='WithMEC', algorithm='SimSiam', mec=dict(type='MECLoss'))
+    model = MODELS.build(dict(cfg, backbone=BACKBONE, neck=NECK, **OTHERS['SimSiam']))
+    images = batch(views=1)['inputs']
+    message = 'SimSiamWithMEC needs at least two views of each image, got 1'
+    with pytest.raises(ValueError, match=message):
+        model(images if listed else images[0], mode='loss')
+
+
 @pytest.mark.parametrize('objective', ['MECLoss', 'ERLoss', 'VICRegLoss', 'MMCRLoss', 'LeJEPALoss'])
 def test_any_objective_regularises_three_views(objective, training):
     """A loss of two views is averaged over the pairs."""

@@ -65,12 +65,3 @@ def test_the_config_fits_its_data(root):
     assert row['img_path'] == f'{root}/val/00000.png'
     first = content.loadAnns(content.getAnnIds([0]))[0]
     assert row['instances'][0]['bbox_label'] == first['category_id'] - 1
-
-
-@pytest.mark.parametrize('name', ['DigitsCoco', 'DigitsMOT'])
-def test_a_data_set_of_version_0_1_names_the_script(name):
-    dataset = dict(type=name, data_root='data/digits', pipeline=[])
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        with pytest.raises(ValueError, match='python tools/digits_demos.py coco mot') as raised:
-            DATASETS.build(dataset)
-    assert '\n' not in str(raised.value)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from mmengine.model import initialize
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.models import ResNet_CIFAR
 from safe_runs import config
+from torch import nn
 
 from mmentropy.engine.initial_weights import check_initial_weights
 from mmentropy.engine.resume import choose_checkpoint
@@ -29,6 +30,40 @@ def test_pretrained_names_the_prefix_that_fits(checkpoint):
     initialize(model, dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.'))
     state = torch.load(checkpoint)['state_dict']
     assert torch.equal(model.conv1.weight, state['backbone.conv1.weight'])
+
+
+@pytest.mark.parametrize('prefix', [None, 'backbone', 'backbone.'])
+def test_pretrained_reads_once_what_a_parallel_wrapper_saved(prefix, tmp_path, monkeypatch):
+    part = f'{prefix.removesuffix(".")}.' if prefix else ''
+    state = backbone().state_dict()
+    torch.save({f'module.{part}{k}': v for k, v in state.items()}, tmp_path / 'parallel.pth')
+    read, load = [], CheckpointLoader.load_checkpoint
+    monkeypatch.setattr(
+        CheckpointLoader, 'load_checkpoint', lambda *args: read.append(args[0]) or load(*args)
+    )
+    model, path = backbone(), str(tmp_path / 'parallel.pth')
+    model.init_cfg = dict(type='Pretrained', checkpoint=path, prefix=prefix)
+    model.init_weights()
+    assert read == [path]
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+class Versioned(nn.Linear):
+    """A layer that notes the version of the weights that it loads."""
+
+    _version = 7
+
+    def _load_from_state_dict(self, state, prefix, metadata, *args):
+        self.found = metadata.get('version')
+        super()._load_from_state_dict(state, prefix, metadata, *args)
+
+
+def test_pretrained_tells_layers_the_version_of_their_weights(tmp_path):
+    torch.save(dict(state_dict=Versioned(2, 2).state_dict()), tmp_path / 'epoch_1.pth')
+    layer = Versioned(2, 2)
+    initialize(layer, dict(type='Pretrained', checkpoint=str(tmp_path / 'epoch_1.pth')))
+    assert layer.found == 7
 
 
 def test_pretrained_refuses_other_shapes(checkpoint):

@@ -1,15 +1,16 @@
 """A resumed run ends where the unbroken one would."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import IterableDataset
 
 from mmentropy.engine.accumulation import batch_of
-from mmentropy.engine.random_state import network_seed, seed_host
+from mmentropy.engine.random_state import network_seed, seed_host_and_devices
 from mmentropy.engine.seeded_loader import SeededBatches, seeded_loader
 from mmentropy.engine.train_loop import replace_dataloader, require_train_loop
 
@@ -81,7 +82,8 @@ class ExactResumeHook(Hook):
         # Other hooks are ready for a validation only when ``before_train`` of all is done.
         if self._owes_validation:
             self._owes_validation = False
-            runner.val_loop.run()
+            with after_last_iteration(runner):
+                runner.val_loop.run()
 
     # There is no further epoch if the validation of the last one is missing.
     after_train = before_train_epoch
@@ -97,10 +99,24 @@ class ExactResumeHook(Hook):
             runner.message_hub.update_info(EARLY, known)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        seed = network_seed(runner.seed, runner.iter)
-        seed_host(seed)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(seed)
+        seed_host_and_devices(network_seed(runner.seed, runner.iter))
+
+
+@contextmanager
+def after_last_iteration(runner: Runner) -> Iterator[None]:
+    """Let the message hub name the iteration and the epoch before the next ones.
+
+    Where a run was not broken off, it does so between them, and objectives follow it.
+    """
+    info, last = runner.message_hub.runtime_info, dict(iter=runner.iter - 1)
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        last['epoch'] = runner.epoch - 1
+    before = {key: info[key] for key in last if key in info}
+    info.update({key: last[key] for key in before})
+    try:
+        yield
+    finally:
+        info.update(before)
 
 
 def batches_done(runner: Runner) -> int:

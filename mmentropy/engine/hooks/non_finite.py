@@ -1,6 +1,7 @@
 """Iterations that would ruin the network are left out."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
+from mmengine.model import BaseAveragedModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -17,6 +19,7 @@ from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.compat.mmengine_optim_wrapper import set_iteration_count
 from mmentropy.distributed import local, unwrapped
 from mmentropy.engine.train_loop import has_stepped, plain_train_step, require_train_loop
+from mmentropy.models.optimizer_steps import leave_out_iteration
 from mmentropy.weights.files import save_whole
 
 # The key in the message hub, and so in a checkpoint, of the number of iterations left out.
@@ -32,15 +35,16 @@ class NonFiniteHook(Hook):
 
     It works for any algorithm, and all ranks leave out the same iterations: the terms of our losses
     are averaged over ranks, and so is the gradient. In an iteration that is left out the optimiser
-    does not step and buffers (batch statistics, centres) are put back, but the iteration counts.
-    Its images are kept in ``bad_batches/iter_{n}_rank_{r}.pt``, a file for ``torch.load`` with
-    ``inputs``, their ``shapes``, the ``samples`` they belong to and the ``error``.
+    does not step, and buffers (batch statistics, centres) and averaged networks are put back, but
+    the iteration counts. Its images are kept in ``bad_batches/iter_{n}_rank_{r}.pt``, a file for
+    ``torch.load`` with ``inputs``, their ``shapes``, the ``samples`` they belong to and the
+    ``error``.
 
     Each of several optimisers refuses its step alone: those before it in the iteration have
     stepped. If several iterations share a step, a bad one takes the gradients before it along. A
     loss scaler skips overflows itself, so with one only the loss and the scale are looked at. The
-    cost is one wait for the device an iteration, and a collective where there is a loss scaler or
-    no step.
+    cost is one wait for the device an iteration, a collective where there is a loss scaler or no
+    step, and a copy of the buffers and of the averaged networks.
 
     Args:
         patience: After so many iterations in a row training stops with a FloatingPointError, as it
@@ -64,11 +68,10 @@ class NonFiniteHook(Hook):
             self.total = runner.message_hub.get_info(STATE, 0)
         self._runner = runner
         kinds: dict[Any, list[Tensor]] = defaultdict(list)
-        for buffer in runner.model.buffers():
-            kinds[buffer.dtype, buffer.device].append(buffer)
-        # A forward pass may change them.
-        self._buffers = list(kinds.values())
-        self._copies = [[torch.empty_like(buffer) for buffer in kind] for kind in self._buffers]
+        for tensor in moved_by_loss(runner.model):
+            kinds[tensor.dtype, tensor.device].append(tensor)
+        self._moving = list(kinds.values())
+        self._copies = [[torch.empty_like(tensor) for tensor in kind] for kind in self._moving]
         runner.train_loop.train_step = self.train_step
 
     def after_train(self, runner: Runner) -> None:
@@ -76,7 +79,7 @@ class NonFiniteHook(Hook):
 
     def train_step(self, model: Any, batch: Any, wrapper: Any) -> dict:
         """Train on a batch, and return what the model logs, or an empty dict if it is left out."""
-        copy_groups(self._buffers, self._copies)
+        copy_groups(self._moving, self._copies)
         scaled = hasattr(wrapper, 'loss_scaler')
         try:
             outputs = model.train_step(batch, optim_wrapper=guarded(wrapper, model))
@@ -94,7 +97,8 @@ class NonFiniteHook(Hook):
     def _leave_out(self, wrapper: Any, batch: Any, error: FloatingPointError) -> None:
         """Put back what the iteration has changed, and report it."""
         wrapper.zero_grad()
-        copy_groups(self._copies, self._buffers)
+        copy_groups(self._copies, self._moving)
+        leave_out_iteration()
         iteration = self._runner.iter + 1
         # A wrapper counts iterations in its backward pass, which may not have been reached.
         set_iteration_count(wrapper, iteration)
@@ -180,6 +184,17 @@ def check_gradients(model: nn.Module) -> None:
             f'the gradient of {finite.count(0)} of {len(grads)} parameters is not finite, '
             f'e.g. of {[*grads][finite.index(0)]}'
         )
+
+
+def moved_by_loss(model: nn.Module) -> Iterator[Tensor]:
+    """Give all that computing a loss may change: buffers, and averaged networks.
+
+    Of what is sharded it is the part of this rank.
+    """
+    yield from model.buffers()
+    for part in model.modules():
+        if isinstance(part, BaseAveragedModel):
+            yield from map(local, part.module.parameters())
 
 
 @torch.no_grad()
