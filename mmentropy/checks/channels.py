@@ -77,14 +77,18 @@ def _of_backbone(cfg: Any, kind: Any) -> Iterator[Stated]:
     if not isinstance(cfg, dict):
         return
     path, count = 'model.backbone.in_channels', cfg.get('in_channels')
-    classes = kind.__mro__ if inspect.isclass(kind) else ()
-    for owner in classes if count is None else ():
-        known = inspect.signature(vars(owner).get('__init__', lambda: None)).parameters
-        if 'in_channels' in known:
-            count = known['in_channels'].default
-            break
+    count = default_in_channels(kind) if count is None else count
     if isinstance(count, int):
         yield Stated(path, count, f'{path} is {count}', 'in_channels' not in cfg)
+
+
+def default_in_channels(kind: Any) -> Any:
+    """Return the default of ``in_channels`` of a class, None if it has no such argument."""
+    for owner in kind.__mro__ if inspect.isclass(kind) else ():
+        known = inspect.signature(vars(owner).get('__init__', lambda: None)).parameters
+        if 'in_channels' in known:
+            return known['in_channels'].default
+    return None
 
 
 def _of_statistics(top: dict, algorithm: Any) -> Iterator[Stated]:

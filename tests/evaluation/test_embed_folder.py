@@ -30,6 +30,7 @@ from mmentropy.evaluation.embed_folder import check_alike, embed_folder, thumbna
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
+from mmentropy.evaluation.onnx_file import shape_of
 from mmentropy.report import embedding_html, write_page
 from mmentropy.report.unlabelled import of_embedding, of_folder
 from mmentropy.weights.stored_config import config_of
@@ -384,6 +385,21 @@ def test_arrays_tell_the_loader_by_their_channels(tmp_path):
     Image.new('RGB', (16, 16), (200, 100, 0)).save(tmp_path / 'a.png')
     # Arrays of data sets are RGB.
     assert encoder.pixels(str(tmp_path / 'a.png'))[:, 0, 0].tolist() == [200, 100, 0]
+
+
+@pytest.mark.parametrize('color_type', ['color', 'unchanged', None])
+def test_one_mean_may_be_that_of_all_channels(photos, tmp_path, color_type):
+    """None stands for a config of arrays, which has no loader."""
+    load = dict(type='CheckedLoadImageFromFile', color_type=color_type)
+    path = checkpoint(tmp_path / 'a.pth', 3, [load] * bool(color_type))
+    cfg = config_of(path)
+    expected = checkpoint_encoder(path, cfg, size=16)
+    cfg.data_preprocessor.update(mean=[100.0], std=[50.0])
+    encoder = checkpoint_encoder(path, cfg, size=16)
+    assert shape_of(encoder, cfg) == (3, 16, 16)
+    pixels = encoder.pixels(str(photos / '0.png'))[None]
+    assert torch.equal(pixels, expected.pixels(str(photos / '0.png'))[None])
+    assert torch.equal(encoder.features(pixels), expected.features(pixels))
 
 
 def test_images_of_other_sizes_are_refused(photos, tmp_path):
