@@ -152,7 +152,7 @@ def _difference(found: list[Stated], counts: Counter) -> str:
     # Where several are equally rare, the first is named, which is the backbone.
     odd = min(found, key=lambda item: counts[item.channels])
     others = [item for item in found if item.channels != odd.channels]
-    is_count = 'is missing; it is 3 by default' if odd.implied else str(odd.channels)
+    is_count = f'is missing; it is {odd.channels} by default' if odd.implied else odd.channels
     line = f'{odd.path}: {is_count}, but {" and ".join(item.words for item in others)}'
     images = [item for item in found if item.path.endswith('.color_type')]
     if images:

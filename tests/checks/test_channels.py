@@ -8,6 +8,7 @@ from mmengine.config import Config
 from repository import REPOSITORY
 
 import mmentropy  # noqa: F401, registers the types
+from mmentropy.checks.channels import check_channels
 from mmentropy.checks.config import check_config
 
 CROP = [dict(type='RandomResizedCrop', scale=8), dict(type='RandomFlip', prob=0.5)]
@@ -94,6 +95,22 @@ def test_many_channels_fit():
                 data_preprocessor=statistics(count),
             )
         )
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_the_default_of_the_backbone_is_said(count):
+    class Network:
+        def __init__(self, in_channels=count):
+            pass
+
+    top = dict(
+        model=dict(backbone=dict(type='Network')),
+        data_preprocessor=dict(mean=[1.0] * 4, std=[1.0] * 4),
+        train_dataloader=dict(dataset=dict(type='ImageFolder')),
+    )
+    text = f'^model.backbone.in_channels: is missing; it is {count} by default, but data_pre'
+    with pytest.raises(ValueError, match=text):
+        check_channels(top, None, Network)
 
 
 def test_what_is_not_known_is_not_compared():
