@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_gather
 from mmengine.runner import Runner
 from mmpretrain.models import SwAVNeck, TwoNormDataPreprocessor
@@ -121,18 +122,28 @@ def gathered(features: Features) -> Features:
 
 def held_out_dataset(runner: Runner) -> Any:
     """Return the config's test set with the training pipeline, or else the training set."""
-    cfg = runner.cfg.get('eval_datasets') or {}
-    if 'test' not in cfg:
-        return runner.train_dataloader.dataset
-    train_cfg = innermost_dataset(runner.cfg.train_dataloader)
-    if 'pipeline' not in train_cfg:
+    held_out = held_out_config(runner.cfg)
+    return DATASETS.build(held_out) if held_out else runner.train_dataloader.dataset
+
+
+def held_out_config(cfg: Config) -> dict | None:
+    """Return the config of the test set with the training pipeline, None without a test set.
+
+    Raises:
+        ValueError: the training set has no pipeline of its own.
+    """
+    test = (cfg.get('eval_datasets') or {}).get('test')
+    if not test:
+        return None
+    train = innermost_dataset(cfg.train_dataloader)
+    if 'pipeline' not in train:
         raise ValueError(
-            f'EntropyMonitorHook: train_dataloader.dataset, a {train_cfg["type"]}, has no pipeline '
-            'to make views of eval_datasets.test by: remove eval_datasets to take the training set'
+            f'train_dataloader.dataset, a {train["type"]}, has no pipeline to make views of '
+            'eval_datasets.test by: remove eval_datasets to take the training set'
         )
-    held_out = copy.deepcopy(cfg['test'])
-    innermost_dataset(held_out)['pipeline'] = train_cfg['pipeline']
-    return DATASETS.build(held_out)
+    held_out = copy.deepcopy(test)
+    innermost_dataset(held_out)['pipeline'] = train['pipeline']
+    return held_out
 
 
 def evenly(count: int, most: int) -> list[int]:
