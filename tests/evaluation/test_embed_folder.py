@@ -545,6 +545,24 @@ def test_page_without_thumbnails_reads_the_files(photos, tmp_path):
     assert '7 of 7 images without labels' in page and page.count('<img') == 7 + 7 * 7
 
 
+def test_page_of_bands_needs_thumbnails(tmp_path):
+    folder = tmp_path / 'bands'
+    folder.mkdir()
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 2**16, (16, 16, 8), np.uint16)
+        layout = dict(photometric='minisblack', planarconfig='contig')
+        tifffile.imwrite(folder / f'{i}.tif', image, **layout)
+    load = dict(type='CheckedLoadImageFromFile', color_type='unchanged')
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', 8, [load]))
+    embed_folder(encoder, str(folder), tmp_path / 'a.npz')
+    message = f'^{folder}/0.tif cannot be shown .*: embed again with --thumbnails 32$'
+    with pytest.raises(OSError, match=message) as error:
+        of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz')
+    assert one_line(error)
+    embed_folder(encoder, str(folder), tmp_path / 'a.npz', thumbnails=32)
+    assert of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz').images == 3
+
+
 def test_report_of_a_run_on_a_folder(photos, tmp_path):
     path = checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline(), to_rgb=True)
     cfg = config_of(path)
