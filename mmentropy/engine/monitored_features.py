@@ -47,6 +47,18 @@ def has_class_heads(model: BaseSelfSupervisor) -> bool:
     return hasattr(getattr(model, 'head', None), 'projectors')
 
 
+def has_prototypes(model: BaseSelfSupervisor) -> bool:
+    """Return whether projections are assigned to prototypes, by the neck or by the loss."""
+    return hasattr(getattr(model, 'neck', None), 'num_prototypes') or _prototypes(model) is not None
+
+
+def _prototypes(model: BaseSelfSupervisor) -> nn.Linear | None:
+    """Return the layer of prototypes of the loss, as SwAV and DeepCluster have it."""
+    head = getattr(model, 'head', None)
+    prototypes = getattr(getattr(head, 'loss_module', head), 'prototypes', None)
+    return prototypes if isinstance(prototypes, nn.Linear) else None
+
+
 def side_by_side(heads: Sequence[Tensor]) -> Tensor:
     """Join the rows (N, K) of several heads to (N, sum of K), in memory of their own."""
     return torch.cat([rows.detach().float() for rows in heads], dim=1)
@@ -70,13 +82,12 @@ def assignment_logits(model: BaseSelfSupervisor, rows: Tensor) -> Tensor | None:
             module or head, as SwAV and DeepCluster. Of any other model None is returned.
         rows: Projections (N, D).
     """
-    loss = getattr(model.head, 'loss_module', model.head)
-    prototypes = getattr(loss, 'prototypes', None)
-    temperature = getattr(loss, 'temperature', 0.1)
-    if hasattr(model.neck, 'num_prototypes'):
-        return rows / temperature
-    if not isinstance(prototypes, nn.Linear):
+    if not has_prototypes(model):
         return None
+    temperature = getattr(getattr(model.head, 'loss_module', model.head), 'temperature', 0.1)
+    prototypes = _prototypes(model)
+    if prototypes is None:
+        return rows / temperature
     with torch.no_grad():
         return prototypes(rows) / temperature
 
