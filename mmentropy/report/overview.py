@@ -50,7 +50,7 @@ def length(run: Run) -> str:
     most = run.get('train_cfg', 'max_epochs')
     if most and run.per_epoch:
         came = f'{number_text(done / run.per_epoch, 3)} of '
-        return f'{"" if done >= most * run.per_epoch else came}{most} epochs'
+        return f'{"" if done >= most * run.per_epoch else came}{most:,} epochs'
     most = run.get('train_cfg', 'max_iters')
     return f'{done:,} of {most:,} iterations' if most and done < most else f'{done:,} iterations'
 
