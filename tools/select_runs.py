@@ -171,7 +171,7 @@ def settings(run: Run, part: str) -> dict[str, str]:
     if run.config is None:
         problem = f'{run.path} holds no config to be read, so what was measured is unknown'
         raise ValueError('; '.join([problem, *run.notes]))
-    hooks = [hook for hook in run.get('custom_hooks') or [] if hook['type'] == 'EntropyMonitorHook']
+    hooks = run.hooks('EntropyMonitorHook')
     if not hooks:
         raise ValueError(f'{run.path}: the config has no EntropyMonitorHook')
     defaults = inspect.signature(EntropyMonitorHook).parameters

@@ -114,6 +114,19 @@ def test_ranks_by_the_metric(tmp_path, monkeypatch, capsys):
     assert names(written) == ['b', 'c', 'a']
 
 
+def test_the_monitor_may_be_named_with_its_scope(tmp_path, monkeypatch, capsys):
+    dirs = [
+        run(tmp_path / name, *curve(rankme), hook=f"type='{kind}', images=64")
+        for name, rankme, kind in (
+            ('a', 1.0, 'EntropyMonitorHook'),
+            ('b', 2.0, 'mmpretrain.EntropyMonitorHook'),
+        )
+    ]
+    lines, _, written = call(monkeypatch, capsys, *dirs)
+    assert names(written) == ['b', 'a']
+    assert lines[0] == 'backbone, by rankme, of 64 images, which no rank exceeds'
+
+
 def test_what_is_not_finite_ranks_last(tmp_path, monkeypatch, capsys):
     """It would rank anywhere, since no number is above or below it."""
     dirs = [
