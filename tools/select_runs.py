@@ -10,11 +10,12 @@ out; it is an error if none is left.
 import argparse
 from pathlib import Path
 
-from cli import Parser, add_trust, aligned, errors_in_one_line
+from cli import Parser, add_trust, aligned, check_out, errors_in_one_line
 
 # Columns of the table. The other two metrics tell little more: effective_rank nearly equals rankme.
 COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length', 'entropy', 'feature_std')
 METRICS = (*COLUMNS, 'effective_rank', 'uniformity')
+RESULTS = 'results.json'
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,13 +33,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--results',
-        default='results.json',
         help='in each work directory, written by tools/evaluate.py --out for the newest '
-        'checkpoint; default results.json',
+        f'checkpoint; default {RESULTS}',
     )
     parser.add_argument('--json', type=Path, help='write all of it here')
     add_trust(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.best and args.results:
+        parser.error('--results is of the newest checkpoint: leave --best or --results out')
+    args.results = args.results or RESULTS
+    return args
 
 
 if __name__ == '__main__':
@@ -300,6 +304,8 @@ def as_json(choice: Choice) -> dict:
 
 def main() -> None:
     args = parse_args()
+    if args.json:
+        check_out('--json', args.json, [folder / args.results for folder in args.work_dirs])
     choices = read_choices(args)
     most = f'of {choices[0].settings["images"]} images, which no rank exceeds'
     print(f'{args.part}, by {args.by}, {most}\n{runs_table(choices, args.by)}')

@@ -196,6 +196,30 @@ def test_which_checkpoint(tmp_path, monkeypatch, capsys):
     assert chosen()[:3] == (50, 'iter_52.pth', 2)
 
 
+def test_results_are_of_the_newest_checkpoint(tmp_path, monkeypatch, capsys):
+    folder = run(tmp_path / 'a', *curve(5.0, 4.0), results=dict(linear=88.0))
+    (folder / 'results.json').rename(folder / 'other.json')
+    _, _, written = call(monkeypatch, capsys, folder, '--results', 'other.json')
+    assert written['runs'][0]['accuracy']['linear'] == 88.0
+    with pytest.raises(SystemExit):
+        call(monkeypatch, capsys, folder, '--best', '--results', 'other.json')
+    line = 'error: --results is of the newest checkpoint: leave --best or --results out; '
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_the_json_is_checked_before_the_work(tmp_path, monkeypatch, capsys):
+    folder = run(tmp_path / 'a', *curve(5.0, 4.0), results=dict(linear=88.0))
+    for out, message in (
+        (tmp_path / 'none/out.json', '^--json: no folder '),
+        (folder, '^--json: .* is a folder: name a file'),
+        (folder / 'results.json', '^--json: .* is what the tool reads: name another file'),
+    ):
+        monkeypatch.setattr(sys, 'argv', ['select_runs.py', str(folder), '--json', str(out)])
+        with pytest.raises(ValueError, match=message):
+            select_runs.main()
+        assert capsys.readouterr().out == ''
+
+
 def test_projector_and_unknown_values(tmp_path, monkeypatch, capsys):
     dirs = [
         run(tmp_path / 'a', monitor(10, 'projector', rankme=3.0)),
