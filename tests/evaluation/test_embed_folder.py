@@ -538,6 +538,14 @@ def test_commands_on_two_processes(photos, tmp_path):
     assert page.count('class="mark tile"') == 7
 
 
+def test_the_folder_may_be_in_the_home(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(photos.parent))
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    embed_folder(encoder, f'~/{photos.name}', tmp_path / 'a.npz')
+    found = read_embedding(tmp_path / 'a.npz')
+    assert found.folder == str(photos) and len(found.paths) == 7
+
+
 def test_page_without_thumbnails_reads_the_files(photos, tmp_path):
     encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
     embed_folder(encoder, str(photos), tmp_path / 'a.npz')
