@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from mmentropy.checks.arguments import COUNT, INDEX, require
 from mmentropy.checks.channels import default_in_channels
 from mmentropy.datasets.loader_processes import list_loader
+from mmentropy.datasets.wrapped import with_wrapped
 from mmentropy.distributed import unwrapped
 from mmentropy.evaluation.progress import progress
 
@@ -159,7 +160,7 @@ def multi_label_classes(dataset: Any) -> int | None:
     Raises:
         ValueError: a multi-label data set that names no classes.
     """
-    dataset = _innermost(dataset)
+    *_, dataset = with_wrapped(dataset)
     if not isinstance(dataset, MultiLabelDataset):
         return None
     if not dataset.CLASSES:
@@ -171,19 +172,13 @@ def multi_label_classes(dataset: Any) -> int | None:
 
 def check_difficult(dataset: Any, sample: Any, name: str) -> None:
     """Raise ValueError if a multi-label data set lists difficult labels that a sample lacks."""
-    listed = _innermost(dataset).get_data_info(0).get('gt_label_difficult')
+    *_, innermost = with_wrapped(dataset)
+    listed = innermost.get_data_info(0).get('gt_label_difficult')
     if listed is not None and getattr(sample, 'gt_label_difficult', None) is None:
         raise ValueError(
             f'data set {name} lists difficult objects, which would count as absent: end its '
             "pipeline in dict(type='PackInputs', meta_keys=('gt_label_difficult',))"
         )
-
-
-def _innermost(dataset: Any) -> Any:
-    """Return the data set inside of wrappers such as RepeatDataset and Subset."""
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    return dataset
 
 
 def blocks(x: Tensor) -> tuple[Tensor, ...]:

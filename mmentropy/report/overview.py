@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from mmentropy.checks.config_parts import innermost_dataset
 from mmentropy.report.charts import number_text
 from mmentropy.report.measured import Measured
 from mmentropy.report.metrics import FEATURES
@@ -38,10 +39,8 @@ def backbone(run: Run) -> str:
 
 def training_set(run: Run) -> str:
     """The type of the training set, within whatever wraps it."""
-    path = ['train_dataloader', 'dataset']
-    while run.get(*path, 'dataset'):
-        path.append('dataset')
-    return str(run.get(*path, 'type') or '')
+    found = run.get('train_dataloader', 'dataset')
+    return str(innermost_dataset(found).get('type') or '') if isinstance(found, dict) else ''
 
 
 def length(run: Run) -> str:
