@@ -60,6 +60,7 @@ from dataclasses import asdict, dataclass
 
 from scipy.stats import kendalltau, spearmanr
 
+from mmentropy.checks.config_parts import preprocessor_of
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.report.runs import Run, read_run
 
@@ -187,7 +188,7 @@ def settings(run: Run, part: str) -> dict[str, str]:
         images=hooks[0].get('images', defaults['images'].default),
         data=data,
         interval=run.monitor_interval,
-        views=(train.get('pipeline'), run.get('data_preprocessor', 'pipeline')),
+        views=(train.get('pipeline'), preprocessor_of(run.config).get('pipeline')),
         network=(run.get('model', 'backbone'), part == 'projector' and run.get('model', 'neck')),
     )
     return {key: str(value) for key, value in found.items()}

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mmentropy.checks.config_parts import dicts_in
+from mmentropy.checks.config_parts import dicts_in, preprocessor_of
 
 # Data sets that hold the pixels themselves, and the number of channels that they give.
 OF_ARRAYS = {
@@ -92,10 +92,11 @@ def default_in_channels(kind: Any) -> Any:
 
 
 def _of_statistics(top: dict, algorithm: Any) -> Iterator[Stated]:
-    own = top['model'].get('data_preprocessor')
+    cfg, own = preprocessor_of(top), top['model'].get('data_preprocessor')
     path = 'model.data_preprocessor' if own else 'data_preprocessor'
-    cfg = own or top.get('data_preprocessor') or {}
     mean, std = cfg.get('mean'), cfg.get('std')
+    if isinstance(std, (list, tuple)) and not all(std):
+        raise ValueError(f'{path}.std: {list(std)} divides images by 0')
     if not isinstance(mean, (list, tuple)) or not isinstance(std, (list, tuple)):
         return
     if len(std) != len(mean):

@@ -151,6 +151,13 @@ def test_statistics_that_do_not_go(values, text):
         check_config(changed(data_preprocessor=dict(_delete_=True, **values)))
 
 
+@pytest.mark.parametrize('place', ['data_preprocessor', 'model.data_preprocessor'])
+def test_a_deviation_of_zero_is_refused(place):
+    cfg = changed()
+    cfg.merge_from_dict({f'{place}.mean': [0.0, 0.0, 0.0], f'{place}.std': [1.0, 0.0, 1.0]})
+    assert message(cfg) == f'{place}.std: [1.0, 0.0, 1.0] divides images by 0'
+
+
 @pytest.mark.parametrize('kind', ['ColorJitter', 'RandomGrayscale'])
 def test_colours_of_other_channels(kind):
     inner = dict(type='RandomApply', prob=0.5, transforms=[dict(type=kind)])

@@ -217,6 +217,16 @@ def test_the_size_is_that_of_the_config(tmp_path, steps, side, columns):
     assert found == pytest.approx([columns[0] + half - 0.5, columns[1] - half - 0.5], abs=1)
 
 
+@pytest.mark.parametrize('place', ['', 'model.'])
+def test_the_size_is_that_of_views_made_in_batch(tmp_path, place):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=[LOAD])
+    cfg = config_of(path)
+    preprocessor = cfg.pop('data_preprocessor')
+    in_batch = dict(preprocessor, type='BatchViews', pipeline=photo_pipeline(12)[1:2])
+    cfg.merge_from_dict({f'{place}data_preprocessor': in_batch})
+    assert checkpoint_encoder(path, cfg).size == 12
+
+
 @pytest.mark.parametrize('scope', ['', 'mmpretrain.'])
 def test_resizing_by_torchvision_is_that_of_the_config(tmp_path, scope):
     steps = [

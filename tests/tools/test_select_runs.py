@@ -306,6 +306,15 @@ def test_not_comparable(tmp_path, monkeypatch, capsys, kwargs, message):
     assert f'{dirs[2]} and 3 more' in str(error.value)
 
 
+def test_views_may_be_made_by_the_preprocessor_of_the_model(tmp_path, monkeypatch, capsys):
+    dirs = [run(tmp_path / name, *curve(1.0, 2.0)) for name in 'ab']
+    for folder, crop in zip(dirs, (8, 4)):
+        with next(folder.glob('*/vis_data/config.py')).open('a') as cfg:
+            cfg.write(f"model['data_preprocessor'] = dict(pipeline=[dict(size={crop})])\n")
+    _, err, _ = call(monkeypatch, capsys, *dirs, '--trust')
+    assert '2 different views' in err
+
+
 def test_notes(tmp_path, monkeypatch, capsys):
     a = run(tmp_path / 'a', *curve(1.0, 2.0))
     for name, kwargs, note in (
