@@ -12,7 +12,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import SEED, require
-from mmentropy.evaluation.features import Rows, extract_features, pixel_features
+from mmentropy.evaluation.features import (
+    Rows,
+    collate,
+    extract_features,
+    pixel_features,
+    preprocess,
+)
 from mmentropy.evaluation.finetune import finetune_accuracy
 from mmentropy.evaluation.from_config import (
     build_backbone,
@@ -148,6 +154,10 @@ class Evaluation:
 
     def scores(self, backbone: nn.Module) -> dict[str, float]:
         """Return the scores of a backbone in percent, by column, the fine-tuned last."""
+        # Images of other channels are told of both data sets before the work on the first.
+        for dataset in self.datasets:
+            inputs, samples = collate([dataset[0]], type(dataset).__name__)
+            preprocess(inputs, samples, self.preprocessor, backbone)
         # Convolutions are faster in this layout, which their outputs have, too.
         backbone.to(self.device).to(memory_format=torch.channels_last)
 
