@@ -369,9 +369,8 @@ def test_embed_hands_on_its_arguments(tmp_path, monkeypatch):
 def test_evaluate_takes_the_data_of_another_config(tmp_path, monkeypatch):
     data = tmp_path / 'data.py'
     data.write_text("eval_datasets = dict(train=dict(type='A'), test=dict(type='B'))\n")
-    monkeypatch.setattr(measuring, 'evaluate_checkpoint', lambda path, cfg, *_, **__: cfg)
-    cfg = measuring.evaluate(CHECKPOINT, data=data)
-    assert cfg.eval_datasets == dict(train=dict(type='A'), test=dict(type='B'))
+    monkeypatch.setattr(measuring, 'evaluate_checkpoint', lambda *_, data, **__: data)
+    assert measuring.evaluate(CHECKPOINT, data=data) == (dict(type='A'), dict(type='B'))
 
 
 def test_a_run_ends_well_without_a_score(tmp_path, monkeypatch, capsys):
