@@ -88,7 +88,7 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     logger = MMLogger.get_current_instance()
     level = logger.level
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         backbone = MODELS.build(entry)
         # The log of the initialisation would have three lines per parameter.
         logger.setLevel(logging.WARNING)

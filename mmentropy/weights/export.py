@@ -163,7 +163,7 @@ def _check_plain(backbone: BaseModule, target: str) -> None:
 def _plain_network(backbone: BaseModule) -> tuple[BaseModule, Tensor]:
     """Return mmpretrain's plain network of the same kind and size, and an image for both."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         if isinstance(backbone, ResNet):
             plain = ResNet(backbone.depth, out_indices=backbone.out_indices)
             return plain, torch.randn(1, 3, 64, 64)
