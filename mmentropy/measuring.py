@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmentropy.evaluation import eval_datasets, evaluate_checkpoint
 from mmentropy.evaluation.embed_folder import embed_checkpoint
 from mmentropy.weights.reader import PathLike
-from mmentropy.weights.stored_config import chosen_config
 from mmentropy.weights.zoo import checkpoint_file
 
 
@@ -96,17 +95,14 @@ def evaluate(
         FileNotFoundError, TypeError, ValueError: see :func:`.evaluate_checkpoint`.
     """
     named = eval_datasets(Config.fromfile(data)) if data else None
-    checkpoint = checkpoint_file(checkpoint)
-    with chosen_config(checkpoint) as cfg:
-        if named:
-            cfg.eval_datasets = dict(zip(('train', 'test'), named))
-        return evaluate_checkpoint(
-            checkpoint,
-            cfg,
-            protocols,
-            branch,
-            random,
-            pixels,
-            device='cuda' if torch.cuda.is_available() else 'cpu',
-            seed=seed,
-        )
+    return evaluate_checkpoint(
+        checkpoint_file(checkpoint),
+        None,
+        protocols,
+        branch,
+        random,
+        pixels,
+        device='cuda' if torch.cuda.is_available() else 'cpu',
+        seed=seed,
+        data=named,
+    )

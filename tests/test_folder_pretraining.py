@@ -339,7 +339,7 @@ def test_signals_end_the_training_first():
 
 @pytest.mark.parametrize('resume', [True, False])
 def test_training_is_told_to_resume(resume, tmp_path, monkeypatch):
-    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text('/where/it/was/epoch_1.pth')
     commands = []
 
     def popen(command, **options):
@@ -347,8 +347,9 @@ def test_training_is_told_to_resume(resume, tmp_path, monkeypatch):
         return SimpleNamespace(stdout=[], wait=lambda: 0)
 
     monkeypatch.setattr(subprocess, 'Popen', popen)
-    pretrain.train(tmp_path / 'config.py', tmp_path, resume=resume)
+    checkpoint = pretrain.train(tmp_path / 'config.py', tmp_path, resume=resume)
     assert ('--resume' in commands[0]) is resume
+    assert checkpoint == tmp_path / 'epoch_1.pth'
 
 
 def test_embed_hands_on_its_arguments(tmp_path, monkeypatch):
@@ -368,9 +369,8 @@ def test_embed_hands_on_its_arguments(tmp_path, monkeypatch):
 def test_evaluate_takes_the_data_of_another_config(tmp_path, monkeypatch):
     data = tmp_path / 'data.py'
     data.write_text("eval_datasets = dict(train=dict(type='A'), test=dict(type='B'))\n")
-    monkeypatch.setattr(measuring, 'evaluate_checkpoint', lambda path, cfg, *_, **__: cfg)
-    cfg = measuring.evaluate(CHECKPOINT, data=data)
-    assert cfg.eval_datasets == dict(train=dict(type='A'), test=dict(type='B'))
+    monkeypatch.setattr(measuring, 'evaluate_checkpoint', lambda *_, data, **__: data)
+    assert measuring.evaluate(CHECKPOINT, data=data) == (dict(type='A'), dict(type='B'))
 
 
 def test_a_run_ends_well_without_a_score(tmp_path, monkeypatch, capsys):

@@ -99,6 +99,7 @@ def evaluate(
         num_workers=args.workers,
         device='cuda' if torch.cuda.is_available() else 'cpu',
         seed=args.seed,
+        data=eval_datasets(cfg) if args.data else None,
     )
 
 

@@ -55,10 +55,7 @@ def main() -> None:
     )
     # The loader gives colours as BGR, and statistics are of RGB.
     bgr = args.color_type == 'color'
-    mean, std = (
-        [round(float(v), 3) for v in values[:: -1 if bgr else 1]]
-        for values in (found.mean, found.std)
-    )
+    mean, std = found.for_config(bgr)
     to_rgb = ', to_rgb=True' if bgr else ''
     print(f"load = dict(type='CheckedLoadImageFromFile', color_type={args.color_type!r})")
     print(f'model = dict(backbone=dict(in_channels={channels}))')

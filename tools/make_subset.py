@@ -26,6 +26,7 @@ if __name__ == '__main__':
     # This answers -h and wrong arguments before the imports below, which take seconds.
     parse_args()
 
+from collections import Counter
 from pathlib import Path
 
 from mmentropy.checks.config import check_changed
@@ -45,6 +46,14 @@ def main() -> None:
     check_dataset(dataset)
     drawn = label_subset(dataset, fraction=args.fraction, seed=args.seed)
     names = sorted(subset_names(drawn))
+    known = Counter(subset_names(label_subset(dataset, fraction=1)))
+    repeated = [name for name in names if known[name] > 1]
+    if repeated:
+        raise ValueError(
+            f'{len(repeated)} of {len(names)} names are those of several images, such as '
+            f'{repeated[0]}, which a list cannot tell apart: draw the same images by '
+            f"dict(type='LabelSubset', dataset=..., fraction={args.fraction}, seed={args.seed})"
+        )
     Path(args.out).write_text('\n'.join(names) + '\n')
     print(f'{len(names):,} names in {args.out}')
 

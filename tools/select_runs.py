@@ -10,11 +10,12 @@ out; it is an error if none is left.
 import argparse
 from pathlib import Path
 
-from cli import Parser, add_trust, aligned, errors_in_one_line
+from cli import Parser, add_trust, aligned, check_out, errors_in_one_line
 
 # Columns of the table. The other two metrics tell little more: effective_rank nearly equals rankme.
 COLUMNS = ('rankme', 'lidar', 'er_bound', 'alpha_req', 'coding_length', 'entropy', 'feature_std')
 METRICS = (*COLUMNS, 'effective_rank', 'uniformity')
+RESULTS = 'results.json'
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,13 +33,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--results',
-        default='results.json',
         help='in each work directory, written by tools/evaluate.py --out for the newest '
-        'checkpoint; default results.json',
+        f'checkpoint; default {RESULTS}',
     )
     parser.add_argument('--json', type=Path, help='write all of it here')
     add_trust(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.best and args.results:
+        parser.error('--results is of the newest checkpoint: leave --best or --results out')
+    args.results = args.results or RESULTS
+    return args
 
 
 if __name__ == '__main__':
@@ -56,6 +60,7 @@ from dataclasses import asdict, dataclass
 
 from scipy.stats import kendalltau, spearmanr
 
+from mmentropy.checks.config_parts import preprocessor_of
 from mmentropy.engine.hooks.entropy_monitor import EntropyMonitorHook
 from mmentropy.report.runs import Run, read_run
 
@@ -171,7 +176,7 @@ def settings(run: Run, part: str) -> dict[str, str]:
     if run.config is None:
         problem = f'{run.path} holds no config to be read, so what was measured is unknown'
         raise ValueError('; '.join([problem, *run.notes]))
-    hooks = [hook for hook in run.get('custom_hooks') or [] if hook['type'] == 'EntropyMonitorHook']
+    hooks = run.hooks('EntropyMonitorHook')
     if not hooks:
         raise ValueError(f'{run.path}: the config has no EntropyMonitorHook')
     defaults = inspect.signature(EntropyMonitorHook).parameters
@@ -183,7 +188,7 @@ def settings(run: Run, part: str) -> dict[str, str]:
         images=hooks[0].get('images', defaults['images'].default),
         data=data,
         interval=run.monitor_interval,
-        views=(train.get('pipeline'), run.get('data_preprocessor', 'pipeline')),
+        views=(train.get('pipeline'), preprocessor_of(run.config).get('pipeline')),
         network=(run.get('model', 'backbone'), part == 'projector' and run.get('model', 'neck')),
     )
     return {key: str(value) for key, value in found.items()}
@@ -300,6 +305,8 @@ def as_json(choice: Choice) -> dict:
 
 def main() -> None:
     args = parse_args()
+    if args.json:
+        check_out('--json', args.json, [folder / args.results for folder in args.work_dirs])
     choices = read_choices(args)
     most = f'of {choices[0].settings["images"]} images, which no rank exceeds'
     print(f'{args.part}, by {args.by}, {most}\n{runs_table(choices, args.by)}')

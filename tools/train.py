@@ -116,6 +116,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.amp == 'float16' and get_device() == 'cpu':
         raise ValueError('--amp float16 needs a GPU; on a CPU there is --amp bfloat16')
     if args.amp:
+        if not cfg.get('optim_wrapper'):
+            raise ValueError(f'{args.config} has no optim_wrapper = dict(...) for --amp to change')
         cfg.optim_wrapper.type = AMP_WRAPPERS[args.amp]
     if args.accumulate is not None:
         hook = dict(type='ExactAccumulationHook', parts=args.accumulate)
@@ -123,7 +125,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.shard:
         cfg.runner_type = SHARDED
     if args.auto_scale_lr:
-        if 'auto_scale_lr' not in cfg:
+        if not cfg.get('auto_scale_lr'):
             raise ValueError(
                 f'{args.config} has no auto_scale_lr = dict(base_batch_size=...) to scale from'
             )

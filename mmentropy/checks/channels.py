@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mmentropy.checks.config_parts import dicts_in
+from mmentropy.checks.config_parts import dicts_in, preprocessor_of
 
 # Data sets that hold the pixels themselves, and the number of channels that they give.
 OF_ARRAYS = {
@@ -77,21 +77,26 @@ def _of_backbone(cfg: Any, kind: Any) -> Iterator[Stated]:
     if not isinstance(cfg, dict):
         return
     path, count = 'model.backbone.in_channels', cfg.get('in_channels')
-    classes = kind.__mro__ if inspect.isclass(kind) else ()
-    for owner in classes if count is None else ():
-        known = inspect.signature(vars(owner).get('__init__', lambda: None)).parameters
-        if 'in_channels' in known:
-            count = known['in_channels'].default
-            break
+    count = default_in_channels(kind) if count is None else count
     if isinstance(count, int):
         yield Stated(path, count, f'{path} is {count}', 'in_channels' not in cfg)
 
 
+def default_in_channels(kind: Any) -> Any:
+    """Return the default of ``in_channels`` of a class, None if it has no such argument."""
+    for owner in kind.__mro__ if inspect.isclass(kind) else ():
+        known = inspect.signature(vars(owner).get('__init__', lambda: None)).parameters
+        if 'in_channels' in known:
+            return known['in_channels'].default
+    return None
+
+
 def _of_statistics(top: dict, algorithm: Any) -> Iterator[Stated]:
-    own = top['model'].get('data_preprocessor')
+    cfg, own = preprocessor_of(top), top['model'].get('data_preprocessor')
     path = 'model.data_preprocessor' if own else 'data_preprocessor'
-    cfg = own or top.get('data_preprocessor') or {}
     mean, std = cfg.get('mean'), cfg.get('std')
+    if isinstance(std, (list, tuple)) and not all(std):
+        raise ValueError(f'{path}.std: {list(std)} divides images by 0')
     if not isinstance(mean, (list, tuple)) or not isinstance(std, (list, tuple)):
         return
     if len(std) != len(mean):
@@ -148,7 +153,7 @@ def _difference(found: list[Stated], counts: Counter) -> str:
     # Where several are equally rare, the first is named, which is the backbone.
     odd = min(found, key=lambda item: counts[item.channels])
     others = [item for item in found if item.channels != odd.channels]
-    is_count = 'is missing; it is 3 by default' if odd.implied else str(odd.channels)
+    is_count = f'is missing; it is {odd.channels} by default' if odd.implied else odd.channels
     line = f'{odd.path}: {is_count}, but {" and ".join(item.words for item in others)}'
     images = [item for item in found if item.path.endswith('.color_type')]
     if images:

@@ -74,11 +74,22 @@ def _loads_bgr(step: dict) -> bool:
     return kind.endswith('LoadImageFromFile') and not in_order
 
 
+def preprocessor_of(cfg: Mapping) -> dict:
+    """Return the config of the data preprocessor, {} if there is none.
+
+    That of the model comes before that at the top, as in the Runner.
+    """
+    model = cfg.get('model')
+    own = model.get('data_preprocessor') if isinstance(model, dict) else None
+    found = own or cfg.get('data_preprocessor')
+    return found if isinstance(found, dict) else {}
+
+
 def training_steps(cfg: Mapping) -> list[dict]:
     """Return the pipeline of the training images, then that of views made in batch."""
     training = innermost_dataset(cfg.get('train_dataloader') or {})
-    preprocessor = cfg.get('data_preprocessor') or {}
-    return [*(training.get('pipeline') or ()), *(preprocessor.get('pipeline') or ())]
+    in_batch = preprocessor_of(cfg).get('pipeline')
+    return [*(training.get('pipeline') or ()), *(in_batch or ())]
 
 
 def view_side(cfg: Mapping) -> int | None:

@@ -59,9 +59,6 @@ def check_ignored(cfg: Config) -> None:
             'default_hooks: None would leave out every hook that keeps a run safe: set those that '
             'are not wanted to None, such as default_hooks.signals=None'
         )
-    std = (top.get('data_preprocessor') or {}).get('std')
-    if isinstance(std, (list, tuple)) and not all(std):
-        raise ValueError(f'data_preprocessor.std: {list(std)} divides images by 0')
     check_places(top)
     if top.get('train_cfg'):
         scope = top.get('default_scope') or 'mmengine'

@@ -68,7 +68,11 @@ _DICTS = (
     'test_dataloader.dataset',
 )
 
+# Torch unpickles nothing where this is set in the environment.
+_VARIABLE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _registered_only = False
+# What the variable is outside of the blocks of registered_types_only.
+_forced_outside: str | None = None
 
 
 class UntrustedConfigError(ValueError):
@@ -84,17 +88,40 @@ class UntrustedConfigError(ValueError):
 @contextmanager
 def registered_types_only() -> Iterator[None]:
     """Within this block types are looked up in registries only, and no file is unpickled."""
-    global _registered_only
-    before, variable = _registered_only, 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-    forced = os.environ.get(variable)
-    _registered_only, os.environ[variable] = True, '1'
+    global _forced_outside
+    if not _registered_only:
+        _forced_outside = os.environ.get(_VARIABLE)
+    with _restricted(True, '1'):
+        yield
+
+
+@contextmanager
+def any_types() -> Iterator[None]:
+    """Within this block, inside of one of :func:`registered_types_only`, nothing is restricted.
+
+    It is for what a user has named beside a stored config.
+    """
+    with _restricted(False, _forced_outside if _registered_only else os.environ.get(_VARIABLE)):
+        yield
+
+
+@contextmanager
+def _restricted(only: bool, forced: str | None) -> Iterator[None]:
+    """Within this block let both be so, the look-up of types and torch's variable."""
+    before = _registered_only, os.environ.get(_VARIABLE)
+    _restrict(only, forced)
     try:
         yield
     finally:
-        _registered_only = before
-        os.environ.pop(variable)
-        if forced is not None:
-            os.environ[variable] = forced
+        _restrict(*before)
+
+
+def _restrict(only: bool, forced: str | None) -> None:
+    global _registered_only
+    _registered_only = only
+    os.environ.pop(_VARIABLE, None)
+    if forced is not None:
+        os.environ[_VARIABLE] = forced
 
 
 def only_registered() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmpretrain.apis.model import ModelHub
 
-from mmentropy.checks.config_parts import is_bgr
+from mmentropy.checks.config_parts import is_bgr, preprocessor_of
 from mmentropy.weights.zoo import zoo, zoo_file
 
 _register_mmpretrain_models = ModelHub._register_mmpretrain_models
@@ -56,7 +56,7 @@ def add_transforms(cfg: Config) -> None:
     test = (cfg.get('eval_datasets') or {}).get('test') or {}
     if 'test_dataloader' not in cfg and 'pipeline' in test:
         pipeline = [step for step in test['pipeline'] if 'Load' not in str(step['type'])]
-        entry = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        entry = preprocessor_of(cfg)
         loaded = dict(pipeline=[dict(type='LoadImageFromFile'), *pipeline])
         # Inferencers load colours as BGR, where the network may have been trained on RGB.
         if len(entry.get('mean') or ()) == 3 and is_bgr(loaded) and not is_bgr(test):

@@ -81,5 +81,9 @@ class ClassFolders(ReplacesUnreadable):
 
     A sample is ``dict(img_path, gt_label)``; labels number the folders from 0, in sorted order, or
     in that of ``metainfo=dict(classes=[...])`` where these are names of folders, which keeps the
-    labels of a split that lacks a folder. The arguments are those of :class:`ReplacesUnreadable`.
+    labels of a split that lacks a folder. The endings of image files are those of
+    :class:`ImageFolder`, the other arguments those of :class:`ReplacesUnreadable`.
     """
+
+    def __init__(self, *args: Any, extensions: Sequence[str] = EXTENSIONS, **kwargs: Any) -> None:
+        super().__init__(*args, extensions=extensions, **kwargs)

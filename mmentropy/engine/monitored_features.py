@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_gather
 from mmengine.runner import Runner
 from mmpretrain.models import SwAVNeck, TwoNormDataPreprocessor
@@ -46,6 +47,18 @@ def has_class_heads(model: BaseSelfSupervisor) -> bool:
     return hasattr(getattr(model, 'head', None), 'projectors')
 
 
+def has_prototypes(model: BaseSelfSupervisor) -> bool:
+    """Return whether projections are assigned to prototypes, by the neck or by the loss."""
+    return hasattr(getattr(model, 'neck', None), 'num_prototypes') or _prototypes(model) is not None
+
+
+def _prototypes(model: BaseSelfSupervisor) -> nn.Linear | None:
+    """Return the layer of prototypes of the loss, as SwAV and DeepCluster have it."""
+    head = getattr(model, 'head', None)
+    prototypes = getattr(getattr(head, 'loss_module', head), 'prototypes', None)
+    return prototypes if isinstance(prototypes, nn.Linear) else None
+
+
 def side_by_side(heads: Sequence[Tensor]) -> Tensor:
     """Join the rows (N, K) of several heads to (N, sum of K), in memory of their own."""
     return torch.cat([rows.detach().float() for rows in heads], dim=1)
@@ -69,13 +82,12 @@ def assignment_logits(model: BaseSelfSupervisor, rows: Tensor) -> Tensor | None:
             module or head, as SwAV and DeepCluster. Of any other model None is returned.
         rows: Projections (N, D).
     """
-    loss = getattr(model.head, 'loss_module', model.head)
-    prototypes = getattr(loss, 'prototypes', None)
-    temperature = getattr(loss, 'temperature', 0.1)
-    if hasattr(model.neck, 'num_prototypes'):
-        return rows / temperature
-    if not isinstance(prototypes, nn.Linear):
+    if not has_prototypes(model):
         return None
+    temperature = getattr(getattr(model.head, 'loss_module', model.head), 'temperature', 0.1)
+    prototypes = _prototypes(model)
+    if prototypes is None:
+        return rows / temperature
     with torch.no_grad():
         return prototypes(rows) / temperature
 
@@ -121,18 +133,28 @@ def gathered(features: Features) -> Features:
 
 def held_out_dataset(runner: Runner) -> Any:
     """Return the config's test set with the training pipeline, or else the training set."""
-    cfg = runner.cfg.get('eval_datasets') or {}
-    if 'test' not in cfg:
-        return runner.train_dataloader.dataset
-    train_cfg = innermost_dataset(runner.cfg.train_dataloader)
-    if 'pipeline' not in train_cfg:
+    held_out = held_out_config(runner.cfg)
+    return DATASETS.build(held_out) if held_out else runner.train_dataloader.dataset
+
+
+def held_out_config(cfg: Config) -> dict | None:
+    """Return the config of the test set with the training pipeline, None without a test set.
+
+    Raises:
+        ValueError: the training set has no pipeline of its own.
+    """
+    test = (cfg.get('eval_datasets') or {}).get('test')
+    if not test:
+        return None
+    train = innermost_dataset(cfg.train_dataloader)
+    if 'pipeline' not in train:
         raise ValueError(
-            f'EntropyMonitorHook: train_dataloader.dataset, a {train_cfg["type"]}, has no pipeline '
-            'to make views of eval_datasets.test by: remove eval_datasets to take the training set'
+            f'train_dataloader.dataset, a {train["type"]}, has no pipeline to make views of '
+            'eval_datasets.test by: remove eval_datasets to take the training set'
         )
-    held_out = copy.deepcopy(cfg['test'])
-    innermost_dataset(held_out)['pipeline'] = train_cfg['pipeline']
-    return DATASETS.build(held_out)
+    held_out = copy.deepcopy(test)
+    innermost_dataset(held_out)['pipeline'] = train['pipeline']
+    return held_out
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -146,7 +146,7 @@ def embed_folder(
         # Its absence is told before the work, and not after it.
         if find_spec('pyarrow') is None:
             raise ImportError('a .parquet needs pyarrow: pip install pyarrow, or name an .npz')
-    if not os.path.isdir(folder):
+    if not os.path.isdir(os.path.expanduser(folder)):
         raise FileNotFoundError(f'no folder {folder} of images')
     images = ImageFolder(folder)
     with _parts_of(out) as parts:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import COUNT, INDEX, require
+from mmentropy.checks.channels import default_in_channels
 from mmentropy.datasets.loader_processes import list_loader
+from mmentropy.datasets.wrapped import with_wrapped
 from mmentropy.distributed import unwrapped
 from mmentropy.evaluation.progress import progress
 
@@ -63,8 +65,8 @@ def extract_features(
 
     Raises:
         ValueError: no rows, labels of some images only, difficult labels that the pipeline drops,
-            several views, images of different sizes or with other channels than the preprocessor,
-            no preprocessor, or an output that is not a feature.
+            several views, images of different sizes or with other channels than the network, no
+            preprocessor, or an output that is not a feature.
     """
     model = unwrapped(model)
     backbone: nn.Module = getattr(model, 'backbone', model)
@@ -77,7 +79,7 @@ def extract_features(
         )
 
     def encode(inputs: Tensor, samples: list | None) -> Tensor:
-        return backbone_features(backbone, preprocess(inputs, samples, preprocessor))
+        return backbone_features(backbone, preprocess(inputs, samples, preprocessor, backbone))
 
     with eval_mode(backbone), torch.no_grad():
         return _gather_rows(dataset, encode, batch_size, num_workers)
@@ -104,21 +106,40 @@ def pixel_features(dataset: dict | Dataset, batch_size: int = 256, num_workers: 
     return _gather_rows(dataset, encode, batch_size, num_workers)
 
 
-def preprocess(inputs: Tensor, samples: list | None, data_preprocessor: nn.Module) -> Tensor:
+def preprocess(
+    inputs: Tensor,
+    samples: list | None,
+    data_preprocessor: nn.Module,
+    backbone: nn.Module | None = None,
+) -> Tensor:
     """Return images (N, C, H, W) as the preprocessor makes them outside of training.
 
     Raises:
-        ValueError: other channels than those of the preprocessor's mean.
+        ValueError: other channels than those of :func:`input_channels`.
     """
-    mean = getattr(data_preprocessor, 'mean', None)
+    channels = input_channels(data_preprocessor, backbone)
     # Broadcasting would hide the difference.
-    if mean is not None and len(mean) != inputs.shape[1]:
+    if channels not in (None, inputs.shape[1]):
         raise ValueError(
             f'the images have {inputs.shape[1]} channels, but the backbone was trained on '
-            f'{len(mean)} (data_preprocessor.mean): convert them in the pipeline of the data set'
+            f'{channels} (data_preprocessor.mean, in_channels): convert them in the pipeline of '
+            'the data set'
         )
     # SelfSupDataPreprocessor unpacks the dict by position: this order matters.
     return data_preprocessor(dict(inputs=inputs, data_samples=samples), False)['inputs']
+
+
+def input_channels(data_preprocessor: nn.Module, backbone: nn.Module | None) -> int | None:
+    """Return the channels of the images that a network takes, None if they are not known."""
+    count = len(getattr(data_preprocessor, 'mean', ()))
+    # One mean may also be that of all channels.
+    if count > 1:
+        return count
+    # A backbone without the argument may divide an image before its convolutions.
+    if backbone is None or default_in_channels(type(backbone)) is None:
+        return None
+    convolutions = (m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    return next((m.in_channels for m in convolutions), None)
 
 
 def turns_colours(data_preprocessor: nn.Module) -> bool:
@@ -139,7 +160,7 @@ def multi_label_classes(dataset: Any) -> int | None:
     Raises:
         ValueError: a multi-label data set that names no classes.
     """
-    dataset = _innermost(dataset)
+    *_, dataset = with_wrapped(dataset)
     if not isinstance(dataset, MultiLabelDataset):
         return None
     if not dataset.CLASSES:
@@ -151,19 +172,13 @@ def multi_label_classes(dataset: Any) -> int | None:
 
 def check_difficult(dataset: Any, sample: Any, name: str) -> None:
     """Raise ValueError if a multi-label data set lists difficult labels that a sample lacks."""
-    listed = _innermost(dataset).get_data_info(0).get('gt_label_difficult')
+    *_, innermost = with_wrapped(dataset)
+    listed = innermost.get_data_info(0).get('gt_label_difficult')
     if listed is not None and getattr(sample, 'gt_label_difficult', None) is None:
         raise ValueError(
             f'data set {name} lists difficult objects, which would count as absent: end its '
             "pipeline in dict(type='PackInputs', meta_keys=('gt_label_difficult',))"
         )
-
-
-def _innermost(dataset: Any) -> Any:
-    """Return the data set inside of wrappers such as RepeatDataset and Subset."""
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    return dataset
 
 
 def blocks(x: Tensor) -> tuple[Tensor, ...]:

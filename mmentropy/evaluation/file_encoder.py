@@ -28,7 +28,12 @@ from mmentropy.checks.config_parts import (
     view_side,
 )
 from mmentropy.datasets.unreadable_images import cannot_read
-from mmentropy.evaluation.features import backbone_features, preprocess, turns_colours
+from mmentropy.evaluation.features import (
+    backbone_features,
+    input_channels,
+    preprocess,
+    turns_colours,
+)
 from mmentropy.evaluation.from_config import build_backbone, build_data_preprocessor
 from mmentropy.views.loading import CheckedLoadImageFromFile
 from mmentropy.weights.backbone import load_backbone
@@ -122,7 +127,7 @@ class FileEncoder:
     def features(self, pixels: Tensor) -> Tensor:
         """Return the features (N, D) float32 of pixels (N, C, H, W), on the CPU."""
         device = next(self.backbone.parameters()).device
-        inputs = preprocess(pixels.to(device), None, self.preprocessor.to(device))
+        inputs = preprocess(pixels.to(device), None, self.preprocessor.to(device), self.backbone)
         # Convolutions are a third faster so, on one core of a CPU.
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         return backbone_features(self.backbone, inputs).float().cpu()
@@ -180,7 +185,8 @@ def _encoder(
             logger='current',
             level=logging.WARNING,
         )
-    load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor)
+    channels = input_channels(preprocessor, backbone)
+    load = _loader([*trained, *(testing.get('pipeline') or ())], preprocessor, channels)
     size = size or (None if steps else view_side(cfg))
     if size:
         steps = [dict(type='CentralSquare', side=size)]
@@ -191,15 +197,8 @@ def _encoder(
     backbone.eval()
     # Without a pipeline the preprocessor says what it takes.
     bgr = is_bgr(given) if given.get('pipeline') else turns_colours(preprocessor)
-    channels = _channels(cfg, preprocessor) if load.color_type == 'unchanged' else None
-    return FileEncoder(backbone, preprocessor, load, transforms, bgr, size, channels)
-
-
-def _channels(cfg: Config, preprocessor: nn.Module) -> int | None:
-    """Return the channels of the images that a network takes, None if it is not known."""
-    count = len(getattr(preprocessor, 'mean', ()))
-    # One mean may also be that of all channels.
-    return count if count > 1 else cfg.model.backbone.get('in_channels')
+    known = channels if load.color_type == 'unchanged' else None
+    return FileEncoder(backbone, preprocessor, load, transforms, bgr, size, known)
 
 
 def _resizing_steps(pipeline: Sequence[dict]) -> tuple[list[dict], list[str]]:
@@ -216,7 +215,9 @@ def _resizing_steps(pipeline: Sequence[dict]) -> tuple[list[dict], list[str]]:
     return steps, left_out
 
 
-def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageFromFile:
+def _loader(
+    steps: Sequence[dict], preprocessor: nn.Module, channels: int | None
+) -> CheckedLoadImageFromFile:
     """Return the loader of the first of these steps that is one, or else that of the channels."""
     for step in steps:
         if kind_of(step) in FILE_LOADERS:
@@ -227,10 +228,7 @@ def _loader(steps: Sequence[dict], preprocessor: nn.Module) -> CheckedLoadImageF
                 given = dict(given, imdecode_backend='cv2', color_type='unchanged')
             colours = given.get('color_type') == 'unchanged' and _of_8_bit_colours(preprocessor)
             return LoadColours(**given) if colours else CheckedLoadImageFromFile(**given)
-    # One mean may also be that of all channels, but the data sets of arrays have one each.
-    channels = len(getattr(preprocessor, 'mean', ())) or 3
-    kind = KIND_OF_CHANNELS.get(channels, 'unchanged')
-    return CheckedLoadImageFromFile(color_type=kind)
+    return CheckedLoadImageFromFile(color_type=KIND_OF_CHANNELS.get(channels or 3, 'unchanged'))
 
 
 def _of_8_bit_colours(preprocessor: nn.Module) -> bool:

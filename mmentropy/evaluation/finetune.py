@@ -96,7 +96,8 @@ class _Network(nn.Module):
     def forward(self, items: list) -> tuple[Tensor, Tensor]:
         """Return logits (N, classes) and labels (N,)."""
         inputs, samples = collate(items, self.name)
-        x = backbone_features(self.backbone, preprocess(inputs, samples, self.data_preprocessor))
+        inputs = preprocess(inputs, samples, self.data_preprocessor, self.backbone)
+        x = backbone_features(self.backbone, inputs)
         labels = torch.cat([sample.gt_label for sample in samples or ()])
         return self.head(x), labels.to(x.device)
 

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from mmentropy.checks.arguments import DICT, require
-from mmentropy.checks.config_parts import innermost_dataset, kind_of
+from mmentropy.checks.config_parts import innermost_dataset, kind_of, preprocessor_of
 
 # Wrappers of a data set that give some of its rows several times.
 REPEATING = ('RepeatDataset', 'ClassBalancedDataset')
@@ -55,14 +55,12 @@ def eval_datasets(cfg: Config) -> tuple[dict, dict]:
 
 def build_data_preprocessor(cfg: Config) -> nn.Module:
     """Return the preprocessor that the Runner would give the config's model."""
-    # In the Runner, too, the model's own entry comes first.
-    entry = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-    if not entry or 'mean' not in entry:
+    entry = dict(preprocessor_of(cfg))
+    if 'mean' not in entry:
         print_log(
             'the config has no data_preprocessor with mean and std: pixels are not normalised',
             logger='current',
         )
-    entry = dict(entry or {})
     if 'type' not in entry and 'type' not in cfg.model:
         raise ValueError(
             'the config says neither how images are normalised nor which model it is of: pass one '
@@ -90,7 +88,7 @@ def build_backbone(cfg: Config, seed: int = 0) -> nn.Module:
     logger = MMLogger.get_current_instance()
     level = logger.level
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         backbone = MODELS.build(entry)
         # The log of the initialisation would have three lines per parameter.
         logger.setLevel(logging.WARNING)

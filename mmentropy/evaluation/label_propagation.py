@@ -78,7 +78,7 @@ def segment_clip(
 
     def encode(frame: Tensor) -> Tensor:
         with eval_mode(backbone), torch.no_grad():
-            inputs = preprocess(frame[None], None, data_preprocessor)
+            inputs = preprocess(frame[None], None, data_preprocessor, backbone)
             return backbone(inputs.to(device))[-1][0].float()
 
     features = map(encode, frames)

@@ -20,29 +20,37 @@ from mmentropy.evaluation.features import (
 MULTI_LABEL = ('svm',)
 
 
-def build_labelled(
+def build_labelled(entry: dict, trained: dict | None, protocols: Sequence[str]) -> BaseDataset:
+    """Build a data set that :func:`check_labelled` accepts, which has the arguments and errors."""
+    check_dataset(entry)
+    dataset = DATASETS.build(entry)
+    check_labelled(dataset, entry, trained, protocols)
+    return dataset
+
+
+def check_labelled(
+    dataset: BaseDataset,
     entry: dict,
     trained: dict | None,
     protocols: Sequence[str],
     data_preprocessor: nn.Module | None = None,
-) -> BaseDataset:
-    """Build a data set; raise for what its first image tells.
+) -> None:
+    """Raise for what the first image of a data set tells.
 
     Args:
-        entry: The config of the data set.
+        dataset: The data set.
+        entry: Its config.
         trained: The config of the images that the network is trained on, None if it is unknown.
         protocols: The names of what the data set is scored by.
         data_preprocessor: The preprocessor that the images have to fit, if it is known. Without
             ``trained`` it tells the order of colours, too.
 
     Raises:
-        FileNotFoundError: Files of the data set are missing.
+        FileNotFoundError: Files of the data set are missing, as :func:`build_labelled` tells.
         ValueError: The data set is empty or without labels, has several labels per image, drops
             those that are difficult, or gives other channels or another order of colours than in
             training.
     """
-    check_dataset(entry)
-    dataset = DATASETS.build(entry)
     name = type(dataset).__name__
     wrong = [protocol for protocol in protocols if protocol not in MULTI_LABEL]
     several = multi_label_classes(dataset)
@@ -68,7 +76,6 @@ def build_labelled(
             f'data set {name} gives {orders[0]}, but the network is trained on '
             f'{orders[1]}: convert in its pipeline, as by NumpyToPIL and PILToNumpy'
         )
-    return dataset
 
 
 def _takes_bgr(trained: dict | None, data_preprocessor: nn.Module | None) -> bool | None:

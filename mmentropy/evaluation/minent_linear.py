@@ -41,7 +41,7 @@ def minent_linear_probe(
     check_class_labels(train_y.tolist(), test_y.tolist())
     require(COUNT, epochs=epochs, batch_size=batch_size)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         layer = nn.Linear(train_x.shape[1], int(train_y.max()) + 1)
     layer.to(train_x.device)
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2, weight_decay=5e-6)

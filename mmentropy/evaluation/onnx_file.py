@@ -137,7 +137,7 @@ def describe(path: PathLike, texts: dict[str, str]) -> None:
 
 def shape_of(encoder: FileEncoder, cfg: Config) -> tuple[int, int, int]:
     """Return channels, height and width of the images that the backbone takes."""
-    channels = BY_COLOR_TYPE.get(encoder.load.color_type)
+    channels = BY_COLOR_TYPE.get(encoder.load.color_type) or encoder.channels
     channels = channels or Encoder(encoder).mean.numel()
     # The transforms say the size, whatever they are.
     size = (encoder.size,) * 2 if encoder.size else image_size(encoder.backbone, cfg)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmentropy.checks.arguments import SEED, require
-from mmentropy.evaluation.features import Rows, extract_features, pixel_features
+from mmentropy.checks.stored_types import any_types
+from mmentropy.datasets import check_dataset
+from mmentropy.evaluation.features import (
+    Rows,
+    collate,
+    extract_features,
+    pixel_features,
+    preprocess,
+)
 from mmentropy.evaluation.finetune import finetune_accuracy
 from mmentropy.evaluation.from_config import (
     build_backbone,
@@ -20,7 +29,7 @@ from mmentropy.evaluation.from_config import (
     eval_datasets,
 )
 from mmentropy.evaluation.knn import knn_accuracy
-from mmentropy.evaluation.labelled import build_labelled
+from mmentropy.evaluation.labelled import check_labelled
 from mmentropy.evaluation.linear import WEIGHT_DECAYS, linear_probe
 from mmentropy.evaluation.minent_linear import minent_linear_probe
 from mmentropy.evaluation.scored import check_scored
@@ -73,6 +82,7 @@ def evaluate_checkpoint(
     num_workers: int = 0,
     device: str | torch.device = 'cpu',
     seed: int = 0,
+    data: tuple[dict, dict] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return ``{row: {column: percent}}`` for a checkpoint's backbone and its baselines.
 
@@ -90,6 +100,8 @@ def evaluate_checkpoint(
         num_workers: loader processes.
         device: where the backbone runs and features are scored.
         seed: seed of the fresh initialisation and of the protocols.
+        data: configs of the labelled train and test data sets, which may name any type; default:
+            those of the config, where a stored one may name registered types only.
 
     Raises:
         FileNotFoundError, IsADirectoryError, TypeError, ValueError: see the functions of this
@@ -106,7 +118,7 @@ def evaluate_checkpoint(
         backbone = build_backbone(chosen, seed)
         # The checkpoint comes before the data: one that does not fit should not cost minutes.
         load_backbone(backbone, path, branch)
-        evaluation = Evaluation(chosen, protocols, batch_size, num_workers, device, seed)
+        evaluation = Evaluation(chosen, protocols, batch_size, num_workers, device, seed, data)
         results = dict(checkpoint=evaluation.scores(backbone))
         if random:
             results['random'] = evaluation.scores(build_backbone(chosen, seed))
@@ -123,7 +135,7 @@ class Evaluation:
 
     Raises:
         FileNotFoundError: files of a data set are missing.
-        ValueError: see :func:`.build_labelled` and :func:`.check_scored`; too few training rows.
+        ValueError: see :func:`.check_labelled` and :func:`.check_scored`; too few training rows.
     """
 
     cfg: Config
@@ -132,22 +144,27 @@ class Evaluation:
     num_workers: int = 0
     device: str | torch.device = 'cpu'
     seed: int = 0
+    data: tuple[dict, dict] | None = None
 
     def __post_init__(self) -> None:
         # mmengine's preprocessor knows its device only if it is moved itself, and not as a child.
         self.preprocessor = build_data_preprocessor(self.cfg).to(self.device)
-        self.configs = eval_datasets(self.cfg)
+        self.configs = self.data or eval_datasets(self.cfg)
         trained = (self.cfg.get('train_dataloader') or {}).get('dataset')
-        self.datasets = [
-            build_labelled(entry, trained, self.protocols, self.preprocessor)
-            for entry in self.configs
-        ]
+        check_dataset(self.configs)
+        self.datasets = [*map(self._build, self.configs)]
+        for dataset, entry in zip(self.datasets, self.configs):
+            check_labelled(dataset, entry, trained, self.protocols, self.preprocessor)
         check_scored(*self.datasets)
         self._check_training_rows()
         self.subsets = {name: self._share(name) for name in self.protocols if name in FINE_TUNED}
 
     def scores(self, backbone: nn.Module) -> dict[str, float]:
         """Return the scores of a backbone in percent, by column, the fine-tuned last."""
+        # Images of other channels are told of both data sets before the work on the first.
+        for dataset in self.datasets:
+            inputs, samples = collate([dataset[0]], type(dataset).__name__)
+            preprocess(inputs, samples, self.preprocessor, backbone)
         # Convolutions are faster in this layout, which their outputs have, too.
         backbone.to(self.device).to(memory_format=torch.channels_last)
 
@@ -201,7 +218,12 @@ class Evaluation:
         if 'lowshot' in self.protocols and hasattr(train, 'get_gt_labels'):
             check_shots(train.get_gt_labels())
 
+    def _build(self, entry: dict) -> BaseDataset:
+        """Build a data set, of any types if the user has named it."""
+        with any_types() if self.data else nullcontext():
+            return DATASETS.build(entry)
+
     def _share(self, name: str) -> BaseDataset:
         """Return the labelled images that a fine-tuned protocol trains on."""
         subset = dict(type='LabelSubset', fraction=FINE_TUNED[name], seed=self.seed)
-        return DATASETS.build(dict(subset, dataset=self.configs[0]))
+        return self._build(dict(subset, dataset=self.configs[0]))

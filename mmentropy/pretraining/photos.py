@@ -88,10 +88,7 @@ def look(folder: str) -> Photos:
     bad = len(found.unreadable)
     if bad > max(5, len(some) / 100):
         raise ValueError(f'{bad} of {len(some)} images cannot be read: {found.unreadable[0]}')
-    order = -1 if color_type == 'color' else 1
-    mean, std = (
-        [round(float(v), 3) for v in values[::order]] for values in (found.mean, found.std)
-    )
+    mean, std = found.for_config(bgr=color_type == 'color')
     files = [os.path.relpath(path, root) for path in paths]
     side = round(median(sides)) if sides else found.sides[0]
     classes = choose_classes(files)

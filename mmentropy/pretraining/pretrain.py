@@ -224,7 +224,8 @@ def train(config: Path, work_dir: Path, resume: bool = False) -> Path:
         status = process.wait()
     if status:
         raise RuntimeError(f'training has ended with status {status}, see above; {GO_ON}')
-    return Path((work_dir / 'last_checkpoint').read_text())
+    # It holds a whole path, and a run that has ended may have been moved.
+    return work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
 
 
 @contextmanager

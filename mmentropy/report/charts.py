@@ -21,6 +21,8 @@ LOG_FLOOR = 1e-6
 COLOURS = 10
 # The room beside the values along an axis, as a share of it.
 MARGIN = 0.05
+# Larger numbers are written with an exponent.
+LARGEST_COUNT = 1e9
 DASHES = ('', '7 3', '2 3', '9 3 2 3', '5 2 2 2 2 2', '14 4', '1 2')
 
 
@@ -81,8 +83,17 @@ def dash(slot: int) -> str:
 
 
 def number_text(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits and a true minus; a dash for None."""
-    return '–' if value is None else f'{value:.{digits}g}'.replace('-', '−')
+    """A number with so many significant digits and a true minus; a dash for None.
+
+    Counts, such as iterations, and what has more digits before its point are whole numbers.
+    """
+    if value is None:
+        return '–'
+    text = f'{value:.{digits}g}'
+    rounded = abs(float(text))
+    if rounded < LARGEST_COUNT and (rounded >= 10**digits or value == round(value)):
+        text = f'{value:,.0f}'
+    return text.replace('-', '−')
 
 
 def line_chart(

@@ -20,7 +20,7 @@ from mmentropy.checks.config_parts import innermost_dataset
 from mmentropy.checks.files import read_text
 from mmentropy.checks.stored_types import registered_types_only
 from mmentropy.datasets import check_dataset
-from mmentropy.engine.monitored_features import evenly, two_views
+from mmentropy.engine.monitored_features import evenly, held_out_config, two_views
 from mmentropy.engine.random_state import random_state_kept
 from mmentropy.evaluation import (
     build_backbone,
@@ -215,9 +215,8 @@ def pictures_of_views(run: Run) -> list[list[Picture]]:
         For each image the original, where it is known, and its views.
     """
     cfg = _prepared_config(run)
-    train = innermost_dataset(cfg.train_dataloader)
-    labelled = (cfg.get('eval_datasets') or {}).get('test')
-    entry = dict(labelled, pipeline=train['pipeline']) if labelled else train
+    held_out = held_out_config(cfg)
+    entry = held_out or innermost_dataset(cfg.train_dataloader)
     check_dataset(entry)
     preprocessor = build_data_preprocessor(cfg)
     # The images are loaded in this process, and only collated as in training.
@@ -228,8 +227,9 @@ def pictures_of_views(run: Run) -> list[list[Picture]]:
     with random_state_kept():
         views = two_views(loader.dataset, rows, loader.collate_fn, preprocessor)
     columns = [encoded(view, preprocessor) for view in views]
-    if labelled:
-        columns.insert(0, pictures_of(DATASETS.build(labelled), rows, preprocessor))
+    if held_out:
+        images = DATASETS.build(cfg.eval_datasets.test)
+        columns.insert(0, pictures_of(images, rows, preprocessor))
     return [list(pictures) for pictures in zip(*columns)]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from mmentropy.checks.config_parts import innermost_dataset
 from mmentropy.report.charts import number_text
 from mmentropy.report.measured import Measured
 from mmentropy.report.metrics import FEATURES
@@ -38,10 +39,8 @@ def backbone(run: Run) -> str:
 
 def training_set(run: Run) -> str:
     """The type of the training set, within whatever wraps it."""
-    path = ['train_dataloader', 'dataset']
-    while run.get(*path, 'dataset'):
-        path.append('dataset')
-    return str(run.get(*path, 'type') or '')
+    found = run.get('train_dataloader', 'dataset')
+    return str(innermost_dataset(found).get('type') or '') if isinstance(found, dict) else ''
 
 
 def length(run: Run) -> str:
@@ -50,7 +49,7 @@ def length(run: Run) -> str:
     most = run.get('train_cfg', 'max_epochs')
     if most and run.per_epoch:
         came = f'{number_text(done / run.per_epoch, 3)} of '
-        return f'{"" if done >= most * run.per_epoch else came}{most} epochs'
+        return f'{"" if done >= most * run.per_epoch else came}{most:,} epochs'
     most = run.get('train_cfg', 'max_iters')
     return f'{done:,} of {most:,} iterations' if most and done < most else f'{done:,} iterations'
 

@@ -90,14 +90,16 @@ class Run:
                 found[file.name] = int(match[2]) * unit
         return found
 
+    def hooks(self, kind: str) -> list[dict]:
+        """The custom hooks of a type, whatever its scope, in the configuration."""
+        return [hook for hook in dicts_in(self.get('custom_hooks')) if kind_of(hook) == kind]
+
     @property
     def monitor_interval(self) -> int | None:
         """The interval of the configuration's EntropyMonitorHook, None if it has none."""
         default = inspect.signature(EntropyMonitorHook).parameters['interval'].default
-        for hook in dicts_in(self.get('custom_hooks')):
-            if kind_of(hook) == 'EntropyMonitorHook':
-                return hook.get('interval', default)
-        return None
+        hooks = self.hooks('EntropyMonitorHook')
+        return hooks[0].get('interval', default) if hooks else None
 
     def get(self, *names: str) -> Any:
         """An entry of the configuration by its path, or None."""
@@ -271,10 +273,8 @@ def _scalars(run: Run, start: Path) -> Iterator[Record]:
         run.per_epoch = max(map(math.ceil, lengths), default=None)
     # kNN and validation count epochs where training does; all else counts iterations.
     by_iteration = ['iter', 'monitor']
-    hooks = [hook for hook in run.get('custom_hooks') or () if isinstance(hook, dict)]
-    for hook in hooks:
-        if hook.get('type') == 'KNNHook' and hook.get('by_epoch') is False:
-            by_iteration.append('knn')
+    if any(hook.get('by_epoch') is False for hook in run.hooks('KNNHook')):
+        by_iteration.append('knn')
     for line in lines:
         if not isinstance(line.get('step'), int):
             continue

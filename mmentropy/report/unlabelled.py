@@ -16,6 +16,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from mmentropy.datasets.unreadable_images import reason
 from mmentropy.engine.monitored_features import evenly
 from mmentropy.evaluation.embed_folder import thumbnail
 from mmentropy.evaluation.embedding_file import Embedding
@@ -82,7 +83,7 @@ def of_embedding(found: Embedding, name: str) -> Unlabelled:
     """Return what is shown of a file of features; without thumbnails the files are read.
 
     Raises:
-        OSError: a file cannot be read any more.
+        OSError: a file cannot be read any more, or is not an image of colours.
     """
     load = CheckedLoadImageFromFile()
 
@@ -90,7 +91,13 @@ def of_embedding(found: Embedding, name: str) -> Unlabelled:
         if found.thumbnails is not None:
             return encoded_rgb(found.thumbnails[row])
         path = osp.join(found.folder, found.paths[row])
-        return encoded_rgb(load.transform(dict(img_path=path))['img'][..., ::-1])
+        try:
+            pixels = load.transform(dict(img_path=path))['img']
+        except OSError as error:
+            raise OSError(
+                f'{path} cannot be shown ({reason(error)}): embed again with --thumbnails 32'
+            ) from error
+        return encoded_rgb(pixels[..., ::-1])
 
     return unlabelled(name, found.features, found.paths, picture)
 
@@ -114,9 +121,9 @@ def of_folder(cfg: Config, checkpoint: Path) -> Unlabelled:
     return unlabelled(checkpoint.name, np.stack(features), paths, tiles.__getitem__)
 
 
-def encoded_rgb(pixels: np.ndarray, side: int = 96) -> Picture:
-    """Return RGB pixels (H, W, 3) uint8 as a picture, shrunk to ``side`` if it is larger."""
-    return Picture.of(Image.fromarray(np.ascontiguousarray(pixels)), side)
+def encoded_rgb(pixels: np.ndarray) -> Picture:
+    """Return RGB pixels (H, W, 3) uint8 as a picture, shrunk if it is large."""
+    return Picture.of(Image.fromarray(np.ascontiguousarray(pixels)), side=96)
 
 
 def tsne(features: Tensor) -> np.ndarray:

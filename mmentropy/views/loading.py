@@ -168,9 +168,10 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
     The decoder makes the smaller image from fewer coefficients in less time. It does so only where
     no crop is then enlarged that was not before: the crop with the smallest share,
     ``crop_ratio_range[0]``, and the most extreme ratio still has ``size`` pixels along its short
-    side. That asks for ``size**2 * max(aspect_ratio_range) / crop_ratio_range[0]`` pixels: 0.33
-    million for views of 224 that are cropped from 20 % of the image on. The distribution of crops,
-    which are drawn relative to the image, stays the same up to the rounding to whole pixels.
+    side. That asks for ``size**2 * r / crop_ratio_range[0]`` pixels, where r is the long side of
+    that crop over its short side: 0.33 million for views of 224 that are cropped from 20 % of the
+    image on. The distribution of crops, which are drawn relative to the image, stays the same up to
+    the rounding to whole pixels.
 
     Args:
         size: side of the views.
@@ -190,7 +191,8 @@ class ReducedLoadImageFromFile(CheckedLoadImageFromFile):
         require(COUNT, size=size)
         require(some(POSITIVE), crop_ratio_range=crop_ratio_range)
         require(some(POSITIVE), aspect_ratio_range=aspect_ratio_range)
-        self.needed = size**2 * max(aspect_ratio_range) / crop_ratio_range[0]
+        extreme = max(*aspect_ratio_range, 1 / min(aspect_ratio_range))
+        self.needed = size**2 * extreme / crop_ratio_range[0]
 
     def reduction(self, image: Image.Image) -> int:
         if image.format != 'JPEG':

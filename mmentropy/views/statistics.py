@@ -26,6 +26,12 @@ class ChannelStatistics(NamedTuple):
     std: np.ndarray
     unreadable: list[str]
 
+    def for_config(self, bgr: bool) -> tuple[list[float], list[float]]:
+        """Return mean and deviation as a config has them: rounded, and as RGB if these are BGR."""
+        order = -1 if bgr else 1
+        mean, std = ([round(float(v), 3) for v in part[::order]] for part in (self.mean, self.std))
+        return mean, std
+
 
 def channel_statistics(paths: Iterable[str], load: CheckedLoadImageFromFile) -> ChannelStatistics:
     """Return the statistics of image files.

@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mmentropy.checks.arguments import one_of, require
-from mmentropy.checks.config_parts import is_bgr
+from mmentropy.checks.config_parts import is_bgr, preprocessor_of
 from mmentropy.weights.backbone import State, first_difference, load_backbone
 from mmentropy.weights.exchange_files import check_place, safetensors_package, save_weights, sha256
 from mmentropy.weights.huggingface_folder import (
@@ -92,7 +92,7 @@ def export_backbone(
 
 def _takes_bgr(cfg: Config) -> bool:
     """Return whether the backbone of a config was trained on BGR images."""
-    images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    images = preprocessor_of(cfg)
     turned = images.get('to_rgb') or images.get('bgr_to_rgb')
     return is_bgr(cfg.get('train_dataloader') or {}) and not turned
 
@@ -101,7 +101,7 @@ def _with_rgb(cfg: Config) -> Config:
     """Return a config that turns the BGR images of another one to RGB."""
     cfg = copy.deepcopy(cfg)
     place = cfg.model if cfg.model.get('data_preprocessor') else cfg
-    images = dict(place.get('data_preprocessor') or {})
+    images = dict(preprocessor_of(cfg))
     images['bgr_to_rgb' if 'bgr_to_rgb' in images else 'to_rgb'] = True
     for key in ('mean', 'std'):
         if images.get(key):
@@ -163,7 +163,7 @@ def _check_plain(backbone: BaseModule, target: str) -> None:
 def _plain_network(backbone: BaseModule) -> tuple[BaseModule, Tensor]:
     """Return mmpretrain's plain network of the same kind and size, and an image for both."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         if isinstance(backbone, ResNet):
             plain = ResNet(backbone.depth, out_indices=backbone.out_indices)
             return plain, torch.randn(1, 3, 64, 64)

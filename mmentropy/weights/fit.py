@@ -21,8 +21,8 @@ def require_fit(module: nn.Module, found: State, path: PathLike) -> None:
         found: The weights from ``path``.
 
     Raises:
-        ValueError: Half of the keys of the module, or of the weights if they are fewer, do not
-            match by name and shape; the likely cause is named.
+        ValueError: More than half of the keys of the module, or of the weights if they are fewer,
+            do not match by name and shape; the likely cause is named.
     """
     expected = module.state_dict()
     name = type(module).__name__

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmpretrain.models import ResNet
 
-from mmentropy.checks.config_parts import view_side
+from mmentropy.checks.config_parts import preprocessor_of, view_side
 from mmentropy.weights.backbone import State
 from mmentropy.weights.exchange_files import safetensors_package
 from mmentropy.weights.files import whole_folder
@@ -109,7 +109,7 @@ def image_size(backbone: BaseModule, cfg: Config) -> tuple[int, int]:
 
 def image_statistics(cfg: Config) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean and standard deviation of images in [0, 1] that a config has, or None."""
-    images = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    images = preprocessor_of(cfg)
     if not images.get('mean') or not images.get('std'):
         return None
     mean, std = (tuple(round(x / 255, 6) for x in images[key]) for key in ('mean', 'std'))

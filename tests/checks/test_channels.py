@@ -8,6 +8,7 @@ from mmengine.config import Config
 from repository import REPOSITORY
 
 import mmentropy  # noqa: F401, registers the types
+from mmentropy.checks.channels import check_channels
 from mmentropy.checks.config import check_config
 
 CROP = [dict(type='RandomResizedCrop', scale=8), dict(type='RandomFlip', prob=0.5)]
@@ -96,6 +97,22 @@ def test_many_channels_fit():
         )
 
 
+@pytest.mark.parametrize('count', [1, 3])
+def test_the_default_of_the_backbone_is_said(count):
+    class Network:
+        def __init__(self, in_channels=count):
+            pass
+
+    top = dict(
+        model=dict(backbone=dict(type='Network')),
+        data_preprocessor=dict(mean=[1.0] * 4, std=[1.0] * 4),
+        train_dataloader=dict(dataset=dict(type='ImageFolder')),
+    )
+    text = f'^model.backbone.in_channels: is missing; it is {count} by default, but data_pre'
+    with pytest.raises(ValueError, match=text):
+        check_channels(top, None, Network)
+
+
 def test_what_is_not_known_is_not_compared():
     # It may do anything, such as making one channel of three.
     steps = pipeline(*CROP, dict(type='torchvision/Grayscale'))
@@ -132,6 +149,13 @@ def test_channels_are_those_of_the_backbone_s_signature():
 def test_statistics_that_do_not_go(values, text):
     with pytest.raises(ValueError, match=text):
         check_config(changed(data_preprocessor=dict(_delete_=True, **values)))
+
+
+@pytest.mark.parametrize('place', ['data_preprocessor', 'model.data_preprocessor'])
+def test_a_deviation_of_zero_is_refused(place):
+    cfg = changed()
+    cfg.merge_from_dict({f'{place}.mean': [0.0, 0.0, 0.0], f'{place}.std': [1.0, 0.0, 1.0]})
+    assert message(cfg) == f'{place}.std: [1.0, 0.0, 1.0] divides images by 0'
 
 
 @pytest.mark.parametrize('kind', ['ColorJitter', 'RandomGrayscale'])

@@ -21,7 +21,6 @@ EARLY = dict(type='EarlyStoppingHook', monitor='val_loss')
             'model_wrapper_cfg: ',
         ),
         (dict(strategy=dict(type='FSDPStrategy')), 'strategy: '),
-        (dict(data_preprocessor=dict(mean=[0.0, 0.0], std=[1.0, 0.0])), 'data_preprocessor.std: '),
         (dict(default_hooks=None), 'default_hooks: None'),
         (dict(checkpoint=dict(interval=3)), 'checkpoint: .* default_hooks.checkpoint'),
         (dict(draws=dict(type='ExactResumeHook', a=1)), 'draws: .* default_hooks.draws'),

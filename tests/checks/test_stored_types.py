@@ -1,5 +1,6 @@
 """What a config that came with a file may name."""
 
+import os
 import sys
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 
 import mmentropy  # noqa: F401, puts our look-up in mmengine's place
-from mmentropy.checks.stored_types import check_stored, registered_types_only
+from mmentropy.checks.stored_types import any_types, check_stored, registered_types_only
 from mmentropy.evaluation import build_backbone, build_data_preprocessor
 
 NAMES = [
@@ -88,6 +89,21 @@ def test_written_out_paths_of_registered_types_are_known():
         with pytest.raises(ValueError, match="type 'mmengine.fileio.remove', which is not"):
             MODELS.get('mmengine.fileio.remove')
     assert MODELS.get('mmengine.fileio.remove')
+
+
+@pytest.mark.parametrize('forced', [None, '0'])
+def test_what_a_user_names_beside_a_stored_config_is_not_restricted(forced, monkeypatch):
+    variable = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    monkeypatch.setenv(variable, '')
+    monkeypatch.delenv(variable) if forced is None else monkeypatch.setenv(variable, forced)
+    with registered_types_only(), registered_types_only():
+        with any_types():
+            assert MODELS.get('mmengine.fileio.remove')
+            assert os.environ.get(variable) == forced
+        with pytest.raises(ValueError, match='which is not registered'):
+            MODELS.get('mmengine.fileio.remove')
+        assert os.environ[variable] == '1'
+    assert os.environ.get(variable) == forced
 
 
 @pytest.mark.parametrize(

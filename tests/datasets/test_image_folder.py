@@ -14,9 +14,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmentropy.datasets import (
-    ImageFolder,
-)
+from mmentropy.datasets import ClassFolders, ImageFolder
+from mmentropy.datasets.image_folder import EXTENSIONS
 
 LOAD = [dict(type='LoadImageFromFile', imdecode_backend='pillow')]
 
@@ -63,6 +62,17 @@ def test_folder_finds_images(tmp_path):
     assert dataset.unreadable == [str(root / 'broken.png')]
     assert len(ImageFolder(str(root), indices=2)) == 2
     assert names(ImageFolder(str(root), extensions=['.JPG']), root) == ['UPPER.JPG']
+
+
+def test_class_folders_hold_the_images_of_an_image_folder(tmp_path):
+    for ending in EXTENSIONS:
+        path = tmp_path / 'a' / f'image{ending}'
+        save(path)
+    load = [dict(type='CheckedLoadImageFromFile')]
+    found = ClassFolders(data_root=str(tmp_path), pipeline=load)
+    assert names(found, tmp_path) == names(ImageFolder(str(tmp_path)), tmp_path)
+    assert len(found) == len(EXTENSIONS)
+    assert all(found[i]['img'].shape == (24, 24, 3) for i in range(len(found)))
 
 
 def test_folder_missing_or_empty(tmp_path):

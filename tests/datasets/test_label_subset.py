@@ -193,13 +193,17 @@ def test_make_subset(tmp_path, monkeypatch, capsys):
         f'train_dataloader = dict(dataset={dict(cfg, pipeline=[dict(type="PackInputs")])})\n'
     )
     out = tmp_path / 'list.txt'
-    monkeypatch.setattr(
-        sys,
-        'argv',
-        ['make_subset.py', str(config), '--fraction', '0.2', '--seed', '3', '--out', str(out)],
-    )
+    arguments = [str(config), '--fraction', '0.2', '--seed', '3', '--out', str(out)]
+    monkeypatch.setattr(sys, 'argv', ['make_subset.py', *arguments])
     tool('make_subset').main()
     assert '6 names' in capsys.readouterr().out
     drawn = subset_names(label_subset(cfg, fraction=0.2, seed=3))
     assert out.read_text().splitlines() == sorted(drawn)
     assert subset_names(label_subset(cfg, names=str(out))) == drawn
+    # A name that is not drawn again is still that of two images.
+    out.unlink()
+    (tmp_path / 'images' / 'b' / next(name for name in drawn if name[0] == 'a')).touch()
+    with pytest.raises(ValueError, match='1 of 6 names are .* several .*fraction=0.2, seed=3') as e:
+        tool('make_subset').main()
+    one_line(e)
+    assert not out.exists()

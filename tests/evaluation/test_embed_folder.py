@@ -30,6 +30,7 @@ from mmentropy.evaluation.embed_folder import check_alike, embed_folder, thumbna
 from mmentropy.evaluation.embedding_file import read_embedding
 from mmentropy.evaluation.file_encoder import checkpoint_encoder, named_encoder
 from mmentropy.evaluation.neighbours import check_distinct, near_duplicates, nearest_rows
+from mmentropy.evaluation.onnx_file import shape_of
 from mmentropy.report import embedding_html, write_page
 from mmentropy.report.unlabelled import of_embedding, of_folder
 from mmentropy.weights.stored_config import config_of
@@ -216,6 +217,16 @@ def test_the_size_is_that_of_the_config(tmp_path, steps, side, columns):
     assert found == pytest.approx([columns[0] + half - 0.5, columns[1] - half - 0.5], abs=1)
 
 
+@pytest.mark.parametrize('place', ['', 'model.'])
+def test_the_size_is_that_of_views_made_in_batch(tmp_path, place):
+    path = checkpoint(tmp_path / 'a.pth', pipeline=[LOAD])
+    cfg = config_of(path)
+    preprocessor = cfg.pop('data_preprocessor')
+    in_batch = dict(preprocessor, type='BatchViews', pipeline=photo_pipeline(12)[1:2])
+    cfg.merge_from_dict({f'{place}data_preprocessor': in_batch})
+    assert checkpoint_encoder(path, cfg).size == 12
+
+
 @pytest.mark.parametrize('scope', ['', 'mmpretrain.'])
 def test_resizing_by_torchvision_is_that_of_the_config(tmp_path, scope):
     steps = [
@@ -386,6 +397,21 @@ def test_arrays_tell_the_loader_by_their_channels(tmp_path):
     assert encoder.pixels(str(tmp_path / 'a.png'))[:, 0, 0].tolist() == [200, 100, 0]
 
 
+@pytest.mark.parametrize('color_type', ['color', 'unchanged', None])
+def test_one_mean_may_be_that_of_all_channels(photos, tmp_path, color_type):
+    """None stands for a config of arrays, which has no loader."""
+    load = dict(type='CheckedLoadImageFromFile', color_type=color_type)
+    path = checkpoint(tmp_path / 'a.pth', 3, [load] * bool(color_type))
+    cfg = config_of(path)
+    expected = checkpoint_encoder(path, cfg, size=16)
+    cfg.data_preprocessor.update(mean=[100.0], std=[50.0])
+    encoder = checkpoint_encoder(path, cfg, size=16)
+    assert shape_of(encoder, cfg) == (3, 16, 16)
+    pixels = encoder.pixels(str(photos / '0.png'))[None]
+    assert torch.equal(pixels, expected.pixels(str(photos / '0.png'))[None])
+    assert torch.equal(encoder.features(pixels), expected.features(pixels))
+
+
 def test_images_of_other_sizes_are_refused(photos, tmp_path):
     path = checkpoint(tmp_path / 'a.pth', 3, [dict(type='PackInputs')])
     with pytest.raises(ValueError, match='different sizes .*--size'):
@@ -522,11 +548,37 @@ def test_commands_on_two_processes(photos, tmp_path):
     assert page.count('class="mark tile"') == 7
 
 
+def test_the_folder_may_be_in_the_home(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(photos.parent))
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
+    embed_folder(encoder, f'~/{photos.name}', tmp_path / 'a.npz')
+    found = read_embedding(tmp_path / 'a.npz')
+    assert found.folder == str(photos) and len(found.paths) == 7
+
+
 def test_page_without_thumbnails_reads_the_files(photos, tmp_path):
     encoder = encoder_of(checkpoint(tmp_path / 'a.pth', pipeline=photo_pipeline()))
     embed_folder(encoder, str(photos), tmp_path / 'a.npz')
     page = embedding_html(of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz'))
     assert '7 of 7 images without labels' in page and page.count('<img') == 7 + 7 * 7
+
+
+def test_page_of_bands_needs_thumbnails(tmp_path):
+    folder = tmp_path / 'bands'
+    folder.mkdir()
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 2**16, (16, 16, 8), np.uint16)
+        layout = dict(photometric='minisblack', planarconfig='contig')
+        tifffile.imwrite(folder / f'{i}.tif', image, **layout)
+    load = dict(type='CheckedLoadImageFromFile', color_type='unchanged')
+    encoder = encoder_of(checkpoint(tmp_path / 'a.pth', 8, [load]))
+    embed_folder(encoder, str(folder), tmp_path / 'a.npz')
+    message = f'^{folder}/0.tif cannot be shown .*: embed again with --thumbnails 32$'
+    with pytest.raises(OSError, match=message) as error:
+        of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz')
+    assert one_line(error)
+    embed_folder(encoder, str(folder), tmp_path / 'a.npz', thumbnails=32)
+    assert of_embedding(read_embedding(tmp_path / 'a.npz'), 'a.npz').images == 3
 
 
 def test_report_of_a_run_on_a_folder(photos, tmp_path):

@@ -21,6 +21,9 @@ from mmentropy.evaluation import (
     knn_accuracy,
     pixel_features,
 )
+from mmentropy.evaluation.features import input_channels
+from mmentropy.models.cmc import TwoEncoders
+from mmentropy.views.preprocessor import PerChannelPreprocessor
 
 
 @pytest.mark.parametrize('batch_size', [2, 3, 16])
@@ -118,6 +121,24 @@ def test_features_refuse_other_channels(preprocessor):
     with pytest.raises(ValueError, match='have 3 channels, but .* on 1'):
         extract_features(tiny_resnet(), rgb, preprocessor(**NORM))
     assert len(extract_features(backbone, rgb, preprocessor(**colours))[0])
+
+
+def test_one_mean_may_be_that_of_all_channels():
+    rgb = Images(3, shape=lambda i: (3, 16, 16))
+    torch.manual_seed(0)
+    backbone = ResNet_CIFAR(depth=18, base_channels=8, stem_channels=8)
+    for preprocessor in (SelfSupDataPreprocessor(**NORM), PerChannelPreprocessor(**NORM)):
+        x, _ = extract_features(backbone, rgb, preprocessor)
+        torch.testing.assert_close(x, by_hand(backbone, rgb), rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match='have 1 channels, but .* on 3'):
+            extract_features(backbone, Images(3), preprocessor)
+
+
+@pytest.mark.parametrize('mean', [[], [1.0]])
+def test_channels_of_a_backbone_that_divides_the_image_are_not_known(mean):
+    gray, two = (dict(type='ResNet_CIFAR', depth=18, in_channels=count) for count in (1, 2))
+    backbone = TwoEncoders([gray, two])
+    assert input_channels(PerChannelPreprocessor(mean or None, mean or None), backbone) is None
 
 
 class Several(MultiLabelDataset):

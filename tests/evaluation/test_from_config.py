@@ -55,8 +55,10 @@ def test_no_part_of_a_backbone_is_pretrained():
     assert entry == dict(type='A', pretrained=False, part=dict(type='B'))
 
 
-def test_built_backbone_is_seeded_and_never_pretrained(capsys):
+def test_built_backbone_is_seeded_and_never_pretrained(capsys, monkeypatch):
     cfg = digits_config()
+    # Generators of GPUs would not be put back.
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', lambda seed: pytest.fail('GPUs are seeded'))
     state = torch.get_rng_state()
     capsys.readouterr()
     one, two, three = [build_backbone(cfg, seed) for seed in (0, 0, 1)]

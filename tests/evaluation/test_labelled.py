@@ -14,7 +14,7 @@ from small_images import PACK, digits_config
 from mmentropy.engine.held_out_loop import HeldOutLoop
 from mmentropy.engine.hooks.knn_during_training import KNNHook
 from mmentropy.evaluation import build_knn_data
-from mmentropy.evaluation.labelled import build_labelled
+from mmentropy.evaluation.labelled import build_labelled, check_labelled
 from mmentropy.evaluation.protocols import Evaluation
 from mmentropy.views.preprocessor import PerChannelPreprocessor
 
@@ -91,6 +91,10 @@ def test_knn_asks_for_the_colours_of_training(folders):
 )
 def test_without_training_data_the_preprocessor_tells_the_colours(preprocessor, folders):
     """The checkpoint of an imported backbone does not say what images it was trained on."""
+
+    def check(entry, preprocessor):
+        check_labelled(DATASETS.build(entry), entry, None, ['kNN'], preprocessor)
+
     bgr, rgb = folders('train'), folders('test', steps=TO_RGB)
     unchanged = dict(rgb, pipeline=[dict(LOAD, color_type='unchanged'), *PACK])
     gray = dict(rgb, pipeline=[dict(LOAD, color_type='grayscale'), *PACK])
@@ -99,12 +103,12 @@ def test_without_training_data_the_preprocessor_tells_the_colours(preprocessor, 
     message = 'ClassFolders gives {}, but the network is trained on {}: convert'
     for entry in (rgb, unchanged):
         with pytest.raises(ValueError, match=message.format('RGB', 'BGR')):
-            build_labelled(entry, None, ['kNN'], turning)
-        build_labelled(entry, None, ['kNN'], plain)
+            check(entry, turning)
+        check(entry, plain)
     with pytest.raises(ValueError, match=message.format('BGR', 'RGB')):
-        build_labelled(bgr, None, ['kNN'], plain)
-    build_labelled(bgr, None, ['kNN'], turning)
-    build_labelled(gray, None, ['kNN'], preprocessor(mean=[100.0], std=[50.0]))
+        check(bgr, plain)
+    check(bgr, turning)
+    check(gray, preprocessor(mean=[100.0], std=[50.0]))
 
 
 def test_colours_of_parts_and_of_steps_within_steps(folders):

@@ -245,6 +245,26 @@ def test_tool_takes_the_data_of_another_config(checkpoint, tmp_path, monkeypatch
         assert re.search(message, code) and '\n' not in code
 
 
+def test_data_of_a_config_that_a_user_names_may_be_of_any_type(checkpoint, tmp_path, monkeypatch):
+    """The stored config may not, which asks for the same."""
+    (tmp_path / 'own_data.py').write_text(
+        'from mmentropy.datasets import Digits\n\n\nclass OwnDigits(Digits):\n    pass\n'
+    )
+    # The tool adds the folder of the config to it.
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    own = dict(type='own_data.OwnDigits', indices=60, pipeline=PACK)
+    sets = {split: dict(own, split=split) for split in ('train', 'test')}
+    data = tmp_path / 'data.py'
+    Config(dict(eval_datasets=sets)).dump(data)
+    monkeypatch.setattr(protocols, 'finetune_accuracy', lambda *_, **__: 0.0)
+    assert run_tool(monkeypatch, checkpoint, '--protocols', 'knn,semi10', '--data', data) == 0
+    assert 'own_data' in sys.modules
+    saved = torch.load(checkpoint)
+    saved['meta']['cfg'] = digits_config(eval_datasets=sets).pretty_text
+    torch.save(saved, checkpoint)
+    assert 'refused: a stored config has the type' in run_tool(monkeypatch, checkpoint)
+
+
 @pytest.mark.slow
 def test_tool_scores_multi_label_data_by_svm_only(tmp_path, monkeypatch):
     entry = dict(

@@ -15,6 +15,7 @@ from mmentropy.report.charts import (
     colour,
     dash,
     line_chart,
+    number_text,
     plane_chart,
     runaways,
     thinned,
@@ -64,6 +65,29 @@ def test_charts_say_their_numbers(tmp_path):
     assert chart.summary == 'a from (−134.2, −133.8) to (−135.2, −132.8)'
     assert chart.table.rows[0] == ['a', '1', '−134.2', '−133.8', '0.4']
     assert [row[1] for row in chart.table.rows] == ['1', '3', '6']
+
+
+@pytest.mark.parametrize(
+    ('value', 'digits', 'text'),
+    [
+        (12500, 4, '12,500'),
+        (12500.0, 6, '12,500'),
+        (1200, 4, '1,200'),
+        (999.6, 3, '1,000'),
+        (12345.6, 4, '12,346'),
+        (12345.6, 6, '12345.6'),
+        (-99999, 4, '−99,999'),
+        (0, 4, '0'),
+        (0.00012345, 4, '0.0001234'),
+        (12.345, 3, '12.3'),
+        (3e12, 4, '3e+12'),
+        (math.nan, 4, 'nan'),
+        (-math.inf, 4, '−inf'),
+        (None, 4, '–'),
+    ],
+)
+def test_numbers_in_words(value, digits, text):
+    assert number_text(value, digits) == text
 
 
 def test_plane_and_spectrum_are_the_logged_values(tmp_path):

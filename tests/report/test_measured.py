@@ -108,6 +108,25 @@ def test_views_are_the_same_in_any_report(trained_dir, measured):
         assert image.width == one.width == 16
 
 
+def test_views_of_a_part_of_the_test_set(trained_dir):
+    """The training pipeline goes to the data set that a wrapper takes rows of."""
+    (run,) = read_runs([trained_dir])
+    part = dict(type='LabelSubset', dataset=run.config.eval_datasets.test, fraction=0.5)
+    run.config.eval_datasets.test = part
+    found = pictures_of_views(run)
+    assert len(found) == 8
+    assert all(len({picture.uri for picture in row}) == 3 for row in found)
+    assert run.config.eval_datasets.test == part
+
+
+def test_views_need_a_training_pipeline(trained_dir):
+    (run,) = read_runs([trained_dir])
+    sets = [run.config.train_dataloader.dataset]
+    run.config.train_dataloader.dataset = dict(type='ConcatDataset', datasets=sets)
+    with pytest.raises(ValueError, match='dataset, a ConcatDataset, has no pipeline .*: remove'):
+        pictures_of_views(run)
+
+
 def test_neighbours_by_brute_force(trained_dir, measured):
     from mmpretrain.registry import DATASETS
 

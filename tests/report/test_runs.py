@@ -148,10 +148,11 @@ def test_what_was_saved_tells_how_far_it_came(tmp_path):
     assert length(run) == '6 epochs'
 
 
-def test_knn_counts_iterations_where_its_hook_does(tmp_path):
+@pytest.mark.parametrize('kind', ['KNNHook', 'mmpretrain.KNNHook'])
+def test_knn_counts_iterations_where_its_hook_does(kind, tmp_path):
     start(tmp_path, '20261122_142736', 10, 120)
     with next(tmp_path.glob('*/vis_data/config.py')).open('a') as cfg:
-        cfg.write("custom_hooks = [dict(type='KNNHook', by_epoch=False)]\n")
+        cfg.write(f'custom_hooks = [dict(type={kind!r}, by_epoch=False)]\n')
     (run,) = read_runs([tmp_path])
     assert run.curves['knn/top1'][0] == [2, 4, 6]
 

@@ -345,6 +345,19 @@ def test_half_precision_on_a_cpu(monkeypatch, tmp_path):
         train.main()
 
 
+@pytest.mark.parametrize('text', ['a = 1\n', 'optim_wrapper = None\nauto_scale_lr = None\n'])
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        (['--amp', 'bfloat16'], 'has no optim_wrapper = dict(...) for --amp to change'),
+        (['--auto-scale-lr'], 'has no auto_scale_lr = dict(base_batch_size=...) to scale from'),
+    ],
+)
+def test_an_option_without_the_section_that_it_changes(option, message, text, said, tmp_path):
+    (tmp_path / 'config.py').write_text(text)
+    assert said('train.py', 'config.py', *option) == f'error: config.py {message}'
+
+
 def test_divergence_is_one_line_and_names_its_traceback(tmp_path):
     with pytest.raises(SystemExit) as ended, errors_in_one_line(), traceback_in(str(tmp_path), 0):
         raise FloatingPointError('MEC: loss is nan')

@@ -114,6 +114,19 @@ def test_ranks_by_the_metric(tmp_path, monkeypatch, capsys):
     assert names(written) == ['b', 'c', 'a']
 
 
+def test_the_monitor_may_be_named_with_its_scope(tmp_path, monkeypatch, capsys):
+    dirs = [
+        run(tmp_path / name, *curve(rankme), hook=f"type='{kind}', images=64")
+        for name, rankme, kind in (
+            ('a', 1.0, 'EntropyMonitorHook'),
+            ('b', 2.0, 'mmpretrain.EntropyMonitorHook'),
+        )
+    ]
+    lines, _, written = call(monkeypatch, capsys, *dirs)
+    assert names(written) == ['b', 'a']
+    assert lines[0] == 'backbone, by rankme, of 64 images, which no rank exceeds'
+
+
 def test_what_is_not_finite_ranks_last(tmp_path, monkeypatch, capsys):
     """It would rank anywhere, since no number is above or below it."""
     dirs = [
@@ -181,6 +194,30 @@ def test_which_checkpoint(tmp_path, monkeypatch, capsys):
     assert chosen()[:4] == (60, '', 0, 10.0)
     (folder / 'iter_52.pth').write_bytes(b'')
     assert chosen()[:3] == (50, 'iter_52.pth', 2)
+
+
+def test_results_are_of_the_newest_checkpoint(tmp_path, monkeypatch, capsys):
+    folder = run(tmp_path / 'a', *curve(5.0, 4.0), results=dict(linear=88.0))
+    (folder / 'results.json').rename(folder / 'other.json')
+    _, _, written = call(monkeypatch, capsys, folder, '--results', 'other.json')
+    assert written['runs'][0]['accuracy']['linear'] == 88.0
+    with pytest.raises(SystemExit):
+        call(monkeypatch, capsys, folder, '--best', '--results', 'other.json')
+    line = 'error: --results is of the newest checkpoint: leave --best or --results out; '
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_the_json_is_checked_before_the_work(tmp_path, monkeypatch, capsys):
+    folder = run(tmp_path / 'a', *curve(5.0, 4.0), results=dict(linear=88.0))
+    for out, message in (
+        (tmp_path / 'none/out.json', '^--json: no folder '),
+        (folder, '^--json: .* is a folder: name a file'),
+        (folder / 'results.json', '^--json: .* is what the tool reads: name another file'),
+    ):
+        monkeypatch.setattr(sys, 'argv', ['select_runs.py', str(folder), '--json', str(out)])
+        with pytest.raises(ValueError, match=message):
+            select_runs.main()
+        assert capsys.readouterr().out == ''
 
 
 def test_projector_and_unknown_values(tmp_path, monkeypatch, capsys):
@@ -267,6 +304,15 @@ def test_not_comparable(tmp_path, monkeypatch, capsys, kwargs, message):
     with pytest.raises(ValueError, match=message) as error:
         call(monkeypatch, capsys, *dirs)
     assert f'{dirs[2]} and 3 more' in str(error.value)
+
+
+def test_views_may_be_made_by_the_preprocessor_of_the_model(tmp_path, monkeypatch, capsys):
+    dirs = [run(tmp_path / name, *curve(1.0, 2.0)) for name in 'ab']
+    for folder, crop in zip(dirs, (8, 4)):
+        with next(folder.glob('*/vis_data/config.py')).open('a') as cfg:
+            cfg.write(f"model['data_preprocessor'] = dict(pipeline=[dict(size={crop})])\n")
+    _, err, _ = call(monkeypatch, capsys, *dirs, '--trust')
+    assert '2 different views' in err
 
 
 def test_notes(tmp_path, monkeypatch, capsys):

@@ -82,7 +82,7 @@ def test_no_crop_is_enlarged_by_reduction(width, height, factor):
 def test_reduction_leaves_what_is_needed():
     """Of 20 x 20 pixels the 100 of a whole view, but of no long one."""
     image = SimpleNamespace(size=(20, 20), format='JPEG')
-    for ratios, factor in (((1.0, 1.0), 2), ((0.5, 1.1), 1)):
+    for ratios, factor in (((1.0, 1.0), 2), ((0.5, 1.1), 1), ((0.5, 1.0), 1), ((1.0, 2.0), 1)):
         cfg = dict(size=10, crop_ratio_range=(1.0, 1.0), aspect_ratio_range=ratios)
         assert loader(**cfg).reduction(image) == factor
 

@@ -268,6 +268,14 @@ def test_outputs_of_other_layers_are_no_hindrance():
     assert 'blocks.1.mlp.fc2.bias' in convert(net, 'timm')
 
 
+def test_an_export_draws_nothing_from_global_generators(monkeypatch):
+    net = MODELS.build(dict(type='ResNet', depth=18))
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', lambda seed: pytest.fail('GPUs are seeded'))
+    state = torch.get_rng_state()
+    convert(net, 'timm')
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_wrong_arguments_of_export(tmp_path, monkeypatch):
     net = built('tiny')
     path = saved(net, tmp_path / 'epoch_1.pth', TINY_VIT)

@@ -29,6 +29,7 @@ from mmentropy.engine.monitored_features import (
     gathered,
     has_class_heads,
     has_projector,
+    has_prototypes,
     held_out_dataset,
     labels_of,
     two_views,
@@ -95,11 +96,11 @@ class EntropyMonitorHook(Hook):
     def scalar_names(self, runner: Runner) -> list[str]:
         """Return what ``save_best`` of the CheckpointHook may name."""
         model = unwrapped(runner.model)
-        parts = ['backbone']
-        if has_projector(model) or has_class_heads(model):
-            parts.append('projector')
         names = [*measure([torch.eye(3)] * 2)[0], 'knn']
-        return [f'monitor/{part}/{name}' for part in parts for name in names]
+        parts = dict(backbone=names)
+        if has_projector(model) or has_class_heads(model):
+            parts['projector'] = [*names, *class_term_names(model)]
+        return [f'monitor/{part}/{name}' for part, names in parts.items() for name in names]
 
     def before_train(self, runner: Runner) -> None:
         check_save_best(runner)
@@ -222,6 +223,15 @@ def class_terms(model: BaseSelfSupervisor, views: list[Tensor]) -> dict[str, flo
         )
         for i, (logits, width) in enumerate(zip(rows.split(widths, dim=1), widths, strict=True))
     }
+
+
+def class_term_names(model: BaseSelfSupervisor) -> list[str]:
+    """Return the names of :func:`class_terms` of two views."""
+    if has_prototypes(model):
+        return ['assignment_entropy', *assignment_terms([torch.eye(3)] * 2)]
+    if has_class_heads(model):
+        return [f'head{i}_target_entropy' for i, _ in enumerate(model.head.out_channels)]
+    return []
 
 
 def summary(runner: Runner, scalars: dict[str, float], features: Features) -> str:
