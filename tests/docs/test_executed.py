@@ -39,6 +39,7 @@ NOT_HERE = {
     '_folder': 'a ResNet-50 at 224 px; tests/configs/test_pretraining.py takes a step of it',
     'dataset.data_root=/path': 'the data of any config; tests/configs/test_pretraining.py',
     'mmentropy pretrain': 'tests/test_folder_pretraining.py',
+    'runs/photos/config.py': 'of a run of its own; tests/test_folder_pretraining.py trains by one',
     'tools/dist_train.sh': 'tests/tools/test_machines.py, as several machines',
     'tools/slurm_train.sh': 'needs SLURM',
     'tools/digits_demos.py': 'tests/tools/test_digits_demos.py',
