@@ -107,7 +107,7 @@ def any_types() -> Iterator[None]:
 
 @contextmanager
 def _restricted(only: bool, forced: str | None) -> Iterator[None]:
-    """Within this block let both be so, the look-up of types and torch's variable."""
+    """In this block look types up in registries ``only``, with torch's variable at ``forced``."""
     before = _registered_only, os.environ.get(_VARIABLE)
     _restrict(only, forced)
     try:

@@ -85,7 +85,7 @@ def save_best(runner: Runner, metrics: dict[str, float], by_epoch: bool = False)
         name = f'{_stem(key)}_{unit}_{step}.pth'
         path = hook.file_backend.join_path(hook.out_dir, name)
         safe = isinstance(hook, SafeCheckpointHook)
-        with hook.or_go_on(runner, name) if safe else nullcontext():
+        with hook.or_go_on(runner, name, alone=True) if safe else nullcontext():
             _remember(runner, hook, key, path, score)
             runner.save_checkpoint(
                 hook.out_dir,

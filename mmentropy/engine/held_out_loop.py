@@ -36,8 +36,9 @@ class HeldOutLoop(BaseLoop):
     set has the pipeline of training; draws are the same every time. A target network, a centre and
     all other state stay as they are. A loss that is not finite is a warning and nan. kNN is
     measured on the config's ``eval_datasets``, and left out, with a warning, where their rows turn
-    out to allow no score. Each image counts once: where ranks cannot share the images evenly, the
-    last ones, fewer than there are ranks, are left out.
+    out to allow no score; schedules and mmengine's own CheckpointHook that follow it then fail.
+    Each image counts once: where ranks cannot share the images evenly, the last ones, fewer than
+    there are ranks, are left out.
 
     Args:
         runner: The run.

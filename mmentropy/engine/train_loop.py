@@ -117,10 +117,10 @@ def log_by_iterations(runner: Runner) -> None:
     if 'by_epoch' not in (runner.cfg.get('log_processor') or {}):
         runner.log_processor.by_epoch = counts_epochs
     logger = (runner.cfg.get('default_hooks') or {}).get('logger') or {}
-    if 'log_metric_by_epoch' not in logger:
+    if 'log_metric_by_epoch' not in logger and not counts_epochs:
         for hook in runner.hooks:
             if isinstance(hook, LoggerHook):
-                hook.log_metric_by_epoch = counts_epochs
+                hook.log_metric_by_epoch = False
 
 
 def require_train_loop(runner: Runner, hook: str) -> None:

@@ -131,7 +131,8 @@ def preprocess(
 
 def input_channels(data_preprocessor: nn.Module, backbone: nn.Module | None) -> int | None:
     """Return the channels of the images that a network takes, None if they are not known."""
-    count = len(getattr(data_preprocessor, 'mean', ()))
+    mean = getattr(data_preprocessor, 'mean', None)
+    count = 0 if mean is None else len(mean)
     # One mean may also be that of all channels.
     if count > 1:
         return count

@@ -228,7 +228,8 @@ def _loader(
                 given = dict(given, imdecode_backend='cv2', color_type='unchanged')
             colours = given.get('color_type') == 'unchanged' and _of_8_bit_colours(preprocessor)
             return LoadColours(**given) if colours else CheckedLoadImageFromFile(**given)
-    return CheckedLoadImageFromFile(color_type=KIND_OF_CHANNELS.get(channels or 3, 'unchanged'))
+    channels = channels or len(getattr(preprocessor, 'mean', ())) or 3
+    return CheckedLoadImageFromFile(color_type=KIND_OF_CHANNELS.get(channels, 'unchanged'))
 
 
 def _of_8_bit_colours(preprocessor: nn.Module) -> bool:

@@ -46,7 +46,6 @@ def check_labelled(
             ``trained`` it tells the order of colours, too.
 
     Raises:
-        FileNotFoundError: Files of the data set are missing, as :func:`build_labelled` tells.
         ValueError: The data set is empty or without labels, has several labels per image, drops
             those that are difficult, or gives other channels or another order of colours than in
             training.

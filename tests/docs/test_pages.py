@@ -34,6 +34,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_no_line_is_a_comment_on_the_site(page):
+    """MyST leaves out a line that begins with a percent sign."""
+    assert not re.search('^%', page.read_text(encoding='utf-8'), re.MULTILINE)
+
+
 def messages():
     """All texts of the package and its tools, what is computed in them as an ellipsis."""
     found = []

@@ -374,7 +374,7 @@ def test_validation_is_left_to_mmengine(tmp_path):
     check_save_best(runner)
 
 
-def two_ranks(rank, world, folder):
+def two_ranks(rank, world, folder, kind):
     os.environ['LOCAL_RANK'] = str(rank)
     # Only the first rank measures.
     values = [1.0, 4.0, 2.0] if rank == 0 else [1.0, 4.0, 5.0]
@@ -387,6 +387,7 @@ def two_ranks(rank, world, folder):
             type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
         ),
     )
+    cfg.default_hooks.checkpoint.type = kind
     runner = Runner.from_cfg(cfg)
     runner.train()
     # Three iterations of both ranks' batches.
@@ -395,9 +396,10 @@ def two_ranks(rank, world, folder):
 
 
 @pytest.mark.slow
-def test_two_ranks(tmp_path):
+@pytest.mark.parametrize('kind', ['CheckpointHook', 'SafeCheckpointHook'])
+def test_two_ranks(kind, tmp_path):
     (tmp_path / 'ranks').mkdir()
-    results = on_ranks(partial(two_ranks, folder=tmp_path), 2, tmp_path / 'ranks')
+    results = on_ranks(partial(two_ranks, folder=tmp_path, kind=kind), 2, tmp_path / 'ranks')
     assert results[0][0] == ['best_score_up_iter_2.pth']
     assert same_weights(tmp_path / 'run' / results[0][0][0], results[0][1])
 

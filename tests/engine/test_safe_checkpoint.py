@@ -303,6 +303,25 @@ def test_ranks_agree_that_the_last_checkpoint_could_not_be_noted(tmp_path):
     assert found == [(6, [2, 3])] * 2
 
 
+def last_that_cannot_be_written(folder, rank, world):
+    """The first rank alone writes checkpoints, and meets a full disk at the end."""
+
+    def full(data, path):
+        if Path(path).name == 'epoch_3.pth':
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        write(data, path)
+
+    write, files.put_whole = files.put_whole, full
+    with pytest.raises(OSError, match='training has ended, but its last weights are not in'):
+        train(on_rank(config(folder / 'run'), rank, 'full at the end'))
+    return rank
+
+
+@pytest.mark.slow
+def test_all_ranks_fail_where_the_last_weights_could_not_be_written(tmp_path):
+    assert on_ranks(partial(last_that_cannot_be_written, tmp_path), 2, tmp_path) == [0, 1]
+
+
 @pytest.mark.slow
 def test_names_may_format_the_number(tmp_path):
     cfg = config(tmp_path / 'run')

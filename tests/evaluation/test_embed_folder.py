@@ -165,6 +165,18 @@ def test_bands_of_16_bits_and_gray(tmp_path):
         assert found.thumbnails.reshape(3, -1).std(1).min() > 10
 
 
+def test_a_mean_says_the_channels_of_a_backbone_that_does_not(tmp_path):
+    """The two encoders of CMC on Digits have no in_channels, and no pipeline has a loader."""
+    cfg = Config.fromfile(CONFIGS / 'baselines/cmc_r18s_1xb64_50e_digits.py')
+    weights = {f'backbone.{k}': v for k, v in build_backbone(cfg).state_dict().items()}
+    torch.save(dict(state_dict=weights, meta=dict(cfg=cfg.pretty_text)), tmp_path / 'a.pth')
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'a.png')
+    encoder = encoder_of(tmp_path / 'a.pth')
+    pixels = encoder.pixels(str(tmp_path / 'a.png'))
+    assert encoder.features(pixels[None]).shape[0] == pixels.shape[0] == 1
+
+
 def test_bands_that_tifffile_read(tmp_path):
     pipeline = photo_pipeline()
     pipeline[0] = dict(type='LoadImageFromFile', imdecode_backend='tifffile')

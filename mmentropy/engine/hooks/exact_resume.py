@@ -104,9 +104,9 @@ class ExactResumeHook(Hook):
 
 @contextmanager
 def after_last_iteration(runner: Runner) -> Iterator[None]:
-    """Let the message hub name the iteration and the epoch before the next ones.
+    """Let the message hub name the last iteration and epoch that are done, and not the next ones.
 
-    Where a run was not broken off, it does so between them, and objectives follow it.
+    A validation within an unbroken run sees the last ones, and warm-ups of objectives read them.
     """
     info, last = runner.message_hub.runtime_info, dict(iter=runner.iter - 1)
     if isinstance(runner.train_loop, EpochBasedTrainLoop):

@@ -1,7 +1,7 @@
 """Iterations that would ruin the network are left out."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,7 @@ class NonFiniteHook(Hook):
         if runner.iter > 0:
             self.total = runner.message_hub.get_info(STATE, 0)
         self._runner = runner
-        kinds: dict[Any, list[Tensor]] = defaultdict(list)
-        for tensor in moved_by_loss(runner.model):
-            kinds[tensor.dtype, tensor.device].append(tensor)
-        self._moving = list(kinds.values())
-        self._copies = [[torch.empty_like(tensor) for tensor in kind] for kind in self._moving]
+        self._moving: list[list[Tensor]] = []
         runner.train_loop.train_step = self.train_step
 
     def after_train(self, runner: Runner) -> None:
@@ -79,6 +75,10 @@ class NonFiniteHook(Hook):
 
     def train_step(self, model: Any, batch: Any, wrapper: Any) -> dict:
         """Train on a batch, and return what the model logs, or an empty dict if it is left out."""
+        if not self._moving:
+            # Other hooks may have changed the network's layout before training.
+            self._moving = by_type(moved_by_loss(model))
+            self._copies = [[*map(torch.empty_like, kind)] for kind in self._moving]
         copy_groups(self._moving, self._copies)
         scaled = hasattr(wrapper, 'loss_scaler')
         try:
@@ -184,6 +184,14 @@ def check_gradients(model: nn.Module) -> None:
             f'the gradient of {finite.count(0)} of {len(grads)} parameters is not finite, '
             f'e.g. of {[*grads][finite.index(0)]}'
         )
+
+
+def by_type(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Group tensors of one type on one device."""
+    kinds: dict[Any, list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        kinds[tensor.dtype, tensor.device].append(tensor)
+    return list(kinds.values())
 
 
 def moved_by_loss(model: nn.Module) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """Checkpoints that survive a full disk."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> bool:
         """Save as mmengine does; return whether it could be written."""
         name = self.filename_tmpl.format(step)
-        with self.or_go_on(runner, name):
+        with self.or_go_on(runner, name) as errors:
             # A copy of this hook shares this dict with it.
             self._gradients.clear()
             self._gradients.update(mean_gradients(runner))
@@ -125,9 +125,10 @@ class SafeCheckpointHook(CheckpointHook):
                 for path in Path(self.out_dir).glob(f'{INTERRUPTED}_*.pth'):
                     if path.name != name:
                         path.unlink()
-            self._saved = meta['iter']
-            return True
-        return False
+        if errors:
+            return False
+        self._saved = meta['iter']
+        return True
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if hasattr(runner.val_loop, 'scalar_names'):
@@ -137,23 +138,27 @@ class SafeCheckpointHook(CheckpointHook):
             super()._save_best_checkpoint(AgreesOnErrors(runner), metrics)
 
     @contextmanager
-    def or_go_on(self, runner: Runner, name: str) -> Iterator[None]:
+    def or_go_on(self, runner: Runner, name: str, alone: bool = False) -> Iterator[list[OSError]]:
         """Remove older files when the block has ended, after the newer ones were written.
 
         If a rank could not write or remove one, that is reported, nothing more is removed, and what
-        the block noted in the message hub and in the hook is forgotten, on all ranks.
+        the block noted in the message hub and in the hook is forgotten, on all ranks. The error is
+        then in the list that the block is given. With ``alone`` this rank does not ask the others,
+        which need not be here.
         """
+        errors: list[OSError] = []
         info = runner.message_hub.runtime_info
         before = dict(info)
         state = {key: copy(value) for key, value in vars(self).items() if key in SAVED}
         backend = self.file_backend
         self.file_backend = later = RemovesLater(backend)
         try:
-            with error_on_all_ranks():
-                yield
+            with nullcontext() if alone else error_on_all_ranks():
+                yield errors
                 for path in later.noted:
                     backend.remove(path)
         except OSError as error:
+            errors.append(error)
             if is_main_process():
                 runner.logger.error(
                     f'{name} was not saved to {self.out_dir}: {error}. Training goes on, older '
@@ -199,7 +204,10 @@ def error_on_all_ranks() -> Iterator[None]:
 
 
 class AgreesOnErrors:
-    """A Runner that saves one checkpoint after the other, on all ranks or on none."""
+    """A Runner in which no rank goes on to the next checkpoint where one could not write this one.
+
+    mmengine saves a best checkpoint for each of several scores in one call.
+    """
 
     def __init__(self, runner: Any) -> None:
         self.runner = runner
