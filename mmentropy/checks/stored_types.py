@@ -71,7 +71,7 @@ _DICTS = (
 # Torch unpickles nothing where this is set in the environment.
 _VARIABLE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _registered_only = False
-# What the variable is outside of the blocks of registered_types_only.
+# The blocks of any_types give the variable this value back, which it has outside of all blocks.
 _forced_outside: str | None = None
 
 
