@@ -116,8 +116,8 @@ def told(narrow: dict[str, dict]) -> str:
     text = (
         f'In ten epochs of a narrow ResNet-18 on CIFAR-10, kNN gives {numbers} %, and plain SimCLR '
         f'{simclr:.1f}{missing}. EMP-SSL has four views, in twice the time. So before a short run '
-        'of your own try `--method simclr` beside. Most papers train for 100 to 1,000 epochs, which we could not repeat '
-        '([verdicts](understand/verdicts.md)).'
+        'of your own try `--method simclr` beside. Most papers train for '
+        '100 to 1,000 epochs, which we could not repeat ([verdicts](understand/verdicts.md)).'
     )
     return textwrap.fill(text, 100, break_on_hyphens=False)
 
