@@ -10,6 +10,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from mmentropy.checks.config_parts import dicts_in
 from mmentropy.compat.mmengine_loop import replace_train_loop
 from mmentropy.datasets.loader_processes import guard_loader
 from mmentropy.engine.accumulation import accumulation_line, iterations_per_step
@@ -116,11 +117,12 @@ def log_by_iterations(runner: Runner) -> None:
     counts_epochs = not isinstance(runner.train_loop, IterBasedTrainLoop)
     if 'by_epoch' not in (runner.cfg.get('log_processor') or {}):
         runner.log_processor.by_epoch = counts_epochs
-    logger = (runner.cfg.get('default_hooks') or {}).get('logger') or {}
-    if 'log_metric_by_epoch' not in logger and not counts_epochs:
-        for hook in runner.hooks:
-            if isinstance(hook, LoggerHook):
-                hook.log_metric_by_epoch = False
+    settings = dicts_in([runner.cfg.get('default_hooks'), runner.cfg.get('custom_hooks')])
+    if counts_epochs or any('log_metric_by_epoch' in hook for hook in settings):
+        return
+    for hook in runner.hooks:
+        if isinstance(hook, LoggerHook):
+            hook.log_metric_by_epoch = False
 
 
 def require_train_loop(runner: Runner, hook: str) -> None:

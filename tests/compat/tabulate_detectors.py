@@ -56,6 +56,14 @@ FAULTS = {
     'which mmdet cannot paste',
     'install Detectron2': 'another library',
 }
+HEAD = """# Detectors of mmdet
+
+On the CPU, {date}, {versions}, by
+`python tests/compat/tabulate_detectors.py`. A family is tried by one config with random weights: it
+*trains* if it makes a step on small images, and *predicts* if it makes one prediction.
+
+| family | config | trains | predicts |
+|---|---|---|---|"""
 # Those whose first config is not the one of the family.
 CHOSEN = {
     'nas_fpn': 'retinanet_r50_nasfpn_crop640-50e_coco.py',
@@ -215,13 +223,7 @@ def main(families: list[str]) -> None:
     register_all_modules(init_default_scope=False)
     names = 'onedl-mmdetection onedl-mmcv torch torchvision'.split()
     versions = ', '.join(f'{name} {version(name)}' for name in names)
-    print(f'# Detectors of mmdet\n\nOn the CPU, {date.today()}, {versions}, by')
-    print(
-        '`python tests/compat/tabulate_detectors.py`. A family is tried by one config with random'
-    )
-    print('weights: it *trains* if it makes a step on small images, and *predicts* if it makes one')
-    print('prediction.\n')
-    print('| family | config | trains | predicts |\n|---|---|---|---|', flush=True)
+    print(HEAD.format(date=date.today(), versions=versions), flush=True)
     trained = predicted = 0
     with DefaultScope.overwrite_default_scope('mmdet'):
         for family in families:

@@ -88,7 +88,7 @@ def test_every_algorithm_is_measured_and_left_alone(tmp_path, name):
             got = {key.removeprefix(start) for key in found[4] if key.startswith(start)}
             assert got == names
     assert {key.split('/')[1] for key in found[4]} == set(parts)
-    # What is measured can be named by save_best. These images have no labels for knn.
+    # The save_best of a config can name all that is measured. These images have no labels for knn.
     offered = {key for key in the_hook(runner).scalar_names(runner) if key.split('/')[1] in parts}
     assert offered - {f'monitor/{part}/knn' for part in parts} == {
         key for key in found[4] if key.startswith('monitor/')

@@ -14,7 +14,13 @@ from ranks import on_ranks
 from safe_runs import accumulating, config, disturb, log_of, same, train, weights
 from small import on_rank
 
-from mmentropy.engine.hooks.non_finite import bad_images, check_loss, check_scale, guarded
+from mmentropy.engine.hooks.non_finite import (
+    NonFiniteHook,
+    bad_images,
+    check_loss,
+    check_scale,
+    guarded,
+)
 from mmentropy.engine.train_loop import plain_train_step
 from mmentropy.models import MECLoss
 from mmentropy.weights.reader import read_checkpoint
@@ -37,6 +43,15 @@ def test_a_bad_batch_is_left_out(algorithm, tmp_path):
     assert bad['inputs'][0][rows.index(5)].isnan().all()
     assert bad['inputs'][0].isnan().sum() == 3 * 64
     assert 'finite' in bad['error']
+
+
+def test_copies_have_the_layout_of_the_network(tmp_path):
+    """The network gets another one before training, by a hook that comes after this one."""
+    runner = train(config(tmp_path / 'run', epochs=1, hooks=[dict(type='ChannelsLastHook')]))
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, NonFiniteHook))
+    moving, copies = (sum(groups, []) for groups in (hook._moving, hook._copies))
+    assert [x.stride() for x in moving] == [x.stride() for x in copies]
+    assert not all(x.is_contiguous() for x in moving)
 
 
 def test_patience_counts_iterations_that_share_a_step(tmp_path):

@@ -109,6 +109,16 @@ def test_the_log_counts_as_the_loop_does(train_cfg, line, tmp_path):
     assert logger.log_metric_by_epoch == train_cfg['by_epoch']
 
 
+@pytest.mark.parametrize('own', [True, False])
+def test_a_logger_that_says_how_it_counts_keeps_it(own, tmp_path):
+    cfg = foreign(tmp_path / 'run', by_epoch=False, max_iters=2)
+    cfg.custom_hooks = [dict(type='LoggerHook', **(dict(log_metric_by_epoch=True) if own else {}))]
+    runner = Runner.from_cfg(cfg)
+    use_train_loop(runner)
+    loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+    assert loggers and {hook.log_metric_by_epoch for hook in loggers} == {own}
+
+
 def test_loader_processes_are_guarded_before_they_start():
     """An iterator of mmengine's starts them when it is made."""
     guarded = []

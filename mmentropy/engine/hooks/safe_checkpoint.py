@@ -132,7 +132,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if hasattr(runner.val_loop, 'scalar_names'):
-            # What the validation could not measure this time is not judged.
+            # A score that the validation could not measure this time is not judged.
             metrics = dict.fromkeys(runner.val_loop.scalar_names(runner)) | metrics
         with self.or_go_on(runner, 'the best checkpoint'):
             super()._save_best_checkpoint(AgreesOnErrors(runner), metrics)
