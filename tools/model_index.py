@@ -133,7 +133,8 @@ def counts(run: dict[str, Any]) -> bool:
 def narrow_runs() -> dict[str, dict[str, Any]]:
     """The means of experiments/cifar10_table by recipe, which are of narrower networks.
 
-    ``factor`` is what the search of learning rates multiplies that of the recipe by.
+    ``factor`` is what the search of learning rates multiplies that of the recipe by. The ``method``
+    is its name in the table.
     """
     by_recipe = defaultdict(list)
     for run in json.loads((ROOT / TABLE / 'results.json').read_text()):
@@ -145,7 +146,8 @@ def narrow_runs() -> dict[str, dict[str, Any]]:
         runs = [run for run in runs if run['rate'] == runs[-1]['rate']]
         scores = [run['scores']['checkpoint'] for run in runs]
         means = {key: round(mean(s[key] for s in scores), 1) for key in scores[0]}
-        found[name] = means | dict(factor=runs[0]['rate'], seeds=len(runs))
+        told = dict(method=runs[0]['method'], factor=runs[0]['rate'], seeds=len(runs))
+        found[name] = means | told
     return found
 
 
@@ -266,6 +268,7 @@ def model(name: str, collection: str, published: dict, records: list[dict]) -> d
         ]
     if narrow := narrow_runs().get(name):
         entry['Narrow Results'] = narrow | dict(source=TABLE)
+        del entry['Narrow Results']['method']
     if scores_cell(published.get(name, {})):
         entry['Paper Results'] = published[name]
     return entry

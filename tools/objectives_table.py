@@ -84,38 +84,18 @@ Written by `python tools/model_index.py` from
 [our](results.json) numbers.
 """
 NARROW = 'fast_r18s_1xb256_10e_cifar10'
-# The folder and the prefix of the narrow recipe of each objective, for the head of the page.
-TOLD = {
-    'MEC': 'mec/',
-    'SimCLR+ER': 'er/er_simclr_',
-    'BYOL+ER': 'er/er_byol_',
-    'DINO+ER': 'er/er_dino_',
-    'MinEnt': 'minent/minent_',
-    'VICReg': 'family/vicreg_',
-    'EMP-SSL': 'family/emp_ssl_',
-    'I-VNE+': 'family/ivne_',
-    'FroSSL': 'family/frossl_',
-    'MMCR': 'family/mmcr_',
-    'CorInfoMax': 'family/corinfomax_',
-    'INTL': 'family/intl_',
-    'LeJEPA': 'family/lejepa_',
-    'SimDINO': 'family/simdino_',
-    'Matrix-SSL': 'family/matrix_ssl_',
-}
 
 
 def told(narrow: dict[str, dict]) -> str:
-    """The paragraph about accuracies at one budget, which names the methods that were not run."""
-    known = {title: narrow.get(f'{start}{NARROW}') for title, start in TOLD.items()}
-    knn = {title: entry['knn'] for title, entry in known.items() if entry}
-    best_first = sorted(knn, key=lambda title: -knn[title])
-    numbers = listed([f'{title} {knn[title]:.1f}' for title in best_first])
-    absent = [title for title, entry in known.items() if not entry]
-    missing = f'; not run yet: {", ".join(absent)}' if absent else ''
+    """The paragraph about accuracies at one budget, of the best objective first."""
     simclr = narrow[f'baselines/simclr_{NARROW}']['knn']
+    others = ('baselines/', 'experiments/')
+    found = [scores for name, scores in narrow.items() if not name.startswith(others)]
+    found.sort(key=lambda scores: -scores['knn'])
+    numbers = listed([f'{scores["method"]} {scores["knn"]:.1f}' for scores in found])
     text = (
         f'In ten epochs of a narrow ResNet-18 on CIFAR-10, kNN gives {numbers} %, and plain SimCLR '
-        f'{simclr:.1f}{missing}. EMP-SSL has four views, in twice the time. So before a short run '
+        f'{simclr:.1f}. EMP-SSL has four views, in twice the time. So before a short run '
         'of your own try `--method simclr` beside. Most papers train for '
         '100 to 1,000 epochs, which we could not repeat ([verdicts](understand/verdicts.md)).'
     )
