@@ -38,35 +38,40 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """Products of rows, or of columns; their gradient takes one product of matrices, not two."""
+    """Products of rows, or of columns; their gradient takes one product of matrices, not two.
+
+    The rows are kept as they came. A copy of another type is made twice, and never kept.
+    """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, of_rows: bool) -> Tensor:
+    def forward(ctx: Any, z: Tensor, of_rows: bool, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(z)
         ctx.of_rows = of_rows
+        z = z.to(dtype)
         return z @ z.T if of_rows else z.T @ z
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (z,) = ctx.saved_tensors
-        grad = grad + grad.T
-        return grad @ z if ctx.of_rows else z @ grad, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (kept,) = ctx.saved_tensors
+        z, grad = kept.to(grad.dtype), grad + grad.T
+        return (grad @ z if ctx.of_rows else z @ grad).to(kept.dtype), None, None
 
 
-def gram(z: Tensor) -> Tensor:
+def gram(z: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     r"""The smaller of :math:`Z Z^\top` (N, N) and :math:`Z^\top Z` (D, D).
 
     It is :func:`cross_gram` of a batch with itself, with a cheaper gradient.
 
     Args:
         z: (N, D).
+        dtype: of the products and the result; None is that of ``z``.
 
     Returns:
         Symmetric matrix of side min(N, D). Gradient flows, once: it cannot be differentiated again.
     """
     check_matrix('z', z)
-    return _Gram.apply(z, z.size(0) <= z.size(1))
+    return _Gram.apply(z, z.size(0) <= z.size(1), dtype or z.dtype)
 
 
 def second_moment(z: Tensor) -> Tensor:
@@ -79,7 +84,7 @@ def second_moment(z: Tensor) -> Tensor:
         (D, D). Gradient flows, once: it cannot be differentiated again.
     """
     check_matrix('z', z)
-    return _Gram.apply(z, False)
+    return _Gram.apply(z, False, z.dtype)
 
 
 class _LogDetTaylor(torch.autograd.Function):

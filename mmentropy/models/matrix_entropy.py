@@ -82,7 +82,7 @@ class IVNELoss(BaseModule):
         # The first of a pair comes before the second, so one is global if the first is.
         pairs = [(a, b) for i, a in enumerate(rows[: self.global_views]) for b in rows[i + 1 :]]
         similarity = torch.stack([(a * b).sum(1).mean() for a, b in pairs]).mean()
-        entropy = torch.stack([matrix_entropy(gram(gather(z).double()), 1) for z in rows])
+        entropy = torch.stack([matrix_entropy(gram(gather(z), torch.float64), 1) for z in rows])
         entropy = entropy.mean().to(rows[0].dtype)
         return dict(
             loss=-self.invariance * similarity - self.entropy * entropy,
@@ -178,7 +178,7 @@ class MMCRLoss(BaseModule):
         """
         check_projections(views)
         rows = torch.stack([unit_rows(z) for z in views], dim=1)
-        norm = nuclear_norm(gram(gather(rows.mean(dim=1)).double())).to(rows.dtype)
+        norm = nuclear_norm(gram(gather(rows.mean(dim=1)), torch.float64)).to(rows.dtype)
         loss = -norm
         if self.local:
             local = nuclear_norms(rows.double()).mean().to(rows.dtype)

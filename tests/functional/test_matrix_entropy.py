@@ -29,6 +29,22 @@ def test_gram_has_the_gradient_of_both_factors(shape):
     torch.testing.assert_close(grad, *torch.autograd.grad((smaller * weight).sum(), z))
 
 
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_a_gram_matrix_in_float64_keeps_rows_in_float32(shape):
+    """It and its gradient are those of the rows in float64, which are not kept for the gradient."""
+    z = rows(shape).detach().float().requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: kept.append((x.shape, x.dtype)) or x, lambda x: x
+    ):
+        exact = gram(z, torch.float64)
+    assert kept == [(shape, torch.float32)]
+    assert torch.equal(exact, gram(z.double()))
+    weight = torch.arange(49, dtype=torch.float64).view(7, 7)
+    (grad,) = torch.autograd.grad((exact * weight).sum(), z)
+    assert torch.equal(grad, *torch.autograd.grad((gram(z.double()) * weight).sum(), z))
+
+
 @pytest.mark.parametrize('order', [0.5, 1, 2, 3])
 def test_entropy_in_closed_form(order):
     """The log of the rank where eigenvalues are equal, and 0 of rank one and of zeros."""
