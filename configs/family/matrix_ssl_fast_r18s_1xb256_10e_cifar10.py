@@ -1,7 +1,8 @@
 """Matrix-SSL on CIFAR-10 with a narrow backbone, 10 epochs, views made in batch.
 
 Paper: not reported.
-Ours: not run.
+Ours: not run; with half of the channels and 9 times the learning rate 48.4 linear, 48.7 kNN (k =
+    20), mean of 3 seeds (experiments/cifar10_table).
 Run: python tools/train.py configs/family/matrix_ssl_fast_r18s_1xb256_10e_cifar10.py
 """
 

@@ -185,11 +185,12 @@ def test_means_of_the_table_are_those_of_its_runs():
 def test_runs_at_the_rate_of_an_earlier_search_are_in_no_mean(tmp_path, monkeypatch):
     def run(rate, knn):
         scores = dict(checkpoint=dict(knn=knn, linear=knn))
-        return dict(config='configs/a.py', stage='table', rate=rate, scores=scores)
+        told = dict(method='A', stage='table', rate=rate)
+        return dict(config='configs/a.py', scores=scores, **told)
 
     path = tmp_path / model_index.TABLE / 'results.json'
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps([run('3', 10.0), run('9', 20.0), run('9', 30.0)]))
     monkeypatch.setattr(model_index, 'ROOT', tmp_path)
     found = model_index.narrow_runs.__wrapped__()
-    assert found == {'a': dict(knn=25.0, linear=25.0, factor='9', seeds=2)}
+    assert found == {'a': dict(method='A', knn=25.0, linear=25.0, factor='9', seeds=2)}
