@@ -30,10 +30,11 @@ def data(held_out: bool = False) -> dict:
     are the others.
     """
     pack = [*LOAD, dict(type='PackImage')]
-    trained, bank, queries = images('train', pack), images('train', LABELLED), None
     if held_out:
         trained, bank, queries = fold(pack, False), fold(LABELLED, False), fold(LABELLED, True)
-    queries = queries or images('test', LABELLED)
+    else:
+        trained, bank = images('train', pack), images('train', LABELLED)
+        queries = images('test', LABELLED)
     return {
         'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False,

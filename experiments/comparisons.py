@@ -58,6 +58,11 @@ def differences(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
     return ', '.join(f'{name} {difference(*pair)}' for name, pair in zip(names, pairs))
 
 
+def gains(before: dict[int, float], after: dict[int, float]) -> dict[int, float]:
+    """What each seed in common gains; a loss is below 0."""
+    return {seed: after[seed] - before[seed] for seed in before.keys() & after.keys()}
+
+
 def gained(gain: dict[int, float]) -> str:
     """A gain, or a loss, with its standard error."""
     return difference(gain, dict.fromkeys(gain, 0.0))
@@ -88,10 +93,16 @@ def verdict(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
     return {(1,): 'confirmed', (-1,): 'refuted'}.get(tuple(found), 'undecided')
 
 
+def unanimous(holds: Iterable[bool]) -> str:
+    """The verdict on what a claim says of each run: refuted is that it holds in none."""
+    return {(True,): 'confirmed', (False,): 'refuted'}.get(tuple(set(holds)), 'undecided')
+
+
 def saves(gain_with: dict[int, float], gain_without: dict[int, float]) -> str:
     """Whether something loses less than without it, of gains that are losses below 0.
 
-    It is undecided where nothing is lost without it, since there is nothing to save.
+    It is undecided where nothing is lost without it by more than chance explains, since there is
+    nothing to save.
     """
     loses = direction(gain_without, dict.fromkeys(gain_without, 0.0)) < 0
     return verdict([(gain_with, gain_without)]) if loses else 'undecided'

@@ -40,7 +40,11 @@ def monitored(folder: Path) -> dict:
 
 
 def lowest(run: Run) -> dict[str, float]:
-    """The lowest sustained level of each sign, over both parts and held-out or trained images."""
+    """The lowest sustained level of each sign, over both parts and held-out or trained images.
+
+    Of several heads each has a level of its own, though the alarm also counts measurements in a row
+    that are of different heads.
+    """
     found: dict[str, float] = {}
     for name in run.curves:
         batch, _, rest = name.partition('/')

@@ -3,8 +3,9 @@
 python experiments/run.py cifar10_table --data data/cifar10_jpeg --seeds 3 --cores 2
 python experiments/run.py cifar10_table --smoke
 
-Stopped by Ctrl-C, SIGTERM or a crash it goes on where it was when it is called again. ``--smoke``
-does everything with a few images in a temporary folder, and keeps nothing.
+Stopped by Ctrl-C, SIGTERM or a crash it goes on where it was when it is called again; a program
+of benchmarks/ or tools/ begins anew. ``--smoke`` does everything with a few images in a temporary
+folder, and keeps nothing.
 
 An experiment is a folder with README.md and experiment.py, which has
 
@@ -13,7 +14,8 @@ An experiment is a folder with README.md and experiment.py, which has
   from it by their dotted names, in which {data} stands for the folder of images, ``evaluate`` the
   arguments of tools/evaluate.py if it is evaluated. A run without ``changes`` waits for results of
   others. The recipe may also be a program of benchmarks/ or tools/, and ``changes`` the values of
-  its options by their names. There {out} stands for the file measured.json of the work directory.
+  its options by their names, in which only {out} stands for something, the file measured.json of
+  the work directory.
   Places in a config or an option are relative to the repository.
 - ``page(records)``: the generated parts of README.md by the names of their marks. Runs that
   diverged are left out, but for those of a search, and named below the first part.
@@ -67,11 +69,15 @@ from records import (
 os.environ['OMP_NUM_THREADS'] = '1'
 
 sys.path[:0] = [str(ROOT), str(ROOT / 'experiments')]
-# Runs are forked from a process that has imported these packages, so that each starts at once.
+# Runs are forked from a process that has imported these packages, so that each starts at once. It
+# does not see sys.path, and might find the package of another clone.
+PATHS = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
+os.environ['PYTHONPATH'] = os.pathsep.join(PATHS)
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mmentropy', 'mmentropy.engine.hooks', 'mmentropy.evaluation'])
 INTERRUPTED_STATUS = 75
-# The runner writes these files itself. Changes of others make a commit dirty.
+# What a run is made of. The runner writes some files there itself.
+MADE_OF = ('mmentropy', 'configs', 'tools', 'benchmarks', 'experiments')
 OWN = ('results.json', 'README.md', '*.png', 'backbones/*.pth')
 WRITTEN = [f':!experiments/*/{name}' for name in OWN]
 
@@ -131,14 +137,21 @@ def write_pages(experiment: ModuleType, places: Places) -> None:
 
 
 def commit() -> str:
-    """The commit of this repository, with '-dirty' if more was changed than results."""
+    """The commit of this repository, with '-dirty' if more was changed or added than results."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
         return done.stdout.strip()
 
-    changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', *WRITTEN)
+    changed = git('status', '--porcelain', '--untracked-files=normal', '--', *MADE_OF, *WRITTEN)
     return git('rev-parse', '--short=10', 'HEAD') + ('-dirty' if changed else '')
+
+
+def check_commit(begun: str) -> None:
+    """Leave with an error if the repository is not at the commit that it was at."""
+    now = commit()
+    if now != begun:
+        sys.exit(f'error: the repository was at {begun} and is at {now}; the same command goes on')
 
 
 def program(path: str, *arguments: object) -> None:
@@ -159,6 +172,7 @@ def work(folder: Path, run: dict) -> None:
     from cli import leave_with_launcher
 
     leave_with_launcher()
+    (folder / 'diverged').unlink(missing_ok=True)
     seed, evaluate = run['seed'], run.get('evaluate')
     start = time.monotonic()
     try:
@@ -275,8 +289,9 @@ def settle(job: Job, experiment: ModuleType, places: Places) -> bool:
     """Keep the record of a run whose process has ended; return whether it ended well."""
     job.process.join()
     if job.process.exitcode:
-        lines = (job.folder / 'log.txt').read_text().splitlines() or ['no output']
-        print(f'error: {job.folder}/log.txt: {lines[-1]}', file=sys.stderr, flush=True)
+        log = job.folder / 'log.txt'
+        lines = log.read_text().splitlines() if log.exists() else []
+        print(f'error: {log}: {(lines or ["no output"])[-1]}', file=sys.stderr, flush=True)
         return False
     record = record_of(job, experiment)
     if places.images and '{data}' in str(job.run['changes']):
@@ -312,11 +327,14 @@ class Progress:
 
 
 def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> int:
-    """Run what results.json lacks, ``cores`` runs at a time; return how many failed."""
+    """Run what results.json lacks, ``cores`` runs at a time; return how many failed.
+
+    Runs share the package that was imported first, so that no run begins after another commit.
+    """
     jobs: list[Job] = []
     failed: list[dict] = []
     progress = Progress()
-    described = machine()
+    session = dict(commit=commit(), machine=machine())
     try:
         while True:
             records = read_records(places)
@@ -326,7 +344,8 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
             ready = [run for run in todo if 'changes' in run and run not in running]
             print(progress.line(todo, len(runs) - len(todo) - len(failed)), flush=True)
             for run in ready[: cores - len(jobs)]:
-                jobs.append(start(run, places, dict(commit=commit(), machine=described)))
+                check_commit(session['commit'])
+                jobs.append(start(run, places, session))
             if not jobs:
                 return len(failed)
             ended = wait([job.process.sentinel for job in jobs])

@@ -26,7 +26,8 @@ HEAD = """# Which objective?
 | you have | begin with |
 |---|---|
 | photos, and no wish to choose | [MEC](methods/mec.md), which `mmentropy pretrain PHOTOS` takes |
-| one card or none, and a few epochs | [BYOL+ER](methods/er.md), `--method er_byol` |
+| one card or none, and a few epochs | [CorInfoMax](methods/corinfomax.md), \
+[INTL](methods/intl.md) or [BYOL+ER](methods/er.md) |
 | BYOL or DINO, whose networks should stay | their [ER](methods/er.md) variants |
 | another algorithm that should stay | `WithObjective` or `WithMEC`, which add to its loss |
 | a ViT | [SimDINO](methods/simdino.md), or without a teacher [LeJEPA](methods/lejepa.md) |
@@ -51,8 +52,9 @@ TIME = """## What each costs
 
 Milliseconds, and MiB above inputs and gradients, of two views, forward and backward, in float32 on
 one thread, on {machine}.
-In brackets what the authors' code takes, as a multiple of ours. MEC, ER and MinEnt are timed in
-[benchmarks/speed](../benchmarks/speed/results.md). `python benchmarks/family_speed.py`, whose
+In brackets what the authors' code takes, as a multiple of ours; of times it is the median over
+turns. MEC, ER and MinEnt are timed in [benchmarks/speed](../benchmarks/speed/results.md).
+`python benchmarks/family_speed.py` does it, whose
 [results](../benchmarks/family/results.json) have commits and dates, and also other libraries.
 
 """
@@ -80,8 +82,9 @@ ORIGIN = """---
 
 Written by `python tools/model_index.py` from
 [configs/family/objectives.yml](../configs/family/objectives.yml), the signatures of the losses,
-[measured times](../benchmarks/family/results.json), [published](../configs/published.yml) and
-[our](results.json) numbers.
+[measured times](../benchmarks/family/results.json), [published](../configs/published.yml) numbers
+and ours: [Digits](results.json), [the family on Digits](../experiments/digits_family/README.md) and
+[CIFAR-10](../experiments/cifar10_table/README.md).
 """
 NARROW = 'fast_r18s_1xb256_10e_cifar10'
 

@@ -101,7 +101,12 @@ def row(record: dict | None, base: dict | None) -> list[str]:
         return ['not run', '', '']
     value = record['scores']['checkpoint']['knn']
     less = ''
-    if base and base is not record and base['machine'] == record['machine']:
+    if base and base is not record and processors(base) == processors(record):
         less = f'{value - base["scores"]["checkpoint"]["knn"]:+.1f}'
-    processor = record['machine'].split(' cores of ')[1].split(',')[0]
-    return [f'{value:.1f}', less, processor]
+    return [f'{value:.1f}', less, ' and '.join(processors(record))]
+
+
+def processors(record: dict) -> list[str]:
+    """The processors that a run was made on, the last one last."""
+    machines = [session['machine'] for session in (*record.get('earlier', ()), record)]
+    return [*dict.fromkeys(m.split(' cores of ')[-1].split(',')[0] for m in machines)]

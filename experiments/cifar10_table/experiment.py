@@ -7,10 +7,10 @@ from typing import NamedTuple
 import cifar10
 import comparisons
 import torch
-from cifar10 import ROOT
 from comparisons import SCORES, accuracies, difference, spread
 from mmengine.config import Config
 from monitor_records import alarms_table, correlations_table, monitored
+from records import resolved
 
 from mmentropy.weights.backbone import backbone_state_dict
 
@@ -105,7 +105,7 @@ BEYOND = {'1/3': '1/9', '3': '9'}
 SEARCH_EPOCHS, EPOCHS = 3, 10
 # The backbones of these runs are kept, for experiments/transfer.
 KEPT = ('MEC', 'BYOL+ER', 'MinEnt', 'SimCLR', 'BYOL', SUPERVISED)
-# Five measurements an epoch, which see test images without their labels and change no training.
+# Five measurements an epoch on test images, which change no training and choose nothing.
 MONITOR = dict(type='EntropyMonitorHook', interval=39)
 
 
@@ -196,10 +196,10 @@ def files(run: dict, folder: Path) -> dict[str, Path]:
     if run['label']['stage'] != 'table' or method not in KEPT:
         return {}
     state = backbone_state_dict((folder / 'last_checkpoint').read_text().strip())
-    cfg = Config.fromfile(ROOT / run['recipe'])
-    cfg.merge_from_dict(run['changes'])
     backbone = {f'backbone.{k}': v.half() if v.is_floating_point() else v for k, v in state.items()}
-    torch.save(dict(state_dict=backbone, meta=dict(cfg=cfg.pretty_text)), folder / 'backbone.pth')
+    torch.save(
+        dict(state_dict=backbone, meta=dict(cfg=resolved(run).pretty_text)), folder / 'backbone.pth'
+    )
     return {f'backbones/{method}_seed{run["seed"]}.pth': folder / 'backbone.pth'}
 
 
@@ -230,12 +230,13 @@ def best_rate(records: list[dict], method: str) -> str | None:
 def rows(records: list[dict]) -> dict[str, list[dict]]:
     """The records of the table by row; those of the frame are made of one run's evaluation.
 
-    Runs at another rate than the best one are of an earlier search, and of no row.
+    Runs at another rate than the best one are of an earlier search, and of no row. While a search
+    is going on, the rate is that of the last run.
     """
     table = sorted((r for r in records if r['stage'] == 'table'), key=lambda r: r['seed'])
-    best = {method: best_rate(records, method) for method in RECIPES}
-    found = {m: [r for r in table if r['method'] == m] for m in RECIPES}
-    found = {m: [r for r in rows if best[m] in (None, r['rate'])] for m, rows in found.items()}
+    last = {r['method']: r['rate'] for r in records if r['stage'] == 'table'}
+    rates = {method: best_rate(records, method) or last.get(method) for method in RECIPES}
+    found = {m: [r for r in table if (r['method'], r['rate']) == (m, rates[m])] for m in RECIPES}
     for key, name in FRAME.items():
         framed = [r for r in found[SUPERVISED] if key in r['scores']]
         found[name] = [dict(r, scores=dict(checkpoint=r['scores'][key])) for r in framed]
@@ -312,7 +313,7 @@ def common_seeds(pairs: list[tuple[dict, dict]]) -> int:
 
 
 def pairs(records: list[dict]) -> str:
-    """The differences that papers claim, with their verdicts."""
+    """The differences that papers claim."""
     found = rows(records)
     lines = ['| | kNN | linear | seeds |', '|---|---|---|---|']
     for claim in tried(found):
@@ -373,7 +374,7 @@ def repeated(records: list[dict]) -> str:
     """The accuracies of the runs that were made again, before and now."""
     lines = ['| kNN / linear, % | before | now |', '|---|---|---|']
     for before in (r for r in records if 'replaced' in r and r['stage'] == 'table'):
-        same = ('method', 'stage', 'seed')
+        same = ('method', 'stage', 'seed', 'rate')
         now = [r for r in records if all(r[k] == before[k] for k in same) and 'replaced' not in r]
         runs = [before, *now]
         cells = [both_scores(r) for r in runs]

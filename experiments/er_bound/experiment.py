@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from comparisons import compared, gained, saves
+from comparisons import compared, gained, gains, saves, unanimous
 from mmengine.config import Config
 from records import ROOT
 from torch import Tensor
@@ -287,8 +287,7 @@ def terms_verdicts(records: list[dict]) -> list[dict]:
 
 def signs(rises: Iterable[float]) -> str:
     """Whether numbers rise, each in every seed: refuted is that all of them fall."""
-    found = {rise > 0 for rise in rises}
-    return {(True,): 'confirmed', (False,): 'refuted'}.get(tuple(found), 'undecided')
+    return unanimous(rise > 0 for rise in rises)
 
 
 def stays_stable(share: float) -> str:
@@ -303,9 +302,8 @@ def stability_verdicts(records: list[dict]) -> list[dict]:
         runs = [r for r in records if setting(r) == (method, batch, ema)]
         return {r['seed']: r['knn'][-1] for r in runs}
 
-    def gain(method: str, from_: tuple, to: tuple) -> dict[int, float]:
-        before, after = accuracy(method, *from_), accuracy(method, *to)
-        return {seed: after[seed] - before[seed] for seed in before.keys() & after.keys()}
+    def gain(method: str, before: tuple, after: tuple) -> dict[int, float]:
+        return gains(accuracy(method, *before), accuracy(method, *after))
 
     ends = {
         'at a small batch': [(batch, None) for batch in BATCHES],

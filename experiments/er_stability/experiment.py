@@ -3,8 +3,7 @@
 import math
 
 import cifar10
-import comparisons
-from comparisons import SCORES, accuracies, saves, spread
+from comparisons import SCORES, accuracies, compared, gained, gains, saves, spread
 
 EPOCHS = 3
 METHODS = {
@@ -76,11 +75,10 @@ def reached(records: list[dict], method: str, condition: str, score: str) -> dic
     return accuracies([r for r in records if r['setting'] == setting(method, condition)], score)
 
 
-def gained(records: list[dict], method: str, condition: str, score: str) -> dict[int, float]:
+def gain(records: list[dict], method: str, condition: str, score: str) -> dict[int, float]:
     """What each seed gains, or loses if it is below 0, where the condition takes over."""
-    whole = reached(records, method, WHOLE, score)
-    there = reached(records, method, condition, score)
-    return {seed: there[seed] - whole[seed] for seed in whole.keys() & there.keys()}
+    ends = [reached(records, method, setting, score) for setting in (WHOLE, condition)]
+    return gains(*ends)
 
 
 def page(records: list[dict]) -> dict[str, str]:
@@ -109,14 +107,14 @@ def verdicts(records: list[dict]) -> list[dict]:
     for condition, claim in claims.items():
         for method in PLAIN:
             pairs = [
-                tuple(gained(records, m, condition, score) for m in (f'{method}+ER', method))
+                tuple(gain(records, m, condition, score) for m in (f'{method}+ER', method))
                 for score in SCORES
             ]
-            if any(comparisons.compared(*pair) is None for pair in pairs):
+            if any(compared(*pair) is None for pair in pairs):
                 continue
             told = [
-                f'{name.removesuffix(", %")} {comparisons.gained(without)} without ER, '
-                f'{comparisons.gained(with_er)} with it'
+                f'{name.removesuffix(", %")} {gained(without)} without ER, '
+                f'{gained(with_er)} with it'
                 for name, (with_er, without) in zip(SCORES.values(), pairs)
             ]
             both = {saves(*pair) for pair in pairs}

@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import cifar10
-from comparisons import SCORES, accuracies, compared, differences, settings_table, verdict
+from comparisons import (
+    SCORES,
+    accuracies,
+    compared,
+    differences,
+    settings_table,
+    unanimous,
+    verdict,
+)
 from monitor_records import monitored
 
 from mmentropy.engine.collapse_alarms import DEAD_TARGETS
@@ -67,15 +75,16 @@ def verdicts(records: list[dict]) -> list[dict]:
     """Whether normalising avoids a collapse, and whether several heads are better than one."""
     if not all(used(records, name) for name in SETTINGS):
         return []
-    healthy = min(v for name in NORMS for v in used(records, name))
-    collapsed = max(used(records, NONE))
+    normalised = [v for name in NORMS for v in used(records, name)]
+    without = used(records, NONE)
+    as_claimed = [v >= DEAD_TARGETS for v in normalised] + [v < DEAD_TARGETS for v in without]
     told = [
         dict(
             claim='Any normalisation along the batch avoids the collapse, and none collapses',
             source=SOURCE,
-            verdict='confirmed' if healthy >= DEAD_TARGETS > collapsed else 'refuted',
-            numbers=f'target entropy at least {healthy:.2f} with batch norm, softmax and L2 norm, '
-            f'at most {collapsed:.2f} without',
+            verdict=unanimous(as_claimed),
+            numbers=f'target entropy at least {min(normalised):.2f} with batch norm, softmax and '
+            f'L2 norm, at most {max(without):.2f} without',
         )
     ]
     both = [[r for r in records if r['setting'] == name] for name in (WHOLE, ONE_HEAD)]

@@ -133,14 +133,16 @@ def test_page_says_how_many_seeds_there_are(table):
 
 def test_the_backbone_of_a_run_is_kept(table, tmp_path):
     run = table.run('MEC', 'table', '1', 1, [])
-    drawn = MODELS.build(Config.fromfile(table.ROOT / run['recipe']).model.backbone)
+    drawn = MODELS.build(Config.fromfile(table.cifar10.ROOT / run['recipe']).model.backbone)
     state = {f'backbone.{name}': value for name, value in drawn.state_dict().items()}
     torch.save(dict(state_dict=state), tmp_path / 'epoch_10.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_10.pth'))
     ((name, file),) = table.files(run, tmp_path).items()
     assert name == 'backbones/MEC_seed1.pth'
     kept = torch.load(file)
-    assert '{data}/train' in kept['meta']['cfg'] and str(table.ROOT) not in kept['meta']['cfg']
+    assert (
+        '{data}/train' in kept['meta']['cfg'] and str(table.cifar10.ROOT) not in kept['meta']['cfg']
+    )
     weight = kept['state_dict']['backbone.conv1.weight']
     assert torch.equal(weight, drawn.conv1.weight.half())
     others = [table.run('MEC', 'search', '1', 1, []), table.run('DINO', 'table', '1', 1, [])]
@@ -165,6 +167,10 @@ def test_runs_that_were_made_again_are_told_beside_the_new_ones(table):
     diverged = record('DINO', 'table') | dict(diverged='loss is nan')
     del diverged['scores']
     assert table.repeated([*runs, diverged]).splitlines()[3] == '| DINO | 40.0 / 60.0 | diverged |'
+    other_rate = record('DINO', 'table', rate='9')
+    assert (
+        table.repeated([*runs, other_rate]).splitlines()[3] == '| DINO | 40.0 / 60.0 | to be run |'
+    )
 
 
 def test_a_row_is_of_one_rate(table):
@@ -173,6 +179,9 @@ def test_a_row_is_of_one_rate(table):
     runs += [record('MEC', 'table', seed, knn=50.0) for seed in range(2)]
     runs.append(record('MEC', 'table', 0, rate='3', knn=90.0))
     assert '| **MEC** | 50.0 ± 0.0 | 60.0 ± 0.0 | 20 | 2 |' in table.results(runs)
+    # While a search is made again, it is that of the last run.
+    going_on = [r for r in runs if r['stage'] == 'table']
+    assert '| **MEC** | 90.0 | 60.0 | 20 | 1 |' in table.results(going_on)
 
 
 def test_the_largest_and_the_smallest_factor_are_told_where_they_are_the_best(table):

@@ -74,8 +74,10 @@ def series(**errors):
         for size in (256, 512)
     ]
     taken = dict.fromkeys(['order 4', 'eigvalsh', 'SVD'], 2.0) | dict(slogdet=1.0, eigvals=80.0)
+    on_card = dict.fromkeys(taken, 2.0)
     times = [
-        dict(gradient=gradient, milliseconds={'256': taken, '512': taken})
+        dict(device=device, gradient=gradient, milliseconds={'256': cell, '512': cell})
+        for device, cell in (('cpu', taken), ('cuda', on_card))
         for gradient in (False, True)
     ]
     return dict(errors=rows, times=times)
@@ -131,8 +133,25 @@ def test_a_collapse_is_seen_by_the_targets():
         return experiment.verdicts(records)[0]['verdict']
 
     assert told(no_normalisation=0.05) == 'confirmed'
-    assert told() == 'refuted'
-    assert told(no_normalisation=0.05, softmax=0.1) == 'refuted'
+    assert told() == 'undecided'
+    assert told(no_normalisation=0.05, softmax=0.1) == 'undecided'
+    assert told(batch_norm=0.1, softmax=0.1, L2_norm=0.1) == 'refuted'
+
+
+def test_a_difference_is_told_within_one_processor():
+    experiment = experiment_modules.runner().load('cifar10_causes')
+
+    def on(machine, **more):
+        return reached('MEC, none', 0, 60.0, machine=machine, **more)
+
+    epyc, card = '2 cores of AMD EPYC, AVX512, torch 2', 'NVIDIA H200, torch 2'
+    base = on(epyc)
+    assert experiment.row(base, base) == ['50.0', '', 'AMD EPYC']
+    assert experiment.row(on(epyc, knn=51.0), base) == ['51.0', '+1.0', 'AMD EPYC']
+    assert experiment.row(on(card, knn=51.0), base) == ['51.0', '', 'NVIDIA H200']
+    resumed = on(epyc, knn=51.0, earlier=[dict(machine=card)])
+    assert experiment.row(resumed, base) == ['51.0', '', 'NVIDIA H200 and AMD EPYC']
+    assert experiment.row(None, base) == ['not run', '', '']
 
 
 def test_er_saves_what_is_lost_without_it():

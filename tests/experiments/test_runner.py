@@ -234,6 +234,55 @@ def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
     assert len(ended) == 2 and runner.read_records(places) == []
 
 
+def test_no_run_begins_after_another_commit(runner, places, worked, monkeypatch):
+    """Runs are forked from a process that imported the package once."""
+    monkeypatch.setattr(runner, 'commit', lambda: f'commit {len(worked)}')
+    runs = experiment(lambda records, seeds: [a_run(seed) for seed in range(2)])
+    with pytest.raises(SystemExit, match='was at commit 0 and is at commit 1'):
+        runner.run_all(runs, places, 1, 1)
+    assert [r['commit'] for r in runner.read_records(places)] == ['commit 0']
+
+
+def test_a_commit_is_dirty_where_code_is_changed_or_added(runner, tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(['git', *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    for name in ('experiments/a/results.json', 'mmentropy/a.py'):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text('1')
+    git('init')
+    git('add', '.')
+    git('-c', 'user.name=a', '-c', 'user.email=a', 'commit', '-m', 'all')
+    monkeypatch.setattr(runner, 'ROOT', tmp_path)
+    clean = runner.commit()
+    assert len(clean) == 10
+    for name in ('experiments/a/results.json', 'experiments/a/figure.png', 'notes.txt'):
+        (tmp_path / name).write_text('2')
+        assert runner.commit() == clean
+    for name in ('mmentropy/a.py', 'experiments/a/experiment.py'):
+        (tmp_path / name).write_text('2')
+        assert runner.commit() == f'{clean}-dirty'
+        git('stash', '--include-untracked')
+
+
+def test_runs_import_the_package_of_the_runner(runner, tmp_path):
+    """The process that they are forked from does not see sys.path."""
+    script = tmp_path / 'started.py'
+    script.write_text(
+        f'import sys; sys.path.insert(0, {str(REPOSITORY / "experiments")!r})\n'
+        'import run, os\n'
+        'print(os.environ["PYTHONPATH"].split(os.pathsep)[0])\n'
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(REPOSITORY), done.stderr
+
+
 @pytest.mark.parametrize('option', ['--seeds', '--cores'])
 def test_there_is_at_least_one_seed_and_core(runner, monkeypatch, capsys, option):
     monkeypatch.setattr(sys, 'argv', ['run.py', 'er_bound', option, '0'])
@@ -260,6 +309,19 @@ def test_page_is_that_of_the_results(runner, name):
         assert (REPOSITORY / record['config']).is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_results_are_of_the_recipes_as_they_are(runner, name):
+    """Where a recipe has changed since, its runs are to be made again."""
+    folder = REPOSITORY / 'experiments' / name
+    records = runner.read_records(runner.Places(folder, folder, None))
+    seeds = 1 + max((record['seed'] for record in records), default=0)
+    runs = runner.load(name).runs(records, seeds)
+    keys = {runner.key_of(run) for run in runs if 'changes' in run}
+    others = [r for r in records if 'key' in r and r['key'] not in keys]
+    assert others == []
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_a_run_that_diverged_is_named_and_nothing_else(runner, name, tmp_path):
     """Pages, figures and verdicts are those of the other runs."""
@@ -272,7 +334,8 @@ def test_a_run_that_diverged_is_named_and_nothing_else(runner, name, tmp_path):
     text = (folder / 'README.md').read_text()
     words = ', '.join(map(str, [*run['label'].values(), 'seed 7'])).replace('None, ', '')
     name_of_run = f'\n\nDiverged: {words}.'
-    assert runner.page(text, some, [*records, told]).replace(name_of_run, '', 1) == text
+    page = runner.page(text, some, [*records, told])
+    assert name_of_run in page and page.replace(name_of_run, '', 1) == text
     assert runner.shown([*records, told]) == runner.shown(records)
 
 
