@@ -33,10 +33,10 @@ HEAD = """# Losses of the family beside the authors' code and other libraries
 
 Written by `benchmarks/family_speed.py`, on {machine}.
 Two views, forward and backward, float32, one thread, CPU time; the first three columns say what,
-*faster* and *less* are the others' time and memory divided by ours, of times the median over turns,
-which is not the quotient of the two medians; *turns* is how often each was timed. Memory is the
-peak above inputs and gradients. Up to 256 rows a matrix has 0.25 MiB, or 0.5 in float64, so that
-memory there is good to some tenths. lightly is 1.6.0; the commits of the rest are in
+*faster* is the median over turns of the others' time divided by ours, which is not the quotient of
+the two medians; *less* is their memory divided by ours; *turns* is how often each was timed. Memory
+is the peak above inputs and gradients. Up to 256 rows a matrix has 0.25 MiB, or 0.5 in float64, so
+that memory there is good to some tenths. lightly is 1.6.0; the commits of the rest are in
 [contestants.py](contestants.py). Its MMCR decomposes the views of each image in full, which needs
 more than the 12 GiB that are allowed.
 

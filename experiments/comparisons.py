@@ -94,15 +94,14 @@ def verdict(pairs: list[tuple[dict[int, float], dict[int, float]]]) -> str:
 
 
 def unanimous(holds: Iterable[bool]) -> str:
-    """The verdict on what a claim says of each run: refuted is that it holds in none."""
+    """The verdict on what a claim says of each run: refuted if it holds in none."""
     return {(True,): 'confirmed', (False,): 'refuted'}.get(tuple(set(holds)), 'undecided')
 
 
 def saves(gain_with: dict[int, float], gain_without: dict[int, float]) -> str:
     """Whether something loses less than without it, of gains that are losses below 0.
 
-    It is undecided where nothing is lost without it by more than chance explains, since there is
-    nothing to save.
+    It is undecided where no more is lost without it than chance explains: there is nothing to save.
     """
     loses = direction(gain_without, dict.fromkeys(gain_without, 0.0)) < 0
     return verdict([(gain_with, gain_without)]) if loses else 'undecided'

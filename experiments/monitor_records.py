@@ -42,8 +42,7 @@ def monitored(folder: Path) -> dict:
 def lowest(run: Run) -> dict[str, float]:
     """The lowest sustained level of each sign, over both parts and held-out or trained images.
 
-    Of several heads each has a level of its own, though the alarm also counts measurements in a row
-    that are of different heads.
+    Heads are taken one by one, though the alarm counts measurements in a row in which any is low.
     """
     found: dict[str, float] = {}
     for name in run.curves:

@@ -42,8 +42,9 @@ def key_of(run: dict) -> str:
     """What the results of a run are found by: a hash of its resolved config and its seed.
 
     The config of a program is the values of its options. Files of this repository that a change
-    names belong to it, too, but not what these inherit. Code does not: where it changes what runs
-    give, mark their records as ``replaced``, with the reason, and call the runner again.
+    names belong to it, too, but not what these inherit. Code does not belong to it: where it
+    changes what runs give, mark their records as ``replaced``, with the reason, and call the runner
+    again.
     """
     what = [run['recipe'], run['changes']] if is_program(run) else resolved(run).to_dict()
     told = [what, run['seed'], run.get('evaluate'), *hashes_of_files(run)]

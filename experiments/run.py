@@ -4,8 +4,8 @@ python experiments/run.py cifar10_table --data data/cifar10_jpeg --seeds 3 --cor
 python experiments/run.py cifar10_table --smoke
 
 Stopped by Ctrl-C, SIGTERM or a crash it goes on where it was when it is called again; a program
-of benchmarks/ or tools/ begins anew. ``--smoke`` does everything with a few images in a temporary
-folder, and keeps nothing.
+of benchmarks/ or tools/ begins anew. It begins no run after code or configs have changed.
+``--smoke`` does everything with a few images in a temporary folder, and keeps nothing.
 
 An experiment is a folder with README.md and experiment.py, which has
 
@@ -14,9 +14,8 @@ An experiment is a folder with README.md and experiment.py, which has
   from it by their dotted names, in which {data} stands for the folder of images, ``evaluate`` the
   arguments of tools/evaluate.py if it is evaluated. A run without ``changes`` waits for results of
   others. The recipe may also be a program of benchmarks/ or tools/, and ``changes`` the values of
-  its options by their names, in which only {out} stands for something, the file measured.json of
-  the work directory.
-  Places in a config or an option are relative to the repository.
+  its options by their names; there {out} stands for the file measured.json of the work directory,
+  and {data} for nothing. Places in a config or an option are relative to the repository.
 - ``page(records)``: the generated parts of README.md by the names of their marks. Runs that
   diverged are left out, but for those of a search, and named below the first part.
 - ``smoke(run)``: the changes that make a run short, or None if it is not needed for a smoke test.
@@ -69,17 +68,14 @@ from records import (
 os.environ['OMP_NUM_THREADS'] = '1'
 
 sys.path[:0] = [str(ROOT), str(ROOT / 'experiments')]
-# Runs are forked from a process that has imported these packages, so that each starts at once. It
-# does not see sys.path, and might find the package of another clone.
-PATHS = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
-os.environ['PYTHONPATH'] = os.pathsep.join(PATHS)
+# Runs are forked from a process that has imported these packages, so that each starts at once.
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mmentropy', 'mmentropy.engine.hooks', 'mmentropy.evaluation'])
 INTERRUPTED_STATUS = 75
-# What a run is made of. The runner writes some files there itself.
-MADE_OF = ('mmentropy', 'configs', 'tools', 'benchmarks', 'experiments')
-OWN = ('results.json', 'README.md', '*.png', 'backbones/*.pth')
-WRITTEN = [f':!experiments/*/{name}' for name in OWN]
+# What runs are made of, without pages and what the runner writes itself.
+OWN = ('results.json', '*.png', 'backbones/*.pth')
+MADE_OF = ['mmentropy', 'configs', 'tools', 'benchmarks', 'experiments', ':!*.md']
+MADE_OF += [f':!experiments/*/{name}' for name in OWN]
 
 
 @dataclass
@@ -136,22 +132,21 @@ def write_pages(experiment: ModuleType, places: Places) -> None:
         experiment.draw(shown(records), places.page)
 
 
+def git(*arguments: str) -> str:
+    """What git says of this repository."""
+    done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def commit() -> str:
-    """The commit of this repository, with '-dirty' if more was changed or added than results."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    changed = git('status', '--porcelain', '--untracked-files=normal', '--', *MADE_OF, *WRITTEN)
+    """The commit of this repository, with '-dirty' if what runs are made of has changed since."""
+    changed = git('status', '--porcelain', '--untracked-files=normal', '--', *MADE_OF)
     return git('rev-parse', '--short=10', 'HEAD') + ('-dirty' if changed else '')
 
 
-def check_commit(begun: str) -> None:
-    """Leave with an error if the repository is not at the commit that it was at."""
-    now = commit()
-    if now != begun:
-        sys.exit(f'error: the repository was at {begun} and is at {now}; the same command goes on')
+def changes_since(revision: str) -> str:
+    """The changes of what runs are made of, as a patch."""
+    return git('diff', revision, '--', *MADE_OF)
 
 
 def program(path: str, *arguments: object) -> None:
@@ -329,12 +324,15 @@ class Progress:
 def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> int:
     """Run what results.json lacks, ``cores`` runs at a time; return how many failed.
 
-    Runs share the package that was imported first, so that no run begins after another commit.
+    Runs share the package as it was imported first. Once code or configs have changed, those that
+    are going on end, and no other one begins.
     """
     jobs: list[Job] = []
     failed: list[dict] = []
     progress = Progress()
     session = dict(commit=commit(), machine=machine())
+    head = git('rev-parse', 'HEAD')
+    before = changes_since(head)
     try:
         while True:
             records = read_records(places)
@@ -343,9 +341,11 @@ def run_all(experiment: ModuleType, places: Places, seeds: int, cores: int) -> i
             running = [job.run for job in jobs]
             ready = [run for run in todo if 'changes' in run and run not in running]
             print(progress.line(todo, len(runs) - len(todo) - len(failed)), flush=True)
-            for run in ready[: cores - len(jobs)]:
-                check_commit(session['commit'])
+            changed = changes_since(head) != before
+            for run in ready[: 0 if changed else cores - len(jobs)]:
                 jobs.append(start(run, places, session))
+            if changed and ready and not jobs:
+                sys.exit('error: code or configs have changed; the same command goes on')
             if not jobs:
                 return len(failed)
             ended = wait([job.process.sentinel for job in jobs])
@@ -416,6 +416,7 @@ def parse_args() -> argparse.Namespace:
     for split in ('train', 'test') if args.data else ():
         if not (args.data / split).is_dir():
             parser.error(f'--data: no folder {args.data / split} of class folders')
+    args.data = args.data and args.data.resolve()
     return args
 
 
@@ -429,9 +430,8 @@ def continued(experiment: ModuleType, args: argparse.Namespace) -> int:
     from mmentropy.engine.work_dir_lock import lock_work_dir
 
     work_dirs = ROOT / 'work_dirs/experiments' / args.name
-    data = args.data and args.data.resolve()
-    images = fingerprint(data) if data else None
-    places = Places(ROOT / 'experiments' / args.name, work_dirs, data, images)
+    images = fingerprint(args.data) if args.data else None
+    places = Places(ROOT / 'experiments' / args.name, work_dirs, args.data, images)
     try:
         lock_work_dir(work_dirs)
     except ValueError:
@@ -446,6 +446,8 @@ def continued(experiment: ModuleType, args: argparse.Namespace) -> int:
 
 def main() -> int:
     args = parse_args()
+    # The process that runs are forked from does not see sys.path. It imports from this folder.
+    os.chdir(ROOT)
     # SIGTERM, too, is a KeyboardInterrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     experiment = load(args.name)

@@ -133,8 +133,8 @@ def counts(run: dict[str, Any]) -> bool:
 def narrow_runs() -> dict[str, dict[str, Any]]:
     """The means of experiments/cifar10_table by recipe, which are of narrower networks.
 
-    ``factor`` is what the search of learning rates multiplies that of the recipe by. The ``method``
-    is its name in the table.
+    ``factor`` is what the search of learning rates multiplies that of the recipe by, ``method`` the
+    name in the table.
     """
     by_recipe = defaultdict(list)
     for run in json.loads((ROOT / TABLE / 'results.json').read_text()):

@@ -27,7 +27,7 @@ HEAD = """# Which objective?
 |---|---|
 | photos, and no wish to choose | [MEC](methods/mec.md), which `mmentropy pretrain PHOTOS` takes |
 | one card or none, and a few epochs | [CorInfoMax](methods/corinfomax.md), \
-[INTL](methods/intl.md) or [BYOL+ER](methods/er.md) |
+[INTL](methods/intl.md), [I-VNE+](methods/ivne.md) or [BYOL+ER](methods/er.md) |
 | BYOL or DINO, whose networks should stay | their [ER](methods/er.md) variants |
 | another algorithm that should stay | `WithObjective` or `WithMEC`, which add to its loss |
 | a ViT | [SimDINO](methods/simdino.md), or without a teacher [LeJEPA](methods/lejepa.md) |
@@ -52,10 +52,10 @@ TIME = """## What each costs
 
 Milliseconds, and MiB above inputs and gradients, of two views, forward and backward, in float32 on
 one thread, on {machine}.
-In brackets what the authors' code takes, as a multiple of ours; of times it is the median over
-turns. MEC, ER and MinEnt are timed in [benchmarks/speed](../benchmarks/speed/results.md).
-`python benchmarks/family_speed.py` does it, whose
-[results](../benchmarks/family/results.json) have commits and dates, and also other libraries.
+In brackets what the authors' code takes, as a multiple of ours; for times the median over turns.
+MEC, ER and MinEnt are timed in [benchmarks/speed](../benchmarks/speed/results.md). The
+[results](../benchmarks/family/results.md) of `python benchmarks/family_speed.py` have commits, and
+other libraries too.
 
 """
 REACHED = """## What each reaches

@@ -43,7 +43,7 @@ CAUSES = {
 
 
 def rates() -> dict[str, str]:
-    """The best factor of the table's search by method; a method whose search is not done lacks."""
+    """The best factor of the table's search by method; others have none."""
     folder = cifar10.ROOT / 'experiments/cifar10_table'
     records = read_records(Places(folder, folder, None))
     best = {method: table.best_rate(records, method) for method in CAUSES}

@@ -77,8 +77,8 @@ def reached(records: list[dict], method: str, condition: str, score: str) -> dic
 
 def gain(records: list[dict], method: str, condition: str, score: str) -> dict[int, float]:
     """What each seed gains, or loses if it is below 0, where the condition takes over."""
-    ends = [reached(records, method, setting, score) for setting in (WHOLE, condition)]
-    return gains(*ends)
+    whole = reached(records, method, WHOLE, score)
+    return gains(whole, reached(records, method, condition, score))
 
 
 def page(records: list[dict]) -> dict[str, str]:

@@ -40,7 +40,8 @@ def cross_gram(pred: Tensor, target: Tensor) -> Tensor:
 class _Gram(torch.autograd.Function):
     """Products of rows, or of columns; their gradient takes one product of matrices, not two.
 
-    The rows are kept as they came. A copy of another type is made twice, and never kept.
+    Rows are kept in the type that they came in; a copy in another one is made for forward and for
+    backward.
     """
 
     @staticmethod

@@ -65,6 +65,7 @@ def worked(runner, monkeypatch):
 
     monkeypatch.setattr(runner, 'start', start)
     monkeypatch.setattr(runner, 'machine', lambda: 'a machine')
+    monkeypatch.setattr(runner, 'changes_since', lambda head: '')
     return begun
 
 
@@ -234,16 +235,20 @@ def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
     assert len(ended) == 2 and runner.read_records(places) == []
 
 
-def test_no_run_begins_after_another_commit(runner, places, worked, monkeypatch):
-    """Runs are forked from a process that imported the package once."""
-    monkeypatch.setattr(runner, 'commit', lambda: f'commit {len(worked)}')
-    runs = experiment(lambda records, seeds: [a_run(seed) for seed in range(2)])
-    with pytest.raises(SystemExit, match='was at commit 0 and is at commit 1'):
-        runner.run_all(runs, places, 1, 1)
-    assert [r['commit'] for r in runner.read_records(places)] == ['commit 0']
+def test_no_run_begins_after_a_change_of_code(runner, places, worked, monkeypatch):
+    """Runs are forked from a process that imported the package once. Those that go on are kept."""
+    monkeypatch.setattr(runner, 'changes_since', lambda head: 'a patch' if len(worked) > 1 else '')
+    runs = experiment(lambda records, seeds: [a_run(seed) for seed in range(3)])
+    with pytest.raises(SystemExit, match='code or configs have changed'):
+        runner.run_all(runs, places, 1, 2)
+    assert {r['seed'] for r in runner.read_records(places)} == {0, 1}
 
 
 def test_a_commit_is_dirty_where_code_is_changed_or_added(runner, tmp_path, monkeypatch):
+    for name in ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('GIT_CONFIG_GLOBAL', os.devnull)
+
     def git(*arguments):
         subprocess.run(['git', *arguments], cwd=tmp_path, check=True, capture_output=True)
 
@@ -256,31 +261,17 @@ def test_a_commit_is_dirty_where_code_is_changed_or_added(runner, tmp_path, monk
     monkeypatch.setattr(runner, 'ROOT', tmp_path)
     clean = runner.commit()
     assert len(clean) == 10
-    for name in ('experiments/a/results.json', 'experiments/a/figure.png', 'notes.txt'):
+    for name in ('experiments/a/results.json', 'experiments/a/figure.png', 'mmentropy/README.md'):
         (tmp_path / name).write_text('2')
-        assert runner.commit() == clean
-    for name in ('mmentropy/a.py', 'experiments/a/experiment.py'):
-        (tmp_path / name).write_text('2')
-        assert runner.commit() == f'{clean}-dirty'
-        git('stash', '--include-untracked')
-
-
-def test_runs_import_the_package_of_the_runner(runner, tmp_path):
-    """The process that they are forked from does not see sys.path."""
-    script = tmp_path / 'started.py'
-    script.write_text(
-        f'import sys; sys.path.insert(0, {str(REPOSITORY / "experiments")!r})\n'
-        'import run, os\n'
-        'print(os.environ["PYTHONPATH"].split(os.pathsep)[0])\n'
-    )
-    done = subprocess.run(
-        [sys.executable, script],
-        cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=str(tmp_path)),
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == str(REPOSITORY), done.stderr
+        assert runner.commit() == clean and runner.changes_since(clean) == ''
+    git('add', '.')
+    git('-c', 'user.name=a', '-c', 'user.email=a', 'commit', '-m', 'results')
+    assert runner.changes_since(clean) == ''
+    (tmp_path / 'mmentropy/a.py').write_text('2')
+    assert runner.commit().endswith('-dirty') and 'a.py' in runner.changes_since(clean)
+    git('stash')
+    (tmp_path / 'experiments/a/experiment.py').write_text('2')
+    assert runner.commit().endswith('-dirty')
 
 
 @pytest.mark.parametrize('option', ['--seeds', '--cores'])
@@ -351,9 +342,12 @@ def test_smoke(runner, name, capsys):
 
 
 @pytest.mark.slow
-def test_smoke_by_its_command():
+def test_smoke_by_its_command(tmp_path):
+    """From another folder, in which there is another package of that name, too."""
+    (tmp_path / 'mmentropy').mkdir()
+    (tmp_path / 'mmentropy/__init__.py').write_text('raise SystemExit("another package")')
     command = [REPOSITORY / 'experiments/run.py', 'mec_series', '--smoke', '--cores', '1']
-    done = python(*command)
+    done = python(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith('1 of 1 runs are done')
 
