@@ -72,7 +72,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'experiments')]
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mmentropy', 'mmentropy.engine.hooks', 'mmentropy.evaluation'])
 INTERRUPTED_STATUS = 75
-# What runs are made of, without pages and what the runner writes itself.
+# Runs are made of these, without pages and what the runner writes itself.
 OWN = ('results.json', '*.png', 'backbones/*.pth')
 MADE_OF = ['mmentropy', 'configs', 'tools', 'benchmarks', 'experiments', ':!*.md']
 MADE_OF += [f':!experiments/*/{name}' for name in OWN]
