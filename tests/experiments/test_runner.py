@@ -54,7 +54,8 @@ def worked(runner, monkeypatch):
         begun.append(run)
         status = 1 if run['changes'].get('fails') else 0
         (folder / 'log.txt').write_text('error: no room')
-        process = subprocess.Popen(['sh', '-c', f'exit {status}'])
+        seconds = run['changes'].get('seconds', 0)
+        process = subprocess.Popen(['sh', '-c', f'sleep {seconds}; exit {status}'])
         ends = SimpleNamespace(
             sentinel=os.pidfd_open(process.pid),
             join=process.wait,
@@ -237,8 +238,10 @@ def test_a_stop_ends_the_runs(runner, places, worked, monkeypatch):
 
 def test_no_run_begins_after_a_change_of_code(runner, places, worked, monkeypatch):
     """Runs are forked from a process that imported the package once. Those that go on are kept."""
-    monkeypatch.setattr(runner, 'changes_since', lambda head: 'a patch' if len(worked) > 1 else '')
-    runs = experiment(lambda records, seeds: [a_run(seed) for seed in range(3)])
+    ended = places.page / 'results.json'
+    monkeypatch.setattr(runner, 'changes_since', lambda head: 'a patch' if ended.exists() else '')
+    every = [a_run(0), a_run(1, seconds=1), a_run(2)]
+    runs = experiment(lambda records, seeds: every)
     with pytest.raises(SystemExit, match='code or configs have changed'):
         runner.run_all(runs, places, 1, 2)
     assert {r['seed'] for r in runner.read_records(places)} == {0, 1}
